@@ -1,0 +1,334 @@
+"""Settings from strings, checked once; opens a cache from them.
+
+A form hands over text. Each mistake in it raises ConfigError: one English
+sentence that names the field and the remedy. Dify builds the plugins' shells
+anew for every call, so what was read and opened is remembered here, by the
+text it came from; this is the only state of the core outside a Cache.
+"""
+
+import difflib
+import hashlib
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final
+
+import yaml
+from cachetools import LRUCache
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cachecore import redis_url
+from cachecore.cache import Cache
+from cachecore.errors import ConfigError
+from cachecore.keys import PREFIX, Keyspace
+from cachecore.metrics import Hook, hear_nothing
+from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
+from cachecore.stores.base import Store
+from cachecore.stores.memory import MemoryStore
+from cachecore.stores.redis import RedisStore
+
+# The operator's environment. Own names: the daemon hands plugins its whole
+# environment, in which REDIS_URL and the like belong to Dify.
+ENV_REDIS_URL: Final = "RESPONSE_CACHE_REDIS_URL"
+ENV_ALLOWED_REDIS: Final = "RESPONSE_CACHE_ALLOWED_REDIS"
+
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MIN_SECRET: Final = 12
+_MAX_OPTIONS_TEXT: Final = 4000
+_MAX_TAGS: Final = 16
+_MAX_TAG: Final = 100
+_REMEMBERED_CACHES: Final = 256
+
+
+class PriceOption(BaseModel):
+    """What the upstream bills per ``per`` tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(0, ge=0, description="a number that is not negative")
+    output: float = Field(0, ge=0, description="a number that is not negative")
+    per: int = Field(1_000_000, gt=0, description="a number of tokens above 0")
+    currency: str = Field(
+        "USD", pattern="^[A-Z]{3}$", description="three capital letters, as in USD"
+    )
+
+
+class Options(BaseModel):
+    """What one line of YAML in ``cache_options`` may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    price: PriceOption = Field(
+        PriceOption(), description="a mapping, as in {input: 0.15, output: 0.6}"
+    )
+    max_temperature: float = Field(1.0, ge=0, le=2, description="a number from 0 to 2")
+    max_entry_bytes: int = Field(
+        1024 * 1024,
+        ge=1024,
+        le=16 * 1024 * 1024,
+        description="a number of bytes from 1024 to 16777216",
+    )
+    memory_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024 * 1024,
+        le=1024**3,
+        description="a number of bytes from 1048576 to 1073741824",
+    )
+    redis_timeout_ms: int = Field(
+        50, ge=5, le=5000, description="a number of milliseconds from 5 to 5000"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Which cache to open. Equal settings open the same one."""
+
+    namespace: str
+    redis_url: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False)
+    timeout: float = 0.05
+    memory_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Settings[O: Options]:
+    """A form, read."""
+
+    store: StoreSettings
+    rules: Rules
+    options: O
+
+
+def read[O: Options](
+    form: Mapping[str, object], environ: Mapping[str, str], options_type: type[O]
+) -> Settings[O]:
+    """The cache fields of a form: redis_url and cache_*. Raises ConfigError."""
+    options = read_options(_text(form, "cache_options"), options_type)
+    return Settings(
+        store=_read_store(form, environ, options),
+        rules=Rules(
+            enabled=_choice(form, "cache_mode", ("exact", "off"), "exact") == "exact",
+            ttl=read_ttl(_text(form, "cache_ttl") or "faq"),
+            scope=Scope(
+                _choice(form, "cache_scope", tuple(s.value for s in Scope), "shared")
+            ),
+            max_temperature=options.max_temperature,
+            max_entry_bytes=options.max_entry_bytes,
+            price=Price(
+                options.price.input,
+                options.price.output,
+                options.price.per,
+                options.price.currency,
+            ),
+        ),
+        options=options,
+    )
+
+
+def read_ttl(text: str, name: str = "cache_ttl") -> int:
+    """A lifetime in seconds, from a TTL class or a whole number."""
+    word = text.strip().lower()
+    if word in TTL_CLASSES:
+        return TTL_CLASSES[word]
+    if word.isascii() and word.isdigit() and 0 < int(word) <= MAX_TTL:
+        return int(word)
+    classes = ", ".join(TTL_CLASSES)
+    sentence = (
+        f"Cache TTL ({name}) must be {classes} or a whole number of seconds from 1 to "
+        f"{MAX_TTL}, not {text[:40]!r}."
+    )
+    raise ConfigError(name, sentence)
+
+
+def read_tags(text: str, name: str = "cache_tags") -> tuple[str, ...]:
+    """Tags from a comma-separated list, without empty and repeated ones."""
+    tags = tuple(dict.fromkeys(tag.strip() for tag in text.split(",") if tag.strip()))
+    if len(tags) > _MAX_TAGS or any(len(tag) > _MAX_TAG for tag in tags):
+        sentence = (
+            f"Cache tags ({name}) may be at most {_MAX_TAGS}, of at most {_MAX_TAG} "
+            "characters each, separated by commas."
+        )
+        raise ConfigError(name, sentence)
+    return tags
+
+
+def read_options[O: Options](text: str, options_type: type[O]) -> O:
+    """The options in one line of YAML: a flow mapping, braces optional."""
+    line = text.strip()
+    if not line:
+        return options_type()
+    if len(line) > _MAX_OPTIONS_TEXT:
+        raise _bad_options(f"may have at most {_MAX_OPTIONS_TEXT} characters")
+    try:
+        # BaseLoader makes strings, lists and mappings only; the schema types them.
+        data = yaml.load(line, Loader=yaml.BaseLoader)
+        if not isinstance(data, dict):
+            data = yaml.load("{" + line + "}", Loader=yaml.BaseLoader)
+    except yaml.YAMLError:
+        data = _braced(line)
+    if not isinstance(data, dict):
+        raise _bad_options("must be one line such as max_temperature: 0.5")
+    try:
+        return options_type.model_validate(data)
+    except ValidationError as error:
+        raise _bad_options(_explain(error, options_type)) from None
+
+
+def _braced(line: str) -> object:
+    try:
+        return yaml.load("{" + line + "}", Loader=yaml.BaseLoader)
+    except yaml.YAMLError:
+        raise _bad_options(
+            "is not YAML; write it as in max_temperature: 0.5, "
+            "price: {input: 0.15, output: 0.6}"
+        ) from None
+
+
+def _bad_options(rest: str) -> ConfigError:
+    return ConfigError("cache_options", f"Cache options (cache_options) {rest}.")
+
+
+def _explain(error: ValidationError, options_type: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    model: type[BaseModel] = options_type
+    for part in path[:-1]:
+        inner = model.model_fields[part].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    name, shown = path[-1], ".".join(path)
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}" if near else f"known are {_names(model)}"
+        return (
+            f"has no option {shown[:60]!r}; {hint}?"
+            if near
+            else (f"has no option {shown[:60]!r}; {hint}")
+        )
+    return f"need {model.model_fields[name].description} for {shown}"
+
+
+def _names(model: type[BaseModel]) -> str:
+    return ", ".join(sorted(model.model_fields))
+
+
+def _read_store(
+    form: Mapping[str, object], environ: Mapping[str, str], options: Options
+) -> StoreSettings:
+    url = _text(form, "redis_url")
+    if url:
+        _allow(redis_url.parse(url), environ.get(ENV_ALLOWED_REDIS))
+    else:
+        url = environ.get(ENV_REDIS_URL, "").strip()
+        if url:
+            redis_url.parse(url)
+    namespace = _text(form, "cache_namespace")
+    if namespace and not _NAMESPACE.fullmatch(namespace):
+        sentence = (
+            "Cache namespace (cache_namespace) may have 1 to 64 letters, digits, dots, "
+            "hyphens and underscores."
+        )
+        raise ConfigError("cache_namespace", sentence)
+    if url and not namespace:
+        sentence = (
+            "Cache namespace (cache_namespace) is required with a Redis; choose a name "
+            "that no other workspace on this Redis uses."
+        )
+        raise ConfigError("cache_namespace", sentence)
+    secret = _text(form, "cache_secret")
+    if secret and len(secret) < _MIN_SECRET:
+        sentence = (
+            f"Cache secret (cache_secret) needs at least {_MIN_SECRET} characters; "
+            "use a long random one, or leave it empty."
+        )
+        raise ConfigError("cache_secret", sentence)
+    return StoreSettings(
+        namespace=namespace or "local",
+        redis_url=url,
+        secret=secret,
+        timeout=options.redis_timeout_ms / 1000,
+        memory_bytes=options.memory_bytes,
+    )
+
+
+def _allow(url: redis_url.RedisUrl, allowed: str | None) -> None:
+    """Refuse places that the daemon's operator did not open to forms.
+
+    Without the variable any TCP address may be named, for a self-hosted Redis
+    has an internal one; a UNIX socket is a file of the daemon's machine and
+    must be listed.
+    """
+    if allowed is None and url.form != "unix":
+        return
+    patterns = [item.strip() for item in (allowed or "").split(",") if item.strip()]
+    places = [url.path] if url.form == "unix" else [host for host, _ in url.hosts]
+    for place in places:
+        if not any(fnmatchcase(place, pattern) for pattern in patterns):
+            sentence = (
+                "Redis URL (redis_url) names a place that this Dify's operator does not "
+                f"allow; ask for it to be listed in {ENV_ALLOWED_REDIS}."
+            )
+            raise ConfigError(redis_url.FIELD, sentence)
+
+
+def _text(form: Mapping[str, object], name: str) -> str:
+    value = form.get(name)
+    return "" if value is None else str(value).strip()
+
+
+def _choice(
+    form: Mapping[str, object], name: str, choices: tuple[str, ...], default: str
+) -> str:
+    value = _text(form, name) or default
+    if value not in choices:
+        sentence = f"{name} must be one of {', '.join(choices)}, not {value[:40]!r}."
+        raise ConfigError(name, sentence)
+    return value
+
+
+_caches: LRUCache[StoreSettings, Cache] = LRUCache(_REMEMBERED_CACHES)
+_caches_lock = threading.Lock()
+
+
+def open_cache(settings: StoreSettings, hook: Hook = hear_nothing) -> Cache:
+    """The cache that these settings name: the same one for equal settings.
+
+    Connects to nothing yet. ``hook`` is heard by the first opening only.
+    """
+    with _caches_lock:
+        cache = _caches.get(settings)
+        if cache is None:
+            cache = _open(settings, hook)
+            _caches[settings] = cache
+        return cache
+
+
+def _open(settings: StoreSettings, hook: Hook) -> Cache:
+    store: Store
+    if settings.redis_url:
+        store = RedisStore(redis_url.parse(settings.redis_url), settings.timeout)
+    else:
+        store = MemoryStore(settings.memory_bytes)
+    if not settings.secret:
+        return Cache(store, Keyspace(settings.namespace), hook=hook)
+    fingerprint_key, cipher_key = derive_keys(settings.secret, settings.namespace)
+    return Cache(
+        store,
+        Keyspace(settings.namespace, fingerprint_key),
+        cipher_key=cipher_key,
+        hook=hook,
+    )
+
+
+def derive_keys(secret: str, namespace: str) -> tuple[bytes, bytes]:
+    """A key for fingerprints and one for entries, of 32 bytes each.
+
+    scrypt, about 50 ms, because people choose secrets and a stolen Redis can
+    be tried against them; once per cache, for the cache is remembered. Both
+    plugins derive the same keys: the parameters are part of the contract.
+    """
+    salt = f"{PREFIX}:{namespace}".encode()
+    keys = hashlib.scrypt(secret.encode(), salt=salt, n=2**14, r=8, p=1, dklen=64)
+    return keys[:32], keys[32:]

@@ -1,0 +1,176 @@
+"""What is kept under a key, and its bytes.
+
+Layout, version 1::
+
+    2 bytes  magic  b"dc"
+    1 byte   format version
+    1 byte   flags: 1 = zlib, 2 = AES-256-GCM
+    n bytes  body
+
+Without a secret the body is a 16-byte BLAKE2b digest over the key, the header
+and the text, then the text; with one it is a 12-byte nonce and the AES-GCM
+ciphertext with the key and the header as associated data. Both bind the bytes to their key: an
+entry copied under another key, or changed by a bit, does not decode. The text
+is JSON, deflated where that pays. It is data, never code.
+
+What does not decode raises CorruptEntry; an unknown format version is one such
+case, so that plugins of different versions can share a store.
+"""
+
+import hashlib
+import hmac
+import os
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from cachecore.errors import CorruptEntry
+
+MAGIC: Final = b"dc"
+FORMAT_VERSION: Final = 1
+_HEADER_SIZE: Final = 4
+_DEFLATED: Final = 1
+_ENCRYPTED: Final = 2
+_DIGEST_SIZE: Final = 16
+_NONCE_SIZE: Final = 12
+
+# Below this, deflating costs a hit more time than it saves the store in bytes.
+COMPRESS_FROM: Final = 4096
+# What one entry may inflate to: no entry we write comes near it.
+MAX_TEXT: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the load cost: the tokens, money and seconds that a hit saves."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    price: float = 0.0
+    currency: str = "USD"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A kept answer.
+
+    Times are seconds since the epoch. ``stamps`` maps the field of each tag to
+    the stamp that the entry was written under. ``payload`` is JSON data.
+    """
+
+    payload: Any
+    created_at: float
+    fresh_until: float
+    stale_until: float
+    stamps: dict[str, str]
+    cost: Cost = Cost()
+
+
+def encode(entry: Entry, key: str, cipher_key: bytes | None = None) -> bytes:
+    """The bytes to keep under ``key``."""
+    text = orjson.dumps(
+        {
+            "payload": entry.payload,
+            "created_at": entry.created_at,
+            "fresh_until": entry.fresh_until,
+            "stale_until": entry.stale_until,
+            "stamps": entry.stamps,
+            "cost": asdict(entry.cost),
+        }
+    )
+    flags = 0
+    if len(text) >= COMPRESS_FROM:
+        deflated = zlib.compress(text, 6)
+        if len(deflated) < len(text):
+            text, flags = deflated, _DEFLATED
+    if cipher_key is None:
+        header = MAGIC + bytes((FORMAT_VERSION, flags))
+        return header + _digest(key, header, text) + text
+    header = MAGIC + bytes((FORMAT_VERSION, flags | _ENCRYPTED))
+    nonce = os.urandom(_NONCE_SIZE)
+    sealed = AESGCM(cipher_key).encrypt(nonce, text, header + key.encode())
+    return header + nonce + sealed
+
+
+def decode(data: bytes, key: str, cipher_key: bytes | None = None) -> Entry:
+    """The entry written under ``key``; raises CorruptEntry for anything else."""
+    if data[:2] != MAGIC or len(data) < _HEADER_SIZE:
+        msg = "not an entry"
+        raise CorruptEntry(msg)
+    version, flags = data[2], data[3]
+    if version != FORMAT_VERSION or flags & ~(_DEFLATED | _ENCRYPTED):
+        msg = f"an entry of format {version}/{flags}, which this version does not know"
+        raise CorruptEntry(msg)
+    text = _open(data, flags, key, cipher_key)
+    if flags & _DEFLATED:
+        text = _inflate(text)
+    return _entry(text)
+
+
+def _digest(key: str, header: bytes, text: bytes) -> bytes:
+    state = hashlib.blake2b(key.encode(), digest_size=_DIGEST_SIZE)
+    state.update(header)
+    state.update(text)
+    return state.digest()
+
+
+def _open(data: bytes, flags: int, key: str, cipher_key: bytes | None) -> bytes:
+    header, body = data[:_HEADER_SIZE], data[_HEADER_SIZE:]
+    # An entry of the other sort is refused on purpose: with a secret set,
+    # accepting plain ones would let anyone with the store write answers.
+    if bool(flags & _ENCRYPTED) != (cipher_key is not None):
+        msg = "an entry written with another secret setting"
+        raise CorruptEntry(msg)
+    if cipher_key is not None:
+        nonce, sealed = body[:_NONCE_SIZE], body[_NONCE_SIZE:]
+        try:
+            return AESGCM(cipher_key).decrypt(nonce, sealed, header + key.encode())
+        except (InvalidTag, ValueError) as error:
+            msg = "an entry that does not open with this secret"
+            raise CorruptEntry(msg) from error
+    digest, text = body[:_DIGEST_SIZE], body[_DIGEST_SIZE:]
+    if not hmac.compare_digest(digest, _digest(key, header, text)):
+        msg = "an entry whose bytes were changed or belong to another key"
+        raise CorruptEntry(msg)
+    return text
+
+
+def _inflate(text: bytes) -> bytes:
+    engine = zlib.decompressobj()
+    try:
+        inflated = engine.decompress(text, MAX_TEXT)
+    except zlib.error as error:
+        msg = "an entry that does not inflate"
+        raise CorruptEntry(msg) from error
+    if not engine.eof:
+        msg = "an entry that inflates to too much or too little"
+        raise CorruptEntry(msg)
+    return inflated
+
+
+def _entry(text: bytes) -> Entry:
+    try:
+        data = orjson.loads(text)
+        entry = Entry(
+            payload=data["payload"],
+            created_at=data["created_at"],
+            fresh_until=data["fresh_until"],
+            stale_until=data["stale_until"],
+            stamps=data["stamps"],
+            cost=Cost(**data["cost"]),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        msg = "an entry without the fields of this format"
+        raise CorruptEntry(msg) from error
+    times = (entry.created_at, entry.fresh_until, entry.stale_until)
+    if not all(isinstance(time, int | float) for time in times) or not isinstance(
+        entry.stamps, dict
+    ):
+        msg = "an entry whose fields have other types"
+        raise CorruptEntry(msg)
+    return entry

@@ -1,0 +1,65 @@
+"""Every error of the core, as a tree.
+
+CacheError
+  + ConfigError        a setting is missing or makes no sense; shown to the user
+  + UnkeyableError     a request has no canonical form; it bypasses the cache
+  + StoreError         the store failed; never leaves ``Cache``'s answering path
+  + CorruptEntry       bytes under a key that are not an entry we know
+  + NothingCached      the caller asked for a cached answer only, and there is none
+  + FlightError
+    - LeaderGone       a flight ended without an answer; a follower may take over
+    - FlightBroken     the same, but part of the answer had already been shown
+
+What a loader raises is not in this tree: it passes through unchanged.
+"""
+
+
+class CacheError(Exception):
+    """Base of everything the core raises by itself."""
+
+
+class ConfigError(CacheError):
+    """A setting is missing or makes no sense.
+
+    ``str(error)`` is one English sentence that names the field and the remedy
+    and never repeats a secret.
+    """
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.field = field
+
+
+class UnkeyableError(CacheError):
+    """A request holds a value that has no canonical form (NaN, a lone surrogate)."""
+
+
+class StoreError(CacheError):
+    """The store could not be asked. ``remedy`` is a sentence for an operator."""
+
+    def __init__(self, remedy: str) -> None:
+        super().__init__(remedy)
+        self.remedy = remedy
+
+
+class CorruptEntry(CacheError):
+    """Bytes that do not decode to an entry written under this key."""
+
+
+class NothingCached(CacheError):
+    """The request said ``only``, and no entry may be served."""
+
+
+class FlightError(CacheError):
+    """A follower's flight ended without a whole answer."""
+
+
+class LeaderGone(FlightError):
+    """The leader ended without an answer before this follower had shown anything."""
+
+
+class FlightBroken(FlightError):
+    """The leader ended without an answer after this follower had shown a part.
+
+    The follower must not continue with another answer: two would be spliced.
+    """

@@ -1,0 +1,102 @@
+"""Request -> canonical form -> fingerprint -> key.
+
+The canonical form is one JSON text of one structure: object keys sorted, list
+order kept. One structure, so that no boundary between two parts can be forged.
+Numbers are written the way Dify's Go daemon re-types them on the way to a
+plugin (``1.0`` arrives as ``1``), so that both spellings are one request.
+NaN, infinities and lone surrogates have no canonical form and are refused.
+
+The names built here are a contract: two plugins that may have different
+versions meet in them. See docs/adr/0003.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final
+
+import orjson
+
+from cachecore.errors import UnkeyableError
+
+PREFIX: Final = "dify:cache:v1"
+KINDS: Final = ("llm", "embedding", "rerank", "retrieval", "app", "value")
+
+SWITCH_FIELD: Final = "switch"
+
+# Above 2**53 a float no longer names one integer, so the spellings stay apart.
+_EXACT_FLOAT_LIMIT: Final = 2**53
+
+
+def canonical(value: object) -> bytes:
+    """The one JSON text of ``value``.
+
+    Takes None, bool, int, float, str, and lists, tuples and string-keyed dicts
+    of them. Raises UnkeyableError for anything else.
+    """
+    try:
+        return orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS)
+    except (TypeError, RecursionError) as error:
+        msg = f"the request has no canonical form: {type(error).__name__}"
+        raise UnkeyableError(msg) from None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str) or value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    msg = f"the request holds a {type(value).__name__}, which has no canonical form"
+    raise UnkeyableError(msg)
+
+
+def _number(value: float) -> int | float:
+    if not isfinite(value):
+        msg = "the request holds a number that is not finite"
+        raise UnkeyableError(msg)
+    if value.is_integer() and abs(value) < _EXACT_FLOAT_LIMIT:
+        return int(value)
+    return value
+
+
+def fingerprint(form: bytes, secret: bytes | None = None) -> str:
+    """SHA-256 of a canonical form, in hex; HMAC-SHA-256 when there is a secret."""
+    if secret is None:
+        return hashlib.sha256(form).hexdigest()
+    return hmac.digest(secret, form, "sha256").hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """The names that one namespace may use in a store.
+
+    ``secret`` keys every fingerprint, so that tenants with different secrets
+    never meet, even if both claim the same namespace.
+    """
+
+    namespace: str
+    secret: bytes | None = None
+
+    def entry(self, kind: str, form: bytes) -> str:
+        """The key of an entry. Braces keep its lease and flight in its slot."""
+        mark = fingerprint(form, self.secret)
+        return f"{PREFIX}:{self.namespace}:{kind}:{{{mark}}}"
+
+    @property
+    def stamps(self) -> str:
+        """The hash that holds the stamp of each tag, and the switch."""
+        return f"{PREFIX}:{self.namespace}:stamps"
+
+    def stamp_field(self, tag: str) -> str:
+        """The field of a tag's stamp. Tags may be private, so they are digested."""
+        return "t:" + fingerprint(tag.encode("utf-8", "replace"), self.secret)[:32]
+
+    def stamp_fields(self, tags: Iterable[str]) -> list[str]:
+        """One field for each distinct tag, in a stable order."""
+        return [self.stamp_field(tag) for tag in sorted(set(tags))]

@@ -1,0 +1,235 @@
+"""Every decision of the cache, as a pure function of its arguments.
+
+No clock, no chance, no store: ``now`` and ``spread`` are arguments. Nothing
+here acts; ``cache.py`` asks and does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from cachecore.entry import Cost, Entry
+
+TTL_CLASSES: Final[Mapping[str, int]] = {"volatile": 300, "faq": 21600, "policy": 86400}
+MAX_TTL: Final = 30 * 86400
+# What was written together shall not expire together.
+JITTER: Final = 0.1
+
+
+class Control(StrEnum):
+    """What the caller asks of the cache for one request."""
+
+    DEFAULT = "default"
+    BYPASS = "bypass"
+    REFRESH = "refresh"
+    ONLY = "only"
+    ALWAYS = "always"
+
+
+class Scope(StrEnum):
+    """Who may share an answer."""
+
+    SHARED = "shared"
+    APP = "app"
+    USER = "user"
+
+
+class Switch(StrEnum):
+    """The operator's switch for a whole namespace."""
+
+    ON = "on"
+    READ_ONLY = "read_only"
+    OFF = "off"
+
+    @classmethod
+    def read(cls, text: str | None) -> "Switch":
+        """The switch as stored. Absent means on; a word we don't know means off."""
+        if text is None:
+            return cls.ON
+        return cls(text) if text in cls else cls.OFF
+
+
+class Reason(StrEnum):
+    """Why a request was not answered from the cache, or was answered."""
+
+    HIT = "hit"
+    # misses
+    ABSENT = "absent"
+    EXPIRED = "expired"
+    INVALIDATED = "invalidated"
+    CORRUPT = "corrupt"
+    REFRESH = "refresh"
+    # bypasses
+    MODE_OFF = "mode_off"
+    CONTROL = "bypass_asked"
+    SWITCHED_OFF = "switched_off"
+    CONVERSATION = "conversation"
+    TOOLS = "tools_offered"
+    EXTERNAL_URL = "external_url"
+    TEMPERATURE = "temperature"
+    NO_SCOPE_ID = "no_scope_id"
+    UNKEYABLE = "unkeyable"
+    # the store could not be asked
+    UNAVAILABLE = "cache_unavailable"
+
+
+class Refusal(StrEnum):
+    """Why an answer was not kept."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    FINISH_REASON = "finish_reason"
+    TOOL_CALLS = "tool_calls"
+    INVALID_OUTPUT = "invalid_output"
+    UNAVAILABLE = "cache_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What the upstream bills: money per ``per`` tokens."""
+
+    input: float = 0.0
+    output: float = 0.0
+    per: int = 1_000_000
+    currency: str = "USD"
+
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """The price of one answer, in ``currency``."""
+        total = prompt_tokens * self.input + completion_tokens * self.output
+        return total / self.per
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the operator decided for one model or tool."""
+
+    enabled: bool = True
+    ttl: int = TTL_CLASSES["faq"]
+    scope: Scope = Scope.SHARED
+    max_temperature: float = 1.0
+    max_entry_bytes: int = 1024 * 1024
+    price: Price = Price()
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a request is like, as far as the policy cares."""
+
+    conversation: bool = False
+    tools: bool = False
+    external_url: bool = False
+    temperature: float | None = None
+    scope_id: str = ""
+    url_expires_at: float | None = None
+
+
+def bypass(rules: Rules, control: Control, traits: Traits) -> Reason | None:
+    """Why this request must not touch the cache, or None if it may.
+
+    A missing scope id always bypasses: an answer for one app or user must not
+    be filed under nobody. ``always`` lifts the guesses about what repeats.
+    """
+    if not rules.enabled:
+        return Reason.MODE_OFF
+    if control is Control.BYPASS:
+        return Reason.CONTROL
+    if rules.scope is not Scope.SHARED and not traits.scope_id:
+        return Reason.NO_SCOPE_ID
+    if control is Control.ALWAYS:
+        return None
+    if traits.tools:
+        return Reason.TOOLS
+    if traits.conversation:
+        return Reason.CONVERSATION
+    if traits.external_url:
+        return Reason.EXTERNAL_URL
+    if (
+        traits.temperature is not None
+        and not traits.temperature <= rules.max_temperature
+    ):
+        return Reason.TEMPERATURE
+    return None
+
+
+def judge(entry: Entry, stamps: Mapping[str, str | None], now: float) -> Reason:
+    """HIT if the entry may be served at ``now``, else why not.
+
+    ``stamps`` are those that stand now. A missing stamp equals nothing, so
+    what an eviction took costs hits and never brings a dead entry back.
+    """
+    for field, stamp in entry.stamps.items():
+        standing = stamps.get(field)
+        if standing is None or standing != stamp:
+            return Reason.INVALIDATED
+    if not entry.stamps or not now < entry.fresh_until:
+        return Reason.EXPIRED
+    # Written by a machine whose clock runs ahead by more than any lifetime.
+    if entry.created_at > now + MAX_TTL:
+        return Reason.EXPIRED
+    return Reason.HIT
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """Seconds since the epoch at which an entry goes stale, and is gone."""
+
+    fresh_until: float
+    stale_until: float
+
+
+def lifetime(
+    ttl: float, now: float, spread: float, url_expires_at: float | None = None
+) -> Lifetime:
+    """When an answer made at ``now`` goes stale.
+
+    ``spread`` in [-1, 1] places it within the jitter. A signed URL in the
+    request ends the life of its answer.
+    """
+    fresh_until = now + ttl * (1 + JITTER * spread)
+    if url_expires_at is not None:
+        fresh_until = min(fresh_until, url_expires_at)
+    return Lifetime(fresh_until=fresh_until, stale_until=fresh_until)
+
+
+def refuse(
+    finish_reason: str | None,
+    *,
+    has_text: bool,
+    has_tool_calls: bool,
+    size: int,
+    rules: Rules,
+    control: Control,
+) -> Refusal | None:
+    """Why a complete answer must not be kept, or None if it may.
+
+    ``size`` is in bytes. An answer cut by length or by a filter is served, for
+    it is the upstream's word, but it is not what the next caller should get.
+    """
+    if has_tool_calls or finish_reason in ("tool_calls", "function_call"):
+        if control is not Control.ALWAYS:
+            return Refusal.TOOL_CALLS
+        if not has_tool_calls:
+            return Refusal.EMPTY
+        if finish_reason not in ("tool_calls", "function_call", "stop"):
+            return Refusal.FINISH_REASON
+    elif finish_reason != "stop":
+        return Refusal.FINISH_REASON
+    elif not has_text:
+        return Refusal.EMPTY
+    if size > rules.max_entry_bytes:
+        return Refusal.TOO_LARGE
+    return None
+
+
+def cost(
+    prompt_tokens: int, completion_tokens: int, seconds: float, price: Price
+) -> Cost:
+    """What a load cost, so that a later hit knows what it saved."""
+    return Cost(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        price=price.of(prompt_tokens, completion_tokens),
+        currency=price.currency,
+        seconds=seconds,
+    )

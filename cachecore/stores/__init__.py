@@ -1,0 +1,1 @@
+"""Where entries live. ``base`` is the contract; the other modules keep it."""

@@ -1,0 +1,88 @@
+"""Stop asking a store that does not answer.
+
+The first failure opens the breaker: for a while every call fails at once. Then
+one call at a time is let through to try; its success closes the breaker, its
+failure opens it for longer. One log line when it opens, one when it closes.
+
+Our own, because the usual library holds its lock around the call.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from cachecore.errors import StoreError
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 15.0
+
+
+class Breaker:
+    """Guards the calls to one store. ``name`` is for the log: no secret in it."""
+
+    def __init__(self, name: str, timer: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._timer = timer
+        self._lock = threading.Lock()  # guards all below; never held around a call
+        self._pause = FIRST_PAUSE
+        self._retry_at: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls fail without being tried."""
+        return self._retry_at is not None
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Raise StoreError at once while open; else watch what the body raises.
+
+        A StoreError out of the body counts as a failure, anything else not.
+        """
+        self._admit()
+        try:
+            yield
+        except StoreError as error:
+            self._failed(error)
+            raise
+        self._succeeded()
+
+    def _admit(self) -> None:
+        if not self.is_open:
+            return
+        with self._lock:
+            now = self._timer()
+            if self._retry_at is None:
+                return  # Closed while this caller waited for the lock.
+            if now < self._retry_at:
+                msg = "Redis did not answer a moment ago and is being left alone."
+                raise StoreError(msg)
+            # This caller tries; the others wait for its verdict.
+            self._retry_at = now + self._pause
+
+    def _failed(self, error: StoreError) -> None:
+        with self._lock:
+            opens = self._retry_at is None
+            if not opens:
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            self._retry_at = self._timer() + self._pause
+        if opens:
+            logger.warning(
+                "the cache at %s is unavailable, answers come from upstream: %s",
+                self._name,
+                error.remedy,
+            )
+
+    def _succeeded(self) -> None:
+        if not self.is_open:
+            return
+        with self._lock:
+            closes = self._retry_at is not None
+            self._retry_at = None
+            self._pause = FIRST_PAUSE
+        if closes:
+            logger.warning("the cache at %s is available again", self._name)

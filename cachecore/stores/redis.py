@@ -1,0 +1,279 @@
+"""Entries in Redis or Valkey: standalone, TLS, UNIX socket, Sentinel, Cluster.
+
+The only file that imports redis. A look-up is one pipeline and, off a cluster,
+one round trip. Commands used: GET SET DEL HMGET HSETNX HSET, and on connecting
+AUTH and SELECT where the URL asks for them. Values always get a time to live.
+
+redis-py's defaults retry for up to a minute (its 8.1: ten tries of 5 s), which
+is why every limit is set here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from cachecore.errors import StoreError
+from cachecore.redis_url import RedisUrl
+from cachecore.stores.base import Found
+from cachecore.stores.breaker import Breaker
+
+MAX_CONNECTIONS: Final = 64
+
+type Command = tuple[str | bytes | int, ...]
+type Reply = Any
+
+
+class _Door(Protocol):
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        """The replies in order; an error reply stands in its place."""
+
+
+class _Pooled:
+    """One server, or the master that Sentinel names."""
+
+    def __init__(self, pool: redis.ConnectionPool) -> None:
+        self._pool = pool
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        # redis-py's own pipeline costs a hit as much again as the round trip;
+        # these are the calls that it makes underneath.
+        connection = self._pool.get_connection()
+        whole = False
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            replies = [_reply(connection) for _ in commands]
+            whole = True
+        finally:
+            if not whole:
+                # A late reply on this connection would answer the next caller.
+                connection.disconnect()
+            self._pool.release(connection)
+        return replies
+
+
+def _reply(connection: Any) -> Reply:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+class _Clustered:
+    """A Redis Cluster. An entry and its namespace's stamps live in two slots."""
+
+    def __init__(self, client: RedisCluster) -> None:
+        self._client = client
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Reply] = pipeline.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, RedisError) and not isinstance(reply, ResponseError):
+                raise reply
+        return replies
+
+
+class RedisStore:
+    """A store in the Redis that ``url`` names. Connects when first asked.
+
+    ``timeout`` in seconds bounds connecting and each reply.
+    """
+
+    def __init__(self, url: RedisUrl, timeout: float = 0.05) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._breaker = Breaker(url.shown)
+        self._door: _Door | None = None
+
+    def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
+        value, texts = self._run(("GET", key), ("HMGET", hash_key, *fields))
+        if isinstance(value, ResponseError):
+            # Another type under our key is not an entry; the caller deletes it.
+            value = b""
+        return Found(value, tuple(_text(text) for text in self._sound(texts)))
+
+    def keep(self, key: str, value: bytes, ttl: float) -> None:
+        self._one("SET", key, value, "PX", max(1, int(ttl * 1000)))
+
+    def delete(self, key: str) -> None:
+        self._one("DEL", key)
+
+    def settle(self, hash_key: str, fields: Mapping[str, str]) -> dict[str, str]:
+        *written, texts = self._run(
+            *(("HSETNX", hash_key, field, text) for field, text in fields.items()),
+            ("HMGET", hash_key, *fields),
+        )
+        for reply in written:
+            self._sound(reply)
+        standing = {}
+        for field, text in zip(fields, self._sound(texts), strict=True):
+            if text is None:
+                # Evicted between the two commands: there is nothing to write under.
+                msg = "Redis evicts the cache's stamps as soon as they are written."
+                raise StoreError(msg)
+            standing[field] = text.decode("utf-8", "replace")
+        return standing
+
+    def replace(self, hash_key: str, fields: Mapping[str, str]) -> None:
+        pairs = [part for pair in fields.items() for part in pair]
+        self._one("HSET", hash_key, *pairs)
+
+    def check(self, key: str, hash_key: str) -> None:
+        replies = self._run(
+            ("HMGET", hash_key, "switch"),
+            ("HSETNX", key + ":check", "field", "1"),
+            ("HSET", key + ":check", "field", "2"),
+            ("DEL", key + ":check"),
+            ("SET", key, b"check", "PX", 1000),
+            ("GET", key),
+            ("DEL", key),
+        )
+        for reply in replies:
+            self._sound(reply)
+
+    def _one(self, *command: str | bytes | int) -> Reply:
+        return self._sound(self._run(command)[0])
+
+    def _run(self, *commands: Command) -> list[Reply]:
+        with self._breaker.call(), self._translated():
+            if self._door is None:
+                self._door = _open(self._url, self._timeout)
+            return self._door.run(commands)
+
+    def _sound(self, reply: Reply) -> Reply:
+        """The reply, or its error. Error replies are quick and open no breaker."""
+        if isinstance(reply, RedisError):
+            raise StoreError(_remedy(reply, self._url)) from reply
+        return reply
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, RedisClusterException, OSError, ValueError) as error:
+            raise StoreError(_remedy(error, self._url)) from error
+
+    def __repr__(self) -> str:
+        state = "open" if self._breaker.is_open else "closed"
+        return f"<RedisStore {self._url.shown}, breaker {state}>"
+
+
+def _text(text: bytes | None) -> str | None:
+    return None if text is None else text.decode("utf-8", "replace")
+
+
+def _open(url: RedisUrl, timeout: float) -> _Door:
+    limits: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "protocol": 2,
+        "username": url.username,
+        "password": url.password,
+        # The handshake shall need no command that the ACL line does not name.
+        "lib_name": None,
+        "lib_version": None,
+    }
+    if url.tls:
+        limits |= {
+            "ssl_ca_certs": url.ca_certs,
+            "ssl_certfile": url.certfile,
+            "ssl_keyfile": url.keyfile,
+        }
+    if url.form == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in url.hosts]
+        return _Clustered(
+            RedisCluster(
+                startup_nodes=nodes,
+                ssl=url.tls,
+                max_connections=MAX_CONNECTIONS,
+                cluster_error_retry_attempts=1,
+                **limits,
+            )
+        )
+    if url.form == "sentinel":
+        sentinel = Sentinel(
+            url.hosts, sentinel_kwargs={"socket_timeout": timeout}, **limits
+        )
+        master = sentinel.master_for(
+            url.service, db=url.db, ssl=url.tls, max_connections=MAX_CONNECTIONS
+        )
+        return _Pooled(master.connection_pool)
+    if url.form == "unix":
+        limits.pop("socket_connect_timeout")
+        place: dict[str, Any] = {
+            "connection_class": redis.UnixDomainSocketConnection,
+            "path": url.path,
+        }
+    else:
+        host, port = url.hosts[0]
+        place = {
+            "connection_class": redis.SSLConnection if url.tls else redis.Connection,
+            "host": host,
+            "port": port,
+        }
+    pool = redis.BlockingConnectionPool(
+        max_connections=MAX_CONNECTIONS, timeout=timeout, db=url.db, **place, **limits
+    )
+    return _Pooled(pool)
+
+
+def _remedy(error: Exception, url: RedisUrl) -> str:
+    """One sentence for an operator: what Redis said, and what to do."""
+    place = url.shown
+    match error:
+        case AuthenticationError():
+            return f"Redis at {place} refused the user name or password in the URL."
+        case NoPermissionError():
+            return (
+                f"Redis at {place} does not let this user run the cache's commands on "
+                "its keys; allow them in the user's ACL."
+            )
+        case ReadOnlyError():
+            return f"Redis at {place} is a read-only replica; use its master."
+        case OutOfMemoryError():
+            return (
+                f"Redis at {place} is full; set its maxmemory-policy to allkeys-lru "
+                "or give it more memory."
+            )
+        case redis.exceptions.BusyLoadingError():
+            return f"Redis at {place} is still loading its data; try again shortly."
+        case redis.exceptions.TimeoutError():
+            return (
+                f"Redis at {place} did not answer in time; check the address and the "
+                "network between it and the plugin daemon."
+            )
+        case redis.sentinel.MasterNotFoundError():
+            return f"Sentinel at {place} knows no master of that name."
+    text = str(error)
+    if "NOAUTH" in text or "WRONGPASS" in text:
+        return f"Redis at {place} asks for a user name or password; put it in the URL."
+    if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
+        return (
+            f"Redis at {place} could not be reached over TLS; check rediss://, the host "
+            "name and the certificate authority."
+        )
+    if isinstance(error, ResponseError):
+        return f"Redis at {place} refused a command: {text.split(' ')[0]}."
+    return (
+        f"Redis at {place} could not be reached; check the address, the port and the "
+        "network between it and the plugin daemon."
+    )

@@ -1,0 +1,160 @@
+"""An answer in pieces: record one as it passes, replay a kept one.
+
+A recorded stream is complete only after the upstream's own end. A stream that
+fails, is closed early or outgrows its limit is never kept: half an answer must
+not be served as a whole one.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+# Dify's daemon kills a plugin that writes a line over 5 MiB, and JSON may
+# write one character in six bytes: a piece stays well below.
+REPLAY_CHARACTERS: Final = 128 * 1024
+_NO_LIMIT: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the upstream counted them.
+
+    ``billed`` is false for an answer that nobody paid for again: one replayed
+    from the store, or followed while another caller's load ran.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    billed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One step of a streamed answer.
+
+    ``text`` is what the host shows, reasoning inside ``<think>`` tags included.
+    ``tool_calls`` are complete: ``{"id", "type", "name", "arguments"}`` each.
+    ``finish_reason`` and ``usage`` come once, on the last piece.
+    """
+
+    text: str = ""
+    tool_calls: tuple[dict[str, str], ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: what every way of asking for it must give."""
+
+    text: str
+    tool_calls: tuple[dict[str, str], ...]
+    finish_reason: str | None
+    usage: Usage | None
+
+    def payload(self) -> dict[str, Any]:
+        """JSON data, for an entry."""
+        return {
+            "text": self.text,
+            "tool_calls": list(self.tool_calls),
+            "finish_reason": self.finish_reason,
+            "usage": [self.usage.prompt_tokens, self.usage.completion_tokens]
+            if self.usage
+            else None,
+        }
+
+    @classmethod
+    def from_payload(cls, payload: Any) -> "Answer":
+        """The answer that ``payload`` was made of; raises ValueError otherwise."""
+        try:
+            text, usage = payload["text"], payload["usage"]
+            finish_reason = payload["finish_reason"]
+            calls = tuple(_tool_call(call) for call in payload["tool_calls"])
+            tokens = None if usage is None else Usage(int(usage[0]), int(usage[1]))
+        except (KeyError, TypeError, IndexError) as error:
+            msg = "the payload is not an answer"
+            raise ValueError(msg) from error
+        if not isinstance(text, str) or not isinstance(finish_reason, str | None):
+            msg = "the payload is not an answer"
+            raise ValueError(msg)  # noqa: TRY004 - a caller handles one error
+        return cls(text, calls, finish_reason, tokens)
+
+
+def _tool_call(call: Any) -> dict[str, str]:
+    return {name: str(call[name]) for name in ("id", "type", "name", "arguments")}
+
+
+class Recorder:
+    """Puts pieces together again, up to ``max_bytes`` of text and arguments.
+
+    Past that limit it forgets what it has: the caller still gets everything.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._texts: list[str] = []
+        self._tool_calls: list[dict[str, str]] = []
+        self._finish_reason: str | None = None
+        self._usage: Usage | None = None
+        self.size = 0
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether the answer outgrew the limit."""
+        return self.size > self._max_bytes
+
+    def add(self, piece: Piece) -> None:
+        """Take one piece, in the order in which the caller got it."""
+        self._finish_reason = piece.finish_reason or self._finish_reason
+        self._usage = piece.usage or self._usage
+        if not piece.text and not piece.tool_calls:
+            return
+        self.size += len(piece.text.encode("utf-8", "surrogatepass"))
+        self.size += sum(len(call["arguments"]) for call in piece.tool_calls)
+        if self.overflowed:
+            self._texts.clear()
+            self._tool_calls.clear()
+            return
+        self._texts.append(piece.text)
+        self._tool_calls.extend(piece.tool_calls)
+
+    def answer(self) -> Answer:
+        """All of it. Only to be asked after the upstream's own end."""
+        return Answer(
+            "".join(self._texts),
+            tuple(self._tool_calls),
+            self._finish_reason,
+            self._usage,
+        )
+
+
+def replay(answer: Answer) -> Iterator[Piece]:
+    """The answer in as few pieces as the host's line limit allows; one, mostly.
+
+    Each chunk costs the plugin and its host more than Redis does, so a replay
+    does not repeat the upstream's own chunking.
+    """
+    text = answer.text
+    while len(text) > REPLAY_CHARACTERS:
+        yield Piece(text=text[:REPLAY_CHARACTERS])
+        text = text[REPLAY_CHARACTERS:]
+    yield Piece(
+        text=text,
+        tool_calls=answer.tool_calls,
+        finish_reason=answer.finish_reason,
+        usage=unbilled(answer.usage),
+    )
+
+
+def merge(pieces: Iterable[Piece]) -> Piece:
+    """Several pieces as one: for a caller that does not stream, or lags behind."""
+    recorder = Recorder(max_bytes=_NO_LIMIT)
+    for piece in pieces:
+        recorder.add(piece)
+    answer = recorder.answer()
+    return Piece(answer.text, answer.tool_calls, answer.finish_reason, answer.usage)
+
+
+def unbilled(usage: Usage | None) -> Usage | None:
+    """The same tokens, paid for by another call."""
+    return None if usage is None else replace(usage, billed=False)

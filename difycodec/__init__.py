@@ -1,0 +1,1 @@
+"""Dify's types <-> plain data. Shared by both plugins; holds no policy."""

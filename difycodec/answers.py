@@ -1,0 +1,72 @@
+"""Pieces of an answer -> Dify's result chunks."""
+
+from decimal import Decimal
+from typing import Final
+
+from cachecore.policy import Price
+from cachecore.streams import Piece, Usage
+from dify_plugin.entities.model.llm import (
+    LLMResultChunk,
+    LLMResultChunkDelta,
+    LLMUsage,
+)
+from dify_plugin.entities.model.message import AssistantPromptMessage
+
+_ZERO: Final = Decimal(0)
+_SEVEN_PLACES: Final = Decimal("0.0000001")
+
+
+def to_chunk(model: str, index: int, piece: Piece, price: Price) -> LLMResultChunk:
+    """One chunk for the host.
+
+    ``content`` is never None: the daemon refuses the whole stream for it
+    (host contract 3.6). Usage is priced here, once, on the last piece.
+    """
+    return LLMResultChunk(
+        model=model,
+        delta=LLMResultChunkDelta(
+            index=index,
+            message=AssistantPromptMessage(
+                content=piece.text,
+                tool_calls=[_tool_call(call) for call in piece.tool_calls],
+            ),
+            usage=to_usage(piece.usage, price) if piece.usage else None,
+            finish_reason=piece.finish_reason,
+        ),
+    )
+
+
+def _tool_call(call: dict[str, str]) -> AssistantPromptMessage.ToolCall:
+    return AssistantPromptMessage.ToolCall(
+        id=call["id"],
+        type=call["type"],
+        function=AssistantPromptMessage.ToolCall.ToolCallFunction(
+            name=call["name"], arguments=call["arguments"]
+        ),
+    )
+
+
+def to_usage(usage: Usage, price: Price) -> LLMUsage:
+    """The tokens as counted; their price, or zero where nobody paid again.
+
+    The host overwrites ``latency`` with its own measure.
+    """
+    unit = Decimal(1) / Decimal(price.per)
+    rate_in = Decimal(str(price.input)) if usage.billed else _ZERO
+    rate_out = Decimal(str(price.output)) if usage.billed else _ZERO
+    paid_in = (usage.prompt_tokens * rate_in * unit).quantize(_SEVEN_PLACES)
+    paid_out = (usage.completion_tokens * rate_out * unit).quantize(_SEVEN_PLACES)
+    return LLMUsage(
+        prompt_tokens=usage.prompt_tokens,
+        prompt_unit_price=rate_in,
+        prompt_price_unit=unit,
+        prompt_price=paid_in,
+        completion_tokens=usage.completion_tokens,
+        completion_unit_price=rate_out,
+        completion_price_unit=unit,
+        completion_price=paid_out,
+        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        total_price=paid_in + paid_out,
+        currency=price.currency,
+        latency=0.0,
+    )

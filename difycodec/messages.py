@@ -1,0 +1,122 @@
+"""Dify's prompt messages -> OpenAI's, and what the cache's policy sees in them.
+
+What the host's Go daemon fills in on the way (``name: ""``, ``tool_calls:
+null``; host contract 3.6) is left out again, so that one request has one form.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from dify_plugin.entities.model.message import (
+    AssistantPromptMessage,
+    AudioPromptMessageContent,
+    DocumentPromptMessageContent,
+    ImagePromptMessageContent,
+    MultiModalPromptMessageContent,
+    PromptMessage,
+    PromptMessageRole,
+    PromptMessageTool,
+    TextPromptMessageContent,
+    ToolPromptMessage,
+    VideoPromptMessageContent,
+)
+
+type Json = dict[str, Any]
+
+# Reasoning that an earlier turn showed: models expect it gone from history.
+_THOUGHT: Final = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
+
+
+def to_openai(messages: Sequence[PromptMessage], *, legacy: bool = False) -> list[Json]:
+    """OpenAI chat messages. ``legacy`` writes functions in place of tools."""
+    return [_message(message, legacy=legacy) for message in messages]
+
+
+def _message(message: PromptMessage, *, legacy: bool) -> Json:
+    data: Json = {"role": message.role.value, "content": _content(message)}
+    if message.name:
+        data["name"] = message.name
+    if isinstance(message, AssistantPromptMessage):
+        if isinstance(data["content"], str):
+            data["content"] = _THOUGHT.sub("", data["content"], count=1)
+        calls = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.function.name,
+                    "arguments": call.function.arguments,
+                },
+            }
+            for call in message.tool_calls
+        ]
+        if calls and legacy:
+            data["function_call"] = calls[0]["function"]
+        elif calls:
+            data["tool_calls"] = calls
+    elif isinstance(message, ToolPromptMessage):
+        if legacy:
+            data |= {"role": "function", "name": message.tool_call_id}
+        else:
+            data["tool_call_id"] = message.tool_call_id
+    return data
+
+
+def _content(message: PromptMessage) -> str | list[Json]:
+    if not isinstance(message.content, list):
+        return message.content or ""
+    return [_part(part) for part in message.content]
+
+
+def _part(part: Any) -> Json:
+    match part:
+        case TextPromptMessageContent():
+            return {"type": "text", "text": part.data}
+        case ImagePromptMessageContent():
+            image = {"url": part.data, "detail": part.detail.value}
+            return {"type": "image_url", "image_url": image}
+        case VideoPromptMessageContent():
+            return {"type": "video_url", "video_url": {"url": part.data}}
+        case AudioPromptMessageContent():
+            sound = {"data": part.base64_data or part.url, "format": part.format}
+            return {"type": "input_audio", "input_audio": sound}
+        case DocumentPromptMessageContent():
+            file = {"filename": part.filename or "document", "file_data": part.data}
+            return {"type": "file", "file": file}
+        case _:
+            msg = f"a message part of type {type(part).__name__} is not supported"
+            raise ValueError(msg)
+
+
+def tools_to_openai(tools: Iterable[PromptMessageTool]) -> list[Json]:
+    """OpenAI function descriptions, in the order given."""
+    return [
+        {
+            "name": tool.name,
+            "description": tool.description or "",
+            "parameters": tool.parameters,
+        }
+        for tool in tools
+    ]
+
+
+def is_conversation(messages: Iterable[PromptMessage]) -> bool:
+    """Whether an earlier turn is present: such prompts rarely come twice."""
+    earlier = (PromptMessageRole.ASSISTANT, PromptMessageRole.TOOL)
+    return any(message.role in earlier for message in messages)
+
+
+def has_external_url(messages: Iterable[PromptMessage]) -> bool:
+    """Whether a part is given by a URL, whose content may change behind it."""
+    return any(
+        isinstance(part, MultiModalPromptMessageContent) and bool(part.url)
+        for message in messages
+        if isinstance(message.content, list)
+        for part in message.content
+    )
+
+
+def text_of(messages: Iterable[PromptMessage]) -> str:
+    """All text of the messages, for completion models and token estimates."""
+    return "\n".join(message.get_text_content() for message in messages)

@@ -1,0 +1,21 @@
+from collections.abc import Mapping
+from typing import Any
+
+from cachecore.errors import ConfigError
+from dify_plugin import Endpoint
+from rag_cache import doors, wrapping
+from werkzeug import Request, Response
+
+
+class Healthz(Endpoint):
+    def _invoke(
+        self, r: Request, values: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> Response:
+        refusal = doors.refuse(r, settings)
+        if refusal is not None:
+            return refusal
+        try:
+            wrapping.check(settings)
+        except ConfigError as error:
+            return doors.reply(503, {"status": "unavailable", "error": str(error)})
+        return doors.reply(200, {"status": "ok"})

@@ -1,0 +1,1 @@
+"""What Cached Model knows: its form, its upstream, and one chat through the cache."""

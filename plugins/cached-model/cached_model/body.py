@@ -1,0 +1,108 @@
+"""What goes upstream, and what of it the cache's key is made of.
+
+They are the same: the body is built first and the key from it, so that nothing
+that reaches the upstream can be missing from the key.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cachecore.keys import canonical, fingerprint
+from dify_plugin.entities.model.message import PromptMessage, PromptMessageTool
+from dify_plugin.errors.model import InvokeBadRequestError
+from difycodec import messages as codec
+
+from cached_model.form import Form
+
+# Models that know max_completion_tokens only.
+_NEW_TOKEN_PARAM: Final = re.compile(r"^(o\d|gpt-5)")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the upstream. ``body`` lacks ``stream`` and ``user`` only."""
+
+    url: str
+    body: dict[str, Any]
+    schema: Mapping[str, Any] | None = None
+
+    def key_form(self, form: Form) -> dict[str, object]:
+        """Everything that can change the answer.
+
+        Left out: the API key, for load-balanced keys share answers; ``stream``,
+        for both ways give one answer; ``user``, which is sent in scope ``user``
+        only, where the scope itself is in the key. Headers are digested, for
+        they may be secrets.
+        """
+        return {
+            "url": self.url,
+            "body": self.body,
+            "headers": fingerprint(canonical(dict(form.extra_headers))),
+            "thoughts": form.thoughts,
+        }
+
+
+def build(
+    form: Form,
+    model: str,
+    messages: Sequence[PromptMessage],
+    parameters: Mapping[str, Any],
+    tools: Sequence[PromptMessageTool],
+    stop: Sequence[str],
+) -> Call:
+    """The call that the form and the node ask for; raises InvokeBadRequestError."""
+    name = form.model_name(model)
+    body: dict[str, Any] = {"model": name, **parameters}
+    schema = _response_format(body)
+    if "max_tokens" in body and _token_param(form, name) != "max_tokens":
+        body["max_completion_tokens"] = body.pop("max_tokens")
+    if stop:
+        body["stop"] = list(stop)
+    if form.mode == "completion":
+        body["prompt"] = codec.text_of(messages)
+        return Call(f"{form.base_url}/completions", body, schema)
+    legacy = form.tool_style == "function_call"
+    body["messages"] = codec.to_openai(messages, legacy=legacy)
+    if tools and form.tool_style != "no_call":
+        functions = codec.tools_to_openai(tools)
+        if legacy:
+            body["functions"] = functions
+        else:
+            body["tools"] = [{"type": "function", "function": f} for f in functions]
+            body["tool_choice"] = "auto"
+    return Call(f"{form.base_url}/chat/completions", body, schema)
+
+
+def _token_param(form: Form, name: str) -> str:
+    if form.token_param_name != "auto":
+        return form.token_param_name
+    return "max_completion_tokens" if _NEW_TOKEN_PARAM.match(name) else "max_tokens"
+
+
+def _response_format(body: dict[str, Any]) -> Mapping[str, Any] | None:
+    """Turn Dify's two string parameters into OpenAI's object; return the schema."""
+    wanted, text = body.pop("response_format", None), body.pop("json_schema", None)
+    if not wanted or wanted == "text":
+        return None
+    if wanted != "json_schema":
+        body["response_format"] = {"type": wanted}
+        return None
+    try:
+        data = json.loads(text or "")
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        msg = (
+            "JSON Schema (json_schema) must be a JSON object for this response format."
+        )
+        raise InvokeBadRequestError(msg)
+    # Dify wraps its schema as {"schema", "name"}; people paste bare ones.
+    wrapped = data if isinstance(data.get("schema"), dict) else {"schema": data}
+    body["response_format"] = {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", **wrapped},
+    }
+    return wrapped["schema"]

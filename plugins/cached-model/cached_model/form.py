@@ -1,0 +1,231 @@
+"""The credential form of Cached Model, read once per distinct form.
+
+Dify hands credentials over as strings, drops a switch that is off, and merges
+nothing from the provider's form (host contract 5.1, 5.2): this is all there is.
+"""
+
+import json
+import os
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from cachecore import config
+from cachecore.cache import Cache
+from cachecore.config import Options, Settings
+from cachecore.errors import ConfigError
+from cachecore.keys import canonical, fingerprint
+from cachetools import LRUCache
+from pydantic import Field
+
+type ToolStyle = Literal["no_call", "function_call", "tool_call"]
+
+_ENDPOINT_PATHS: Final = ("/chat/completions", "/completions")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_MAX_TOKENS: Final = 100_000_000
+_REMEMBERED_FORMS: Final = 256
+
+
+class ModelOptions(Options):
+    """The options of ``cache_options`` that only a model has."""
+
+    read_timeout_seconds: int = Field(
+        300, ge=1, le=600, description="a number of seconds from 1 to 600"
+    )
+    deadline_seconds: int = Field(
+        580, ge=1, le=600, description="a number of seconds from 1 to 600"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A checked form."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+    endpoint_model_name: str
+    mode: Literal["chat", "completion"]
+    context_size: int
+    max_tokens_to_sample: int
+    tool_style: ToolStyle
+    stream_tool_calls: bool
+    vision: bool
+    structured_output: bool
+    thoughts: Literal["supported", "not_supported", "only_thinking_supported"]
+    token_param_name: Literal["auto", "max_tokens", "max_completion_tokens"]
+    send_user: bool
+    include_usage: bool
+    extra_headers: Mapping[str, str] = field(repr=False)
+    settings: Settings[ModelOptions]
+
+    @property
+    def cache(self) -> Cache:
+        """The cache that the form names."""
+        return config.open_cache(self.settings.store)
+
+    def model_name(self, model: str) -> str:
+        """What the upstream calls the model that Dify calls ``model``."""
+        return self.endpoint_model_name or model
+
+    def payer(self) -> str:
+        """A digest of what pays upstream; it tells accounts apart, not more."""
+        return fingerprint(canonical([self.api_key, dict(self.extra_headers)]))
+
+
+_forms: LRUCache[str, Form] = LRUCache(_REMEMBERED_FORMS)
+_forms_lock = threading.Lock()
+
+
+def read(credentials: Mapping[str, Any]) -> Form:
+    """The form in ``credentials``; raises ConfigError with one sentence."""
+    memo = fingerprint(canonical(dict(credentials)))
+    with _forms_lock:
+        form = _forms.get(memo)
+    if form is None:
+        form = _read(credentials, os.environ)
+        with _forms_lock:
+            _forms[memo] = form
+    return form
+
+
+def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
+    def text(name: str) -> str:
+        value = credentials.get(name)
+        return "" if value is None else str(value).strip()
+
+    def choice(name: str, label: str, *choices: str) -> Any:
+        """One of ``choices``; the first is the default."""
+        value = text(name) or choices[0]
+        if value not in choices:
+            sentence = f"{label} ({name}) must be one of {', '.join(choices)}."
+            raise ConfigError(name, sentence)
+        return value
+
+    def count(name: str, label: str, default: int) -> int:
+        value = text(name) or str(default)
+        if not (value.isascii() and value.isdigit() and 0 < int(value) <= _MAX_TOKENS):
+            sentence = f"{label} ({name}) must be a whole number of tokens above 0."
+            raise ConfigError(name, sentence)
+        return int(value)
+
+    return Form(
+        base_url=read_base_url(text("endpoint_url")),
+        api_key=read_api_key(text("api_key")),
+        endpoint_model_name=text("endpoint_model_name"),
+        mode=choice("mode", "Completion mode", "chat", "completion"),
+        context_size=count("context_size", "Model context size", 4096),
+        max_tokens_to_sample=count("max_tokens_to_sample", "Max tokens", 4096),
+        tool_style=choice(
+            "function_calling_type",
+            "Function calling",
+            "no_call",
+            "function_call",
+            "tool_call",
+        ),
+        stream_tool_calls=choice(
+            "stream_function_calling",
+            "Stream function calling",
+            "not_supported",
+            "supported",
+        )
+        == "supported",
+        vision=choice("vision_support", "Vision support", "no_support", "support")
+        == "support",
+        structured_output=choice(
+            "structured_output_support",
+            "Structured output",
+            "not_supported",
+            "supported",
+        )
+        == "supported",
+        thoughts=choice(
+            "agent_thought_support",
+            "Thinking",
+            "supported",
+            "not_supported",
+            "only_thinking_supported",
+        ),
+        token_param_name=choice(
+            "token_param_name",
+            "Token parameter",
+            "auto",
+            "max_tokens",
+            "max_completion_tokens",
+        ),
+        send_user=choice(
+            "user_identity_support", "User identity", "support", "no_support"
+        )
+        == "support",
+        include_usage=choice(
+            "stream_include_usage", "Usage in streams", "enabled", "disabled"
+        )
+        == "enabled",
+        extra_headers=read_headers(text("extra_headers")),
+        settings=config.read(credentials, environ, ModelOptions),
+    )
+
+
+def read_base_url(text: str) -> str:
+    """The base of an OpenAI-compatible API, without a slash at its end.
+
+    One rule: an address without a path means its ``/v1``; a path is taken as
+    it is. The path of a single endpoint, pasted by mistake, is cut off.
+    """
+
+    def mistake(rest: str) -> ConfigError:
+        return ConfigError("endpoint_url", f"API endpoint URL (endpoint_url) {rest}.")
+
+    if not text:
+        raise mistake("is required, as in https://api.openai.com/v1")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise mistake("has a host or port that makes no sense") from None
+    if parts.scheme not in ("http", "https"):
+        raise mistake("must begin with http:// or https://")
+    if not parts.hostname or port == 0:
+        raise mistake("has no host, as in https://api.openai.com/v1")
+    if parts.username is not None or parts.password is not None:
+        raise mistake("must not hold a user name or password; use API Key (api_key)")
+    if parts.query or parts.fragment:
+        raise mistake("must not have a ? or # part")
+    path = parts.path.rstrip("/")
+    for ending in _ENDPOINT_PATHS:
+        path = path.removesuffix(ending)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    place = host if port is None else f"{host}:{port}"
+    return f"{parts.scheme}://{place}{path or '/v1'}"
+
+
+def read_api_key(text: str) -> str:
+    """An API key that can stand in a header."""
+    if not (text.isascii() and text.isprintable()):
+        sentence = "API Key (api_key) has characters that a header can't carry; paste it again."
+        raise ConfigError("api_key", sentence)
+    return text
+
+
+def read_headers(text: str) -> dict[str, str]:
+    """Extra headers from a JSON object of strings."""
+
+    def mistake(rest: str) -> ConfigError:
+        return ConfigError("extra_headers", f"Extra headers (extra_headers) {rest}.")
+
+    if not text:
+        return {}
+    try:
+        data = json.loads(text)
+    except ValueError:
+        raise mistake('must be a JSON object, as in {"X-Team": "support"}') from None
+    if not isinstance(data, dict):
+        raise mistake('must be a JSON object, as in {"X-Team": "support"}')
+    for name, value in data.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise mistake("has a name that is not a header's name")
+        if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+            raise mistake(f"has a value under {name[:60]!r} that is not plain text")
+    return {name.lower(): value for name, value in data.items()}

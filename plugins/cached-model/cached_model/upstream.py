@@ -1,0 +1,190 @@
+"""The model server: one HTTP call, its answer in pieces, its faults by type.
+
+Dify's load balancing goes by the class of an error (host contract 5.2): a 429
+cools a key down for a minute, a refused key or a lost connection for ten
+seconds. So each fault is raised as the class that says what it was. No message
+repeats a response body, a header or a key.
+"""
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+import requests
+import urllib3
+from cachecore.streams import Piece
+from dify_plugin.errors.model import (
+    InvokeAuthorizationError,
+    InvokeBadRequestError,
+    InvokeConnectionError,
+    InvokeError,
+    InvokeRateLimitError,
+    InvokeServerUnavailableError,
+)
+
+from cached_model.body import Call
+from cached_model.form import Form
+from cached_model.reader import Incomplete, Reader, UpstreamError
+from cached_model.sse import NotEvents, events
+
+CONNECT_TIMEOUT: Final = 10.0
+# One process answers for up to 1,000 callers (the SDK's MAX_WORKER).
+POOL_SIZE: Final = 1000
+_READ_SIZE: Final = 64 * 1024
+_MAX_ANSWER: Final = 64 * 1024 * 1024
+_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+_session: requests.Session | None = None
+_session_lock = threading.Lock()
+
+
+def _shared_session() -> requests.Session:
+    """Keep-alive connections for the whole process; made when first needed."""
+    global _session  # noqa: PLW0603 - the one pool of this process
+    with _session_lock:
+        if _session is None:
+            _session = requests.Session()
+            # Off: a .netrc would replace the API key. Proxies are read below.
+            _session.trust_env = False
+            _session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+            adapter = requests.adapters.HTTPAdapter(
+                pool_connections=64, pool_maxsize=POOL_SIZE
+            )
+            _session.mount("http://", adapter)
+            _session.mount("https://", adapter)
+        return _session
+
+
+def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[Piece]:
+    """The answer in pieces. Raises an InvokeError, before or between them."""
+    deadline = time.monotonic() + form.settings.options.deadline_seconds
+    place = urlsplit(call.url).netloc
+    try:
+        with closing(_post(form, call, stream=stream, user=user)) as response:
+            if response.status_code != requests.codes.ok:
+                raise _refused(response, place)
+            reader = Reader(show_thoughts=form.thoughts != "not_supported")
+            content_type = response.headers.get("Content-Type", "")
+            if stream and "application/json" not in content_type:
+                yield from reader.pieces(events(_bytes(response, deadline)))
+            else:
+                # Some servers answer a streaming request in one piece.
+                yield reader.whole(_json(response, deadline))
+    except InvokeError:
+        raise
+    except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
+        msg = f"The model server at {place} did not answer in time."
+        raise InvokeConnectionError(msg) from error
+    except (Incomplete, NotEvents) as error:
+        msg = f"The model server at {place} ended its answer before it was complete."
+        raise InvokeServerUnavailableError(msg) from error
+    except UpstreamError as error:
+        raise _reported(error.code, place) from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        msg = (
+            f"The connection to the model server at {place} failed; check API endpoint "
+            "URL (endpoint_url) and the network between it and the plugin daemon."
+        )
+        raise InvokeConnectionError(msg) from error
+
+
+def _post(
+    form: Form, call: Call, *, stream: bool, user: str | None
+) -> requests.Response:
+    body: dict[str, Any] = {**call.body, "stream": stream}
+    if stream and form.include_usage:
+        body["stream_options"] = {"include_usage": True}
+    if user:
+        body["user"] = user
+    headers = {
+        "Content-Type": "application/json",
+        # A compressed stream would be held back until a block of it is full.
+        "Accept-Encoding": "identity",
+        **form.extra_headers,
+    }
+    if form.api_key:
+        headers["Authorization"] = f"Bearer {form.api_key}"
+    return _shared_session().post(
+        call.url,
+        data=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
+        headers=headers,
+        stream=True,
+        allow_redirects=False,
+        timeout=(CONNECT_TIMEOUT, form.settings.options.read_timeout_seconds),
+        proxies=requests.utils.get_environ_proxies(call.url),
+        verify=os.environ.get("REQUESTS_CA_BUNDLE") or True,
+    )
+
+
+def _bytes(response: requests.Response, deadline: float) -> Iterator[bytes]:
+    """What has arrived, as it arrives: read1 never waits for a buffer to fill."""
+    while chunk := response.raw.read1(_READ_SIZE, decode_content=True):
+        yield chunk
+        if time.monotonic() > deadline:
+            msg = "the deadline has passed"
+            raise requests.Timeout(msg)
+
+
+def _json(response: requests.Response, deadline: float) -> dict[str, Any]:
+    body = bytearray()
+    for chunk in _bytes(response, deadline):
+        body += chunk
+        if len(body) > _MAX_ANSWER:
+            raise Incomplete
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Incomplete from None
+    if not isinstance(data, dict):
+        raise Incomplete
+    return data
+
+
+def _refused(response: requests.Response, place: str) -> InvokeError:
+    status = response.status_code
+    said = f"The model server at {place} answered HTTP {status}{_code(response)}"
+    if status in (401, 403):
+        return InvokeAuthorizationError(f"{said}; check API Key (api_key).")
+    if status == 429:
+        wait = response.headers.get("Retry-After", "")
+        hint = (
+            f"; it asks to wait {wait} s" if wait.isascii() and wait.isdigit() else ""
+        )
+        return InvokeRateLimitError(f"{said}, too many requests{hint}.")
+    if status == 404:
+        return InvokeBadRequestError(
+            f"{said}; check API endpoint URL (endpoint_url) and the model name."
+        )
+    if status >= 500:
+        return InvokeServerUnavailableError(f"{said}; it is in trouble itself.")
+    return InvokeBadRequestError(f"{said}; it does not accept this request.")
+
+
+def _code(response: requests.Response) -> str:
+    """The error's code, if it is a word: the rest of a body may hold anything."""
+    try:
+        error = orjson.loads(response.raw.read(_READ_SIZE, decode_content=True))[
+            "error"
+        ]
+        code = error.get("code") or error.get("type")
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return ""
+    except urllib3.exceptions.HTTPError:
+        return ""
+    return f" ({code})" if isinstance(code, str) and _CODE.fullmatch(code) else ""
+
+
+def _reported(code: str, place: str) -> InvokeError:
+    shown = f" ({code})" if _CODE.fullmatch(code) else ""
+    said = f"The model server at {place} reported an error in its answer{shown}."
+    if "rate" in code or code == "429":
+        return InvokeRateLimitError(said)
+    return InvokeServerUnavailableError(said)

@@ -1,0 +1,14 @@
+from typing import Any
+
+from cachecore.errors import ConfigError
+from dify_plugin import ToolProvider
+from dify_plugin.errors.tool import ToolProviderCredentialValidationError
+from rag_cache import wrapping
+
+
+class RagCacheProvider(ToolProvider):
+    def _validate_credentials(self, credentials: dict[str, Any]) -> None:
+        try:
+            wrapping.check(credentials)
+        except ConfigError as error:
+            raise ToolProviderCredentialValidationError(str(error)) from error

@@ -1,0 +1,1 @@
+"""What RAG Cache knows: its settings, tickets, and wrapping any node."""

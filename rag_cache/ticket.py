@@ -1,0 +1,51 @@
+"""A ticket: what ``cache_lookup`` hands to ``cache_store`` through the workflow.
+
+It holds the key and the stamps that stood at the look-up, signed, so that the
+key is typed once and an invalidation in between wins. It is text that a model
+in the workflow may see or invent: only the signature makes it a ticket.
+"""
+
+import base64
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+_PREFIX: Final = "t1."
+_MAX_TEXT: Final = 16_384
+
+
+class BadTicket(ValueError):
+    """The text is not a ticket of these credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """``stamps`` is empty where nothing may be kept, and ``key`` then too."""
+
+    key: str
+    stamps: dict[str, str]
+
+
+def write(ticket: Ticket, secret: bytes) -> str:
+    """The ticket as one word."""
+    body = orjson.dumps([ticket.key, ticket.stamps])
+    seal = hmac.digest(secret, body, "sha256")[:16]
+    return _PREFIX + base64.urlsafe_b64encode(seal + body).decode().rstrip("=")
+
+
+def read(text: str, secret: bytes) -> Ticket:
+    """The ticket that ``write`` made with this secret; raises BadTicket."""
+    word = text.strip()
+    if not word.startswith(_PREFIX) or len(word) > _MAX_TEXT:
+        raise BadTicket
+    try:
+        data = base64.urlsafe_b64decode(word.removeprefix(_PREFIX) + "===")
+    except ValueError:
+        raise BadTicket from None
+    seal, body = data[:16], data[16:]
+    if not hmac.compare_digest(seal, hmac.digest(secret, body, "sha256")[:16]):
+        raise BadTicket
+    key, stamps = orjson.loads(body)
+    return Ticket(key, stamps)

@@ -1,0 +1,15 @@
+from collections.abc import Generator
+from typing import Any
+
+from dify_plugin import Tool
+from dify_plugin.entities.tool import ToolInvokeMessage
+from rag_cache import shell, wrapping
+
+
+class CacheInvalidate(Tool):
+    def _invoke(
+        self, tool_parameters: dict[str, Any]
+    ) -> Generator[ToolInvokeMessage, None, None]:
+        said = wrapping.invalidate(shell.caller(self), tool_parameters)
+        yield from shell.variables(self, done=True, message=said)
+        yield self.create_text_message(said)
