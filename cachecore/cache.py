@@ -59,9 +59,9 @@ class Request:
     kind: str
     label: str
     form: Mapping[str, object]
-    rules: Rules = Rules()
+    rules: Rules = Rules()  # noqa: RUF009 - frozen
     control: Control = Control.DEFAULT
-    traits: Traits = Traits()
+    traits: Traits = Traits()  # noqa: RUF009 - frozen
     tags: tuple[str, ...] = ()
     belongs: tuple[str, ...] = ()
     ttl: int | None = None

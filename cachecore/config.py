@@ -25,7 +25,6 @@ from cachecore.errors import ConfigError
 from cachecore.keys import PREFIX, Keyspace
 from cachecore.metrics import Hook, hear_nothing
 from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
-from cachecore.stores.base import Store
 from cachecore.stores.memory import MemoryStore
 from cachecore.stores.redis import RedisStore
 
@@ -306,11 +305,11 @@ def open_cache(settings: StoreSettings, hook: Hook = hear_nothing) -> Cache:
 
 
 def _open(settings: StoreSettings, hook: Hook) -> Cache:
-    store: Store
-    if settings.redis_url:
-        store = RedisStore(redis_url.parse(settings.redis_url), settings.timeout)
-    else:
-        store = MemoryStore(settings.memory_bytes)
+    store = (
+        RedisStore(redis_url.parse(settings.redis_url), settings.timeout)
+        if settings.redis_url
+        else MemoryStore(settings.memory_bytes)
+    )
     if not settings.secret:
         return Cache(store, Keyspace(settings.namespace), hook=hook)
     fingerprint_key, cipher_key = derive_keys(settings.secret, settings.namespace)

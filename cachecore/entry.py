@@ -9,9 +9,9 @@ Layout, version 1::
 
 Without a secret the body is a 16-byte BLAKE2b digest over the key, the header
 and the text, then the text; with one it is a 12-byte nonce and the AES-GCM
-ciphertext with the key and the header as associated data. Both bind the bytes to their key: an
-entry copied under another key, or changed by a bit, does not decode. The text
-is JSON, deflated where that pays. It is data, never code.
+ciphertext with the key and the header as associated data. Both bind the bytes
+to their key: an entry copied under another key, or changed by a bit, does not
+decode. The text is JSON, deflated where that pays. It is data, never code.
 
 What does not decode raises CorruptEntry; an unknown format version is one such
 case, so that plugins of different versions can share a store.

@@ -3,14 +3,15 @@
 from decimal import Decimal
 from typing import Final
 
-from cachecore.policy import Price
-from cachecore.streams import Piece, Usage
 from dify_plugin.entities.model.llm import (
     LLMResultChunk,
     LLMResultChunkDelta,
     LLMUsage,
 )
 from dify_plugin.entities.model.message import AssistantPromptMessage
+
+from cachecore.policy import Price
+from cachecore.streams import Piece, Usage
 
 _ZERO: Final = Decimal(0)
 _SEVEN_PLACES: Final = Decimal("0.0000001")

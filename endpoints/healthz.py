@@ -1,10 +1,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cachecore.errors import ConfigError
 from dify_plugin import Endpoint
-from rag_cache import doors, wrapping
 from werkzeug import Request, Response
+
+from cachecore.errors import ConfigError
+from rag_cache import doors, wrapping
 
 
 class Healthz(Endpoint):

@@ -1,8 +1,9 @@
 from typing import Any
 
-from cachecore.errors import ConfigError
 from dify_plugin import ToolProvider
 from dify_plugin.errors.tool import ToolProviderCredentialValidationError
+
+from cachecore.errors import ConfigError
 from rag_cache import wrapping
 
 

@@ -14,7 +14,6 @@ from cachecore import config
 from cachecore.cache import Look, Request, app_tags
 from cachecore.errors import ConfigError, StoreError
 from cachecore.policy import Control, Rules, Scope, Switch, Traits
-
 from rag_cache import inputs, settings, ticket
 from rag_cache.inputs import BadInput
 from rag_cache.ticket import BadTicket, Ticket

@@ -3,6 +3,7 @@ from typing import Any
 
 from dify_plugin import Tool
 from dify_plugin.entities.tool import ToolInvokeMessage
+
 from rag_cache import shell, wrapping
 
 

@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import (
     AuthenticationError,
+    BusyLoadingError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -25,7 +26,7 @@ from redis.exceptions import (
     ResponseError,
 )
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from cachecore.errors import StoreError
 from cachecore.redis_url import RedisUrl
@@ -236,44 +237,45 @@ def _open(url: RedisUrl, timeout: float) -> _Door:
     return _Pooled(pool)
 
 
+# What people read, by what redis-py raised; the first that fits.
+_REMEDIES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (AuthenticationError, "refused the user name or password in the URL."),
+    (
+        NoPermissionError,
+        "does not let this user run the cache's commands on its keys; allow them in "
+        "the user's ACL.",
+    ),
+    (ReadOnlyError, "is a read-only replica; use its master."),
+    (
+        OutOfMemoryError,
+        "is full; set its maxmemory-policy to allkeys-lru or give it more memory.",
+    ),
+    (BusyLoadingError, "is still loading its data; try again shortly."),
+    (
+        redis.exceptions.TimeoutError,
+        "did not answer in time; check the address and the network between it and the "
+        "plugin daemon.",
+    ),
+    (MasterNotFoundError, "is no Sentinel that knows a master of that name."),
+)
+
+
 def _remedy(error: Exception, url: RedisUrl) -> str:
     """One sentence for an operator: what Redis said, and what to do."""
-    place = url.shown
-    match error:
-        case AuthenticationError():
-            return f"Redis at {place} refused the user name or password in the URL."
-        case NoPermissionError():
-            return (
-                f"Redis at {place} does not let this user run the cache's commands on "
-                "its keys; allow them in the user's ACL."
-            )
-        case ReadOnlyError():
-            return f"Redis at {place} is a read-only replica; use its master."
-        case OutOfMemoryError():
-            return (
-                f"Redis at {place} is full; set its maxmemory-policy to allkeys-lru "
-                "or give it more memory."
-            )
-        case redis.exceptions.BusyLoadingError():
-            return f"Redis at {place} is still loading its data; try again shortly."
-        case redis.exceptions.TimeoutError():
-            return (
-                f"Redis at {place} did not answer in time; check the address and the "
-                "network between it and the plugin daemon."
-            )
-        case redis.sentinel.MasterNotFoundError():
-            return f"Sentinel at {place} knows no master of that name."
-    text = str(error)
+    place, text = f"Redis at {url.shown}", str(error)
+    for kind, sentence in _REMEDIES:
+        if isinstance(error, kind):
+            return f"{place} {sentence}"
     if "NOAUTH" in text or "WRONGPASS" in text:
-        return f"Redis at {place} asks for a user name or password; put it in the URL."
+        return f"{place} asks for a user name or password; put it in the URL."
     if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
         return (
-            f"Redis at {place} could not be reached over TLS; check rediss://, the host "
-            "name and the certificate authority."
+            f"{place} could not be reached over TLS; check rediss://, the host name and "
+            "the certificate authority."
         )
     if isinstance(error, ResponseError):
-        return f"Redis at {place} refused a command: {text.split(' ')[0]}."
+        return f"{place} refused a command: {text.partition(' ')[0]}."
     return (
-        f"Redis at {place} could not be reached; check the address, the port and the "
-        "network between it and the plugin daemon."
+        f"{place} could not be reached; check the address, the port and the network "
+        "between it and the plugin daemon."
     )

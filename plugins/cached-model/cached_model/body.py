@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cachecore.keys import canonical, fingerprint
 from dify_plugin.entities.model.message import PromptMessage, PromptMessageTool
 from dify_plugin.errors.model import InvokeBadRequestError
-from difycodec import messages as codec
 
+from cachecore.keys import canonical, fingerprint
 from cached_model.form import Form
+from difycodec import messages as codec
 
 # Models that know max_completion_tokens only.
 _NEW_TOKEN_PARAM: Final = re.compile(r"^(o\d|gpt-5)")
@@ -77,7 +77,7 @@ def build(
 
 
 def _token_param(form: Form, name: str) -> str:
-    if form.token_param_name != "auto":
+    if form.token_param_name != "auto":  # noqa: S105
         return form.token_param_name
     return "max_completion_tokens" if _NEW_TOKEN_PARAM.match(name) else "max_tokens"
 

@@ -4,24 +4,24 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cachecore import config
-from cachecore.cache import Request
-from cachecore.errors import ConfigError, FlightBroken, NothingCached
-from cachecore.policy import Control, Scope, Traits
-from cachecore.streams import Answer, Piece, Usage, merge
 from dify_plugin.entities.model.message import PromptMessage, PromptMessageTool
 from dify_plugin.errors.model import (
     InvokeBadRequestError,
     InvokeServerUnavailableError,
 )
-from difycodec import messages as codec
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import SchemaError
 
+from cachecore import config
+from cachecore.cache import Request
+from cachecore.errors import ConfigError, FlightBroken, NothingCached
+from cachecore.policy import Control, Scope, Traits
+from cachecore.streams import Answer, Piece, Usage, merge
 from cached_model import upstream
 from cached_model.body import Call, build
 from cached_model.form import Form
 from cached_model.tokens import estimate
+from difycodec import messages as codec
 
 # What the LLM node's panel says to the cache, and the upstream never sees.
 CACHE_PARAMETERS = ("cache_control", "cache_ttl", "cache_tags")

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cachecore.errors import ConfigError, StoreError
 from dify_plugin.entities.model.message import UserPromptMessage
 from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeError
 
+from cachecore.errors import ConfigError, StoreError
 from cached_model import form as forms
 from cached_model import upstream
 from cached_model.body import build

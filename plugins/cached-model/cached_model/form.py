@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from cachetools import LRUCache
+from pydantic import Field
+
 from cachecore import config
 from cachecore.cache import Cache
 from cachecore.config import Options, Settings
 from cachecore.errors import ConfigError
 from cachecore.keys import canonical, fingerprint
-from cachetools import LRUCache
-from pydantic import Field
 
 type ToolStyle = Literal["no_call", "function_call", "tool_call"]
 

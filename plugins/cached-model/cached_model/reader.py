@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cachecore.streams import Piece, Usage
-
 from cached_model.sse import DONE
 
 

@@ -7,7 +7,6 @@ A parameter without a rule here never reaches the plugin: the SDK drops it
 from decimal import Decimal
 from typing import Any, Final
 
-from cachecore.policy import Control
 from dify_plugin.entities import I18nObject
 from dify_plugin.entities.model import (
     AIModelEntity,
@@ -20,6 +19,7 @@ from dify_plugin.entities.model import (
     PriceConfig,
 )
 
+from cachecore.policy import Control
 from cached_model.form import Form
 
 _RULES: Final[tuple[dict[str, Any], ...]] = (

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -20,7 +21,6 @@ from urllib.parse import urlsplit
 import orjson
 import requests
 import urllib3
-from cachecore.streams import Piece
 from dify_plugin.errors.model import (
     InvokeAuthorizationError,
     InvokeBadRequestError,
@@ -30,6 +30,7 @@ from dify_plugin.errors.model import (
     InvokeServerUnavailableError,
 )
 
+from cachecore.streams import Piece
 from cached_model.body import Call
 from cached_model.form import Form
 from cached_model.reader import Incomplete, Reader, UpstreamError
@@ -69,7 +70,7 @@ def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[P
     place = urlsplit(call.url).netloc
     try:
         with closing(_post(form, call, stream=stream, user=user)) as response:
-            if response.status_code != requests.codes.ok:
+            if response.status_code != HTTPStatus.OK:
                 raise _refused(response, place)
             reader = Reader(show_thoughts=form.thoughts != "not_supported")
             content_type = response.headers.get("Content-Type", "")
@@ -151,19 +152,19 @@ def _json(response: requests.Response, deadline: float) -> dict[str, Any]:
 def _refused(response: requests.Response, place: str) -> InvokeError:
     status = response.status_code
     said = f"The model server at {place} answered HTTP {status}{_code(response)}"
-    if status in (401, 403):
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return InvokeAuthorizationError(f"{said}; check API Key (api_key).")
-    if status == 429:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         wait = response.headers.get("Retry-After", "")
         hint = (
             f"; it asks to wait {wait} s" if wait.isascii() and wait.isdigit() else ""
         )
         return InvokeRateLimitError(f"{said}, too many requests{hint}.")
-    if status == 404:
+    if status == HTTPStatus.NOT_FOUND:
         return InvokeBadRequestError(
             f"{said}; check API endpoint URL (endpoint_url) and the model name."
         )
-    if status >= 500:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return InvokeServerUnavailableError(f"{said}; it is in trouble itself.")
     return InvokeBadRequestError(f"{said}; it does not accept this request.")
 

@@ -1,15 +1,16 @@
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from cachecore.errors import ConfigError
-from cached_model import chat, check, form, schema, tokens
-from cachecore.streams import Piece
 from dify_plugin.core.session_context import get_current_session
 from dify_plugin.entities.model import AIModelEntity
 from dify_plugin.entities.model.llm import LLMResultChunk
 from dify_plugin.entities.model.message import PromptMessage, PromptMessageTool
 from dify_plugin.errors.model import InvokeBadRequestError, InvokeError
 from dify_plugin.interfaces.model.large_language_model import LargeLanguageModel
+
+from cachecore.errors import ConfigError
+from cachecore.streams import Piece
+from cached_model import chat, check, form, schema, tokens
 from difycodec import answers, messages
 
 

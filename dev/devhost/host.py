@@ -1,0 +1,147 @@
+"""The host: installs packages, routes calls to them, answers theirs."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from devhost import environment
+from devhost.package import Package
+from devhost.process import PluginError, PluginProcess
+
+# D/internal/core/io_tunnel/backwards_invocation/task.go:71-196, those served here:
+# the permission a manifest needs, the action it becomes, and the message it comes as.
+REVERSE = {
+    "llm": (("model", "llm"), "invoke_llm", "stream"),
+    "text_embedding": (
+        ("model", "text_embedding"),
+        "invoke_text_embedding",
+        "struct",
+    ),
+}
+
+
+class Installed:
+    """A package and its process."""
+
+    def __init__(self, package: Package, process: PluginProcess) -> None:
+        self.package = package
+        self.process = process
+
+
+class Host:
+    """A Dify host with the packages given to it. Close it when done."""
+
+    def __init__(self, root: Path, uv: str | None = None) -> None:
+        self._root = root
+        self._uv = uv or shutil.which("uv") or "uv"
+        self._installed: dict[str, Installed] = {}
+        self._model_credentials: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def install(
+        self, path: Path, environ: Mapping[str, str] | None = None
+    ) -> Installed:
+        """Unpack, make an environment, start, and wait for the first heartbeat."""
+        package = Package(path)
+        folder = package.unpack(self._root)
+        python = environment.python_of(folder, self._uv)
+        process = PluginProcess(python, folder, self._serve, environ)
+        process.wait_ready()
+        installed = Installed(package, process)
+        self._installed[package.plugin_id] = installed
+        return installed
+
+    def plugin(self, plugin_id: str) -> Installed:
+        """An installed plugin by ``author/name`` or by its identifier."""
+        return self._installed[plugin_id.split(":", maxsplit=1)[0]]
+
+    @property
+    def packages(self) -> list[Package]:
+        """What is installed."""
+        return [installed.package for installed in self._installed.values()]
+
+    def close(self) -> None:
+        """Kill every plugin."""
+        for installed in self._installed.values():
+            installed.process.kill()
+        self._installed.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def set_model(
+        self, provider: str, model: str, credentials: Mapping[str, Any]
+    ) -> None:
+        """Credentials of a model, as its form would hold them."""
+        self._model_credentials[(provider, model)] = dict(credentials)
+
+    def invoke_model(
+        self, provider: str, model: str, action: str, data: Mapping[str, Any]
+    ) -> Iterator[Any]:
+        """Call a model by ``author/plugin/provider``, with its saved credentials."""
+        plugin_id, _, name = provider.rpartition("/")
+        body = {
+            "provider": name,
+            "model": model,
+            "model_type": "text-embedding" if "embedding" in action else "llm",
+            "credentials": self._model_credentials[(provider, model)],
+            **data,
+        }
+        return self.plugin(plugin_id).process.invoke("model", action, body)
+
+    # --- reverse invocation -----------------------------------------------
+
+    def _serve(
+        self, process: PluginProcess, session: str, call: dict[str, Any]
+    ) -> None:
+        """Answer a plugin's call; message forms: backwards_invocation/entities.go:11-43."""
+
+        def send(event: str, message: str, data: Any = None) -> None:
+            process.write(
+                {
+                    "session_id": session,
+                    "event": "backwards_response",
+                    "data": {
+                        "backwards_request_id": call["backwards_request_id"],
+                        "event": event,
+                        "message": message,
+                        "data": data,
+                    },
+                }
+            )
+
+        try:
+            for message, chunk in self._reverse(process, call):
+                send("response", message, chunk)
+        except (PluginError, PermissionError, KeyError) as error:
+            send("error", str(error))
+        send("end", "")
+
+    def _reverse(
+        self, process: PluginProcess, call: dict[str, Any]
+    ) -> Iterator[tuple[str, Any]]:
+        caller = next(i for i in self._installed.values() if i.process is process)
+        if caller.package.manifest["plugins"].get("models"):
+            raise PermissionError("you can not invoke dify from model")  # task.go:46-50
+        if call["type"] not in REVERSE:
+            raise PermissionError(f"devhost does not serve {call['type']}")
+        permission, action, message = REVERSE[call["type"]]
+        if not caller.package.permission(*permission):
+            raise PermissionError(
+                f"permission denied, you need to enable {permission[-1]} access in "
+                "plugin manifest"
+            )
+        request = call["request"]
+        data = {
+            key: value
+            for key, value in request.items()
+            if key not in ("provider", "model", "model_type", "mode")
+        }
+        if action == "invoke_llm":
+            data["model_parameters"] = data.pop("completion_params", {})
+        chunks = self.invoke_model(request["provider"], request["model"], action, data)
+        for chunk in chunks:
+            yield message, chunk

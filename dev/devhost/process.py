@@ -1,0 +1,264 @@
+"""One plugin process, spoken to over its standard streams.
+
+JSON lines, as in internal/core/local_runtime: instance.go, subprocess.go, io.go.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from devhost import retyping
+
+# internal/types/app/config.go:228-234: bufio.Scanner fails on a longer line, and
+# instance.go:175-236 then kills the process.
+MAX_LINE = 5 * 1024 * 1024
+# instance.go:22: the first heartbeat must come within this time, and so must each.
+HEARTBEAT_LIMIT = 120.0
+# internal/types/app/default.go:29
+EXECUTION_TIMEOUT = 600.0
+# io_tunnel/model.gen.go:18-21, tool.gen.go:18-22, endpoint_service.go:21-25: a full
+# queue stops the reading of every session of the process.
+QUEUE_SIZES = {"invoke_llm": 512, "invoke_tool": 1024, "invoke_endpoint": 128}
+_CLOSED = object()
+
+
+class PluginError(Exception):
+    """The plugin answered a request with an error."""
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(f"{error_type}: {message}")
+        self.error_type = error_type
+        self.message = message
+
+
+class PluginDied(Exception):
+    """The process is gone.
+
+    The daemon lets a waiting caller hang until EXECUTION_TIMEOUT; here it is
+    told at once.
+    """
+
+
+type Reverse = Callable[["PluginProcess", str, dict[str, Any]], None]
+
+
+class PluginProcess:
+    """A running plugin. ``reverse`` serves what it asks of the host."""
+
+    def __init__(
+        self,
+        python: Path,
+        folder: Path,
+        reverse: Reverse | None = None,
+        environ: Mapping[str, str] | None = None,
+        heartbeat_limit: float = HEARTBEAT_LIMIT,
+    ) -> None:
+        self._reverse = reverse
+        self._heartbeat_limit = heartbeat_limit
+        self._sessions: dict[str, queue.Queue[Any]] = {}
+        self._lock = threading.Lock()  # guards _sessions and writing
+        self._ready = threading.Event()
+        self._gone = threading.Event()
+        self._last_heartbeat = time.monotonic()
+        self.log: deque[str] = deque(maxlen=10_000)
+        self.longest_line = 0
+        self.why_gone = ""
+        self._process = subprocess.Popen(
+            # subprocess.go:20-48: the entry point, in the folder, with the whole
+            # environment of the daemon.
+            [str(python), "-m", "main"],
+            cwd=folder,
+            env={**os.environ, **(environ or {}), "INSTALL_METHOD": "local"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for work in (self._read_stdout, self._read_stderr, self._watch):
+            threading.Thread(target=work, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The operating system's id of the process."""
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Return at the first heartbeat; raise PluginDied if it does not come."""
+        deadline = time.monotonic() + self._heartbeat_limit
+        while not self._ready.wait(0.02):
+            if self._gone.is_set() or time.monotonic() > deadline:
+                tail = "\n".join(list(self.log)[-20:])
+                raise PluginDied(f"the plugin did not start: {tail}")
+
+    def kill(self) -> None:
+        """Stop as the daemon does: SIGKILL, no farewell (instance.go:197-236)."""
+        self._process.kill()
+        self._gone.wait(5)
+
+    def invoke(
+        self,
+        kind: str,
+        action: str,
+        data: Mapping[str, Any],
+        *,
+        user_id: str = "",
+        app_id: str | None = None,
+        timeout: float = EXECUTION_TIMEOUT,
+    ) -> Iterator[Any]:
+        """Send a request; give its chunks, re-typed as the daemon re-types them.
+
+        Raises PluginError for the plugin's error, PluginDied if it goes.
+        """
+        body = retyping.request(action, data)
+        return self._run(kind, action, body, user_id, app_id, timeout)
+
+    def _run(
+        self,
+        kind: str,
+        action: str,
+        body: dict[str, Any],
+        user_id: str,
+        app_id: str | None,
+        timeout: float,
+    ) -> Iterator[Any]:
+        session = uuid.uuid4().hex
+        waiting: queue.Queue[Any] = queue.Queue(QUEUE_SIZES.get(action, 1))
+        with self._lock:
+            self._sessions[session] = waiting
+        try:
+            self.write(
+                {
+                    "session_id": session,
+                    "conversation_id": None,
+                    "message_id": None,
+                    "app_id": app_id,
+                    "endpoint_id": None,
+                    "context": None,
+                    "event": "request",
+                    # io_tunnel/mapping.go:9-34
+                    "data": {
+                        "user_id": user_id,
+                        "type": kind,
+                        "action": action,
+                        **body,
+                    },
+                }
+            )
+            yield from self._answers(waiting, action, time.monotonic() + timeout)
+        finally:
+            with self._lock:
+                self._sessions.pop(session, None)
+
+    def _answers(
+        self, waiting: "queue.Queue[Any]", action: str, deadline: float
+    ) -> Iterator[Any]:
+        while True:
+            try:
+                message = waiting.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise PluginError("timeout", "killed by timeout") from None
+            if message is _CLOSED:
+                raise PluginDied(self.why_gone)
+            match message["type"]:
+                case "stream":
+                    try:
+                        yield retyping.response(action, message["data"])
+                    except retyping.UnmarshalError as error:
+                        raise PluginError("unmarshal_error", str(error)) from error
+                case "error":
+                    data = message["data"]
+                    raise PluginError(data["error_type"], data["message"])
+                case "end":
+                    return
+
+    def write(self, message: Mapping[str, Any]) -> None:
+        """Write one line to the plugin."""
+        line = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+        data = line.encode("utf-8", "surrogatepass") + b"\n"
+        stdin = self._process.stdin
+        try:
+            with self._lock:
+                stdin.write(data)  # type: ignore[union-attr]
+                stdin.flush()  # type: ignore[union-attr]
+        except (OSError, ValueError) as error:
+            raise PluginDied(self.why_gone or str(error)) from error
+
+    # --- reading ----------------------------------------------------------
+
+    def _read_stdout(self) -> None:
+        stdout = self._process.stdout
+        why = "the process ended"
+        while line := stdout.readline(MAX_LINE + 1):  # type: ignore[union-attr]
+            if len(line) > MAX_LINE:
+                why = (
+                    "the plugin wrote a line over 5 MiB (bufio.Scanner: token too long)"
+                )
+                break
+            self.longest_line = max(self.longest_line, len(line))
+            if line.strip():
+                self._take(line)
+        self.why_gone = why
+        # instance.go:185-236: the end of stdout, however it came, kills the process.
+        self._process.kill()
+        self._process.wait()
+        with self._lock:
+            waiting = list(self._sessions.values())
+        self._gone.set()
+        for session in waiting:
+            session.put(_CLOSED)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            # plugin_entities/event.go:38-49: logged as an error, else ignored.
+            self.log.append(f"ERROR not JSON on stdout: {line[:200]!r}")
+            return
+        match event.get("event"):
+            case "heartbeat":
+                self._last_heartbeat = time.monotonic()
+                self._ready.set()
+            case "log":
+                self.log.append(f"{event['data']['level']} {event['data']['message']}")
+            case "session":
+                self._dispatch(event["session_id"], event["data"])
+            case "error":
+                self.log.append(f"ERROR {event['data']}")
+
+    def _dispatch(self, session: str, message: dict[str, Any]) -> None:
+        if message["type"] == "invoke" and self._reverse is not None:
+            threading.Thread(
+                target=self._reverse,
+                args=(self, session, message["data"]),
+                daemon=True,
+            ).start()
+            return
+        while True:
+            with self._lock:
+                waiting = self._sessions.get(session)
+            if waiting is None:
+                return  # instance.go:243-250: the caller has left; dropped.
+            try:
+                waiting.put(message, timeout=0.2)
+            except queue.Full:
+                continue  # Nothing else is read meanwhile: head-of-line blocking.
+            return
+
+    def _read_stderr(self) -> None:
+        for line in self._process.stderr:  # type: ignore[union-attr]
+            self.log.append("stderr " + line.decode("utf-8", "replace").rstrip())
+
+    def _watch(self) -> None:
+        """instance.go:343-378: no heartbeat for the limit, and the process is killed."""
+        while not self._gone.wait(min(1.0, self._heartbeat_limit / 4)):
+            if time.monotonic() - self._last_heartbeat > self._heartbeat_limit:
+                self.why_gone = "no heartbeat"
+                self._process.kill()
+                return

@@ -1,0 +1,153 @@
+"""Runs Dify workflow DSL on the plugins of a Host, through graphon.
+
+graphon (pinned: private names of 0.8.0 are used) reaches plugins by starting
+``dify-plugin-daemon-slim`` for each call. Here its client is replaced by one
+that asks the Host's long-lived processes, so that what a process remembers is
+tested too. Nothing else of graphon is touched.
+"""
+
+import os
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import graphon.dsl.slim.llm
+import graphon.dsl.tool_runtime
+from graphon.dsl import loads
+from graphon.dsl.slim.client import (
+    SlimChunkEvent,
+    SlimClient,
+    SlimClientError,
+    SlimDoneEvent,
+    SlimEvent,
+)
+from graphon.model_runtime.utils.encoders import jsonable_encoder
+
+from devhost.host import Host
+from devhost.process import PluginDied, PluginError
+
+_KINDS = {
+    "invoke_tool": "tool",
+    "get_tool_runtime_parameters": "tool",
+    "validate_tool_credentials": "tool",
+}
+
+
+class WorkflowFailed(Exception):
+    """A node failed; the text is what Dify would show."""
+
+
+@dataclass
+class Run:
+    """What a run gave. Times are seconds since its start."""
+
+    text: str = ""
+    first_token: float | None = None
+    total: float = 0.0
+    outputs: dict[str, Any] = field(default_factory=dict)
+    node_outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    events: list[Any] = field(default_factory=list)
+
+
+def run(
+    host: Host,
+    dsl: Path,
+    inputs: Mapping[str, Any],
+    *,
+    app_id: str = "app-1",
+    user_id: str = "user-1",
+    credentials: Mapping[str, Any] | None = None,
+) -> Run:
+    """Run a workflow to its end. ``credentials`` are graphon's."""
+    result = Run()
+    for _ in stream(
+        host,
+        dsl,
+        inputs,
+        result,
+        app_id=app_id,
+        user_id=user_id,
+        credentials=credentials,
+    ):
+        pass
+    return result
+
+
+def stream(
+    host: Host,
+    dsl: Path,
+    inputs: Mapping[str, Any],
+    result: Run,
+    *,
+    app_id: str = "app-1",
+    user_id: str = "user-1",
+    credentials: Mapping[str, Any] | None = None,
+) -> Iterator[str]:
+    """The text as it comes, and everything else in ``result``."""
+    client = _client_for(host, app_id, user_id)
+    graphon.dsl.slim.llm.SlimClient = client
+    graphon.dsl.tool_runtime.SlimClient = client
+    engine = loads(
+        dsl.read_text(encoding="utf-8"),
+        credentials=dict(credentials or {}),
+        start_inputs=dict(inputs),
+    )
+    started = time.perf_counter()
+    try:
+        for event in engine.run():
+            result.events.append(event)
+            name = type(event).__name__
+            if name == "NodeRunStreamChunkEvent" and event.chunk:
+                if result.first_token is None:
+                    result.first_token = time.perf_counter() - started
+                result.text += event.chunk
+                yield event.chunk
+            elif name == "NodeRunSucceededEvent":
+                result.node_outputs[event.node_id] = event.node_run_result.outputs
+            elif name == "GraphRunSucceededEvent":
+                result.outputs = dict(event.outputs or {})
+    except RuntimeError as error:
+        raise WorkflowFailed(str(error)) from error
+    result.total = time.perf_counter() - started
+
+
+def _client_for(host: Host, app_id: str, user_id: str) -> type[SlimClient]:
+    class HostClient(SlimClient):
+        """graphon's client, asking the Host."""
+
+        def __post_init__(self) -> None:
+            self._binary_path = os.devnull
+
+        def invoke_events(
+            self, *, plugin_id: str, action: str, data: Mapping[str, Any]
+        ) -> Generator[SlimEvent, None, None]:
+            chunks = host.plugin(plugin_id).process.invoke(
+                _KINDS.get(action, "model"),
+                action,
+                jsonable_encoder(dict(data)),
+                user_id=user_id,
+                app_id=app_id,
+            )
+            try:
+                for chunk in chunks:
+                    yield SlimChunkEvent(data=chunk)
+            except (PluginError, PluginDied) as error:
+                raise SlimClientError(str(error)) from error
+            yield SlimDoneEvent()
+
+        def extract(
+            self,
+            *,
+            plugin_id: str | None = None,
+            path: str | Path | None = None,
+            action: str | None = None,
+        ) -> Mapping[str, Any]:
+            del path, action
+            package = host.plugin(plugin_id or "").package
+            tools = {**package.providers.get("tools", {}), "tools": package.tools}
+            manifest = {**package.manifest, "tool": tools}
+            return {"unique_identifier": package.identifier, "manifest": manifest}
+
+    return HostClient

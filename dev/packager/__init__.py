@@ -1,0 +1,1 @@
+"""Builds the packages from an allowlist, byte for byte the same on every run."""

@@ -1,0 +1,91 @@
+"""What goes into which package, and the bytes of the package.
+
+A ``.difypkg`` is a plain zip without entries for folders. Names are sorted,
+times fixed and nothing is compressed, so that the same sources give the same
+bytes on every machine; the daemon derives a plugin's identity from them.
+"""
+
+import fnmatch
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+_TIME = (1980, 1, 1, 0, 0, 0)
+
+# Pattern by pattern; ``*`` stays within a folder. What is not here does not ship.
+_COMMON = (
+    "manifest.yaml",
+    "main.py",
+    "requirements.txt",
+    "README.md",
+    "PRIVACY.md",
+    "_assets/*.svg",
+    "readme/README_*.md",
+    "provider/*.yaml",
+    "provider/*.py",
+)
+_CORE = ("cachecore/*.py", "cachecore/stores/*.py")
+_CODEC = ("difycodec/*.py",)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One package: from which folders, by which patterns."""
+
+    name: str
+    sources: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+RECIPES = (
+    Recipe(
+        "rag_cache",
+        (
+            (
+                ".",
+                (
+                    *_COMMON,
+                    *("tools/*.yaml", "tools/*.py", "group/*.yaml"),
+                    *("endpoints/*.yaml", "endpoints/*.py", "rag_cache/*.py"),
+                    *("LICENSE", *_CORE),
+                ),
+            ),
+        ),
+    ),
+    Recipe(
+        "cached_model",
+        (
+            (
+                "plugins/cached-model",
+                (*_COMMON, "models/llm/*.py", "cached_model/*.py"),
+            ),
+            (".", ("LICENSE", *_CORE, *_CODEC)),
+        ),
+    ),
+)
+
+
+def files(root: Path, recipe: Recipe) -> dict[str, bytes]:
+    """The package's files by name."""
+    found: dict[str, bytes] = {}
+    for folder, patterns in recipe.sources:
+        base = root / folder
+        for pattern in patterns:
+            for path in base.glob(pattern):
+                name = path.relative_to(base).as_posix()
+                if path.is_file() and fnmatch.fnmatch(name, pattern):
+                    found[name] = path.read_bytes()
+    return found
+
+
+def build(root: Path, recipe: Recipe, target: Path) -> Path:
+    """Write ``<name>-<version>.difypkg`` into ``target``; return its path."""
+    content = files(root, recipe)
+    version = yaml.safe_load(content["manifest.yaml"])["version"]
+    path = target / f"{recipe.name}-{version}.difypkg"
+    target.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(content):
+            archive.writestr(zipfile.ZipInfo(name, _TIME), content[name])
+    return path
