@@ -1,6 +1,7 @@
 """The host: installs packages, routes calls to them, answers theirs."""
 
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +35,8 @@ class Host:
 
     def __init__(self, root: Path, uv: str | None = None) -> None:
         self._root = root
-        self._uv = uv or shutil.which("uv") or "uv"
+        beside = str(Path(sys.executable).parent)
+        self._uv = uv or shutil.which("uv", path=beside) or shutil.which("uv") or "uv"
         self._installed: dict[str, Installed] = {}
         self._model_credentials: dict[tuple[str, str], dict[str, Any]] = {}
 

@@ -123,10 +123,16 @@ def _client_for(host: Host, app_id: str, user_id: str) -> type[SlimClient]:
         def invoke_events(
             self, *, plugin_id: str, action: str, data: Mapping[str, Any]
         ) -> Generator[SlimEvent, None, None]:
+            request = jsonable_encoder(dict(data))
+            if action == "invoke_llm":
+                # Dify takes the stop words out of a node's completion params;
+                # graphon's loader leaves them there.
+                stop = request["model_parameters"].pop("stop", [])
+                request["stop"] = request["stop"] or stop
             chunks = host.plugin(plugin_id).process.invoke(
                 _KINDS.get(action, "model"),
                 action,
-                jsonable_encoder(dict(data)),
+                request,
                 user_id=user_id,
                 app_id=app_id,
             )

@@ -61,6 +61,8 @@ class Form:
     include_usage: bool
     extra_headers: Mapping[str, str] = field(repr=False)
     settings: Settings[ModelOptions]
+    # What schema.py made of this form, by model: building it costs more than a hit.
+    schemas: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def cache(self) -> Cache:

@@ -184,7 +184,14 @@ _RULES: Final[tuple[dict[str, Any], ...]] = (
 
 
 def model_schema(model: str, form: Form) -> AIModelEntity:
-    """The model as the form describes it."""
+    """The model as the form describes it. The SDK asks for it on every call."""
+    schema = form.schemas.get(model)
+    if schema is None:
+        schema = form.schemas[model] = _build(model, form)
+    return schema
+
+
+def _build(model: str, form: Form) -> AIModelEntity:
     price = form.settings.options.price
     return AIModelEntity(
         model=model,

@@ -1,0 +1,233 @@
+"""python -m demo: what scripts/demo runs. The exit code says whether all held."""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unicodedata import east_asian_width
+
+import yaml
+from servers import model, redis
+
+from devhost import workflow
+from devhost.host import Host
+from packager.build import RECIPES, build
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOW = ROOT / "examples" / "faq_assistant.yml"
+QUESTIONS = ROOT / "examples" / "faq_questions.txt"
+QUICK = 3
+PRICE = (0.15, 0.60)  # US dollars for a million tokens in and out, unless given
+# A model of this size does not know when to stop: its first sentence is its answer.
+SMALL_MODEL_PARAMS = {
+    "stop": [".", "。", "!", "\n"],
+    "temperature": 0,
+    "frequency_penalty": 1.5,
+    "seed": 7,
+}
+MAX_RATIO = 0.05  # of the first token: warm against cold, at the median
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question, asked twice."""
+
+    question: str
+    cold: workflow.Run
+    warm: workflow.Run
+
+    @property
+    def equal(self) -> bool:
+        """Whether the second answer is the first one."""
+        cold, warm = (run.node_outputs["llm"] for run in (self.cold, self.warm))
+        same = ("text", "finish_reason")
+        return self.cold.text == self.warm.text and all(
+            cold[name] == warm[name] for name in same
+        )
+
+    @property
+    def usage(self) -> Mapping[str, Any]:
+        """Tokens of the answer."""
+        found: Mapping[str, Any] = self.warm.node_outputs["llm"]["usage"]
+        return found
+
+
+def main() -> int:
+    """Run the demo; 0 if everything held."""
+    arguments = _parser().parse_args()
+    questions = QUESTIONS.read_text(encoding="utf-8").split("\n")
+    questions = [question for question in questions if question.strip()]
+    if arguments.quick:
+        questions = questions[:QUICK]
+    with ExitStack() as stack:
+        store = arguments.redis
+        if not store:
+            with _step("Starting an embedded Valkey"):
+                store = stack.enter_context(redis.valkey())
+        upstream = arguments.upstream
+        if not upstream:
+            with _step("Starting llama.cpp with SmolLM2-135M"):
+                upstream = stack.enter_context(model.model_server())
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        host = stack.enter_context(Host(ROOT / ".cache" / "devhost"))
+        for recipe in RECIPES:
+            with _step(f"Building and installing {recipe.name}"):
+                host.install(build(ROOT, recipe, scratch))
+        form = _form(arguments, upstream, store)
+        with _step("Saving the model's credentials"):
+            _validate(host, arguments.model, form)
+        params = {} if arguments.upstream else SMALL_MODEL_PARAMS
+        dsl = _workflow_for(arguments.model, params, scratch)
+        print(f"\nAsking {len(questions)} questions, cold:")
+        cold = [_ask(host, dsl, form, question) for question in questions]
+        before = model.work_done(upstream)
+        print("\nThe same again, warm:")
+        warm = [_ask(host, dsl, form, question) for question in questions]
+        after = model.work_done(upstream)
+    rows = [Row(*item) for item in zip(questions, cold, warm, strict=True)]
+    return _report(rows, before, after, arguments.price)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo",
+        description="Ask a shop's FAQ assistant, a real Dify workflow, twice.",
+    )
+    parser.add_argument("--quick", action="store_true", help="3 questions")
+    parser.add_argument("--upstream", metavar="URL", help="your own model server")
+    parser.add_argument("--model", default=model.NAME, help="its model")
+    parser.add_argument("--api-key-env", metavar="VAR", help="variable with its key")
+    parser.add_argument("--redis", metavar="URL", help="your own Redis")
+    parser.add_argument(
+        "--price",
+        type=float,
+        nargs=2,
+        default=PRICE,
+        metavar=("IN", "OUT"),
+        help="US dollars for a million tokens (default: %(default)s)",
+    )
+    return parser
+
+
+@contextmanager
+def _step(text: str) -> Iterator[None]:
+    started = time.perf_counter()
+    print(f"{text} …", end=" ", flush=True)
+    yield
+    print(f"{time.perf_counter() - started:.1f} s", flush=True)
+
+
+def _form(arguments: argparse.Namespace, upstream: str, store: str) -> dict[str, str]:
+    price_in, price_out = arguments.price
+    return {
+        "endpoint_url": upstream,
+        "api_key": os.environ.get(arguments.api_key_env or "", ""),
+        "context_size": "4096",
+        "redis_url": store,
+        # A name of its own each time: the first pass shall be a cold one.
+        "cache_namespace": f"demo-{uuid.uuid4().hex[:8]}",
+        "cache_options": f"price: {{input: {price_in}, output: {price_out}}}",
+    }
+
+
+def _validate(host: Host, name: str, form: Mapping[str, str]) -> None:
+    process = host.plugin("answercache/cached_model").process
+    request = {
+        "provider": "cached_model",
+        "model_type": "llm",
+        "model": name,
+        "credentials": form,
+    }
+    list(process.invoke("model", "validate_model_credentials", request))
+
+
+def _workflow_for(name: str, params: Mapping[str, Any], scratch: Path) -> Path:
+    """The example with the model put in: what a user edits in Dify."""
+    dsl = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
+    for node in dsl["workflow"]["graph"]["nodes"]:
+        if node["data"]["type"] == "llm":
+            node["data"]["model"]["name"] = name
+            node["data"]["model"]["completion_params"] |= params
+    path = scratch / WORKFLOW.name
+    path.write_text(yaml.safe_dump(dsl, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def _ask(host: Host, dsl: Path, form: Mapping[str, str], question: str) -> workflow.Run:
+    run = workflow.run(
+        host,
+        dsl,
+        {"query": question},
+        credentials={
+            "model_credentials": [{"vendor": "cached_model", "values": dict(form)}]
+        },
+    )
+    print(f"  {_wide(question, 44)} {run.total * 1000:7.0f} ms", flush=True)
+    return run
+
+
+def _wide(text: str, width: int) -> str:
+    """Padded by columns: a Chinese character takes two."""
+    columns = sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
+    return text + " " * (width - columns)
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.0f}"
+
+
+def _report(
+    rows: list[Row], before: float | None, after: float | None, price: Any
+) -> int:
+    print(f"\n{_wide('', 44)}   first token, ms       total, ms")
+    print(
+        f"{_wide('question', 44)}  cold  warm  ratio    cold  warm  tokens  saved $  equal"
+    )
+    for row in rows:
+        tokens = row.usage["prompt_tokens"], row.usage["completion_tokens"]
+        saved = sum(n * p for n, p in zip(tokens, price, strict=True)) / 1e6
+        print(
+            f"{_wide(row.question, 44)} {_ms(row.cold.first_token):>5} "
+            f"{_ms(row.warm.first_token):>5} {_ratio(row):>6.3f} "
+            f"{_ms(row.cold.total):>7} {_ms(row.warm.total):>5} "
+            f"{sum(tokens):>7} {saved:>8.6f}  {'yes' if row.equal else 'NO'}"
+        )
+    ratio = statistics.median(map(_ratio, rows))
+    moved = None if before is None or after is None else after - before
+    checks = {
+        "every warm answer equals its cold one": all(row.equal for row in rows),
+        "the model server did no work for the warm pass "
+        + (
+            "(it has no counter)" if moved is None else f"(counter moved by {moved:g})"
+        ): (not moved),
+        f"first token, warm/cold at the median: {ratio:.3f} ≤ {MAX_RATIO}": (
+            ratio <= MAX_RATIO
+        ),
+    }
+    cut = [
+        row for row in rows if row.cold.node_outputs["llm"]["finish_reason"] != "stop"
+    ]
+    if cut:
+        print(f"\n{len(cut)} answers were cut before their end; such are never kept.")
+    print()
+    for text, held in checks.items():
+        print(f"{'ok  ' if held else 'FAIL'}  {text}")
+    return 0 if all(checks.values()) else 1
+
+
+def _ratio(row: Row) -> float:
+    if not row.cold.first_token or not row.warm.first_token:
+        return float("inf")
+    return row.warm.first_token / row.cold.first_token
+
+
+if __name__ == "__main__":
+    sys.exit(main())
