@@ -8,6 +8,7 @@ unchanged, and what the store raises never does. After its first store failure
 a request does not touch the store again.
 """
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,6 +42,8 @@ from cachecore.metrics import (
 from cachecore.policy import Control, Reason, Refusal, Rules, Scope, Switch, Traits
 from cachecore.stores.base import Store
 from cachecore.streams import Answer, Piece, Recorder, merge, replay, unbilled
+
+logger = logging.getLogger(__name__)
 
 type Stamps = dict[str, str]
 
@@ -258,11 +261,12 @@ class Cache:
             self._tell(Loaded(request.kind, request.label, first or seconds, seconds))
             self._keep_answer(request, look.key, stamps, recorder, seconds)
         except BaseException as error:
+            # Off the table before followers wake: they would join it again.
+            self._flights.leave(look.key, flight)
             flight.crash(error)
             raise
-        finally:
-            # After keeping: who misses the flight must find the entry.
-            self._flights.leave(look.key, flight)
+        # After keeping: who misses the flight must find the entry.
+        self._flights.leave(look.key, flight)
 
     def _follow(self, request: Request, flight: Flight) -> Iterator[Piece]:
         for pieces in flight.follow(request.credential):
@@ -289,7 +293,7 @@ class Cache:
         )
         if recorder.overflowed:
             refusal = Refusal.TOO_LARGE
-        if refusal is None and request.accept and not request.accept(answer):
+        if refusal is None and not _accepted(request, answer):
             refusal = Refusal.INVALID_OUTPUT
         if refusal is not None:
             self._refuse(request, refusal)
@@ -399,6 +403,15 @@ def _form(request: Request) -> bytes:
             "request": request.form,
         }
     )
+
+
+def _accepted(request: Request, answer: Answer) -> bool:
+    try:
+        return request.accept is None or request.accept(answer)
+    except Exception:
+        # The answer was given in full; a fault in judging it must not fail it.
+        logger.exception("an answer could not be judged and is not kept")
+        return False
 
 
 def _tags(request: Request) -> set[str]:

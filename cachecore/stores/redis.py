@@ -190,8 +190,7 @@ def _open(url: RedisUrl, timeout: float) -> _Door:
         "username": url.username,
         "password": url.password,
         # The handshake shall need no command that the ACL line does not name.
-        "lib_name": None,
-        "lib_version": None,
+        "driver_info": None,
     }
     if url.tls:
         limits |= {

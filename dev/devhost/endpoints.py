@@ -33,7 +33,9 @@ class Endpoints:
         handler = type("Handler", (_Handler,), {"hooks": self._hooks})
         self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        ).start()
 
     def add(self, process: PluginProcess, settings: Mapping[str, Any]) -> str:
         """Register an endpoint group with settings; return its URL."""

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -204,12 +205,15 @@ class PluginProcess:
             self.longest_line = max(self.longest_line, len(line))
             if line.strip():
                 self._take(line)
-        self.why_gone = why
+        self.why_gone = self.why_gone or why
         # instance.go:185-236: the end of stdout, however it came, kills the process.
         self._process.kill()
         self._process.wait()
         with self._lock:
             waiting = list(self._sessions.values())
+            for pipe in (stdout, self._process.stdin):
+                with suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]
         self._gone.set()
         for session in waiting:
             session.put(_CLOSED)
@@ -252,8 +256,9 @@ class PluginProcess:
             return
 
     def _read_stderr(self) -> None:
-        for line in self._process.stderr:  # type: ignore[union-attr]
-            self.log.append("stderr " + line.decode("utf-8", "replace").rstrip())
+        with self._process.stderr as stderr:  # type: ignore[union-attr]
+            for line in stderr:
+                self.log.append("stderr " + line.decode("utf-8", "replace").rstrip())
 
     def _watch(self) -> None:
         """instance.go:343-378: no heartbeat for the limit, and the process is killed."""

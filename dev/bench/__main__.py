@@ -1,0 +1,77 @@
+"""python -m bench: what scripts/bench runs. Prints a table and writes JSON."""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from servers import model, redis
+
+from bench import core_hit, through_host
+from bench.measure import Result
+from bench.upstream import instant_upstream
+from devhost.host import Host
+from packager.build import RECIPES, build
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> int:
+    """Run every benchmark; 0 if every figure is within its limit."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, under 60 s")
+    quick = parser.parse_args().quick
+    results = []
+    print(f"{'':40} {'ours':>10} {'reference':>10}   figure (quartiles)    limit")
+    for result in _results(quick=quick):
+        results.append(result)
+        low, high = result.spread
+        print(
+            f"{result.name:40} {result.ours:7.0f} us {result.reference:7.0f} us "
+            f"{result.figure:8.3f} {result.unit:2} ({low:.3f} to {high:.3f})  "
+            f"{result.limit:g} {result.unit} {'' if result.held else 'MISSED'}",
+            flush=True,
+        )
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
+    path.write_text(json.dumps([asdict(result) for result in results], indent=2))
+    return 0 if all(result.held for result in results) else 1
+
+
+def _results(*, quick: bool) -> Iterator[Result]:
+    rounds = 7 if quick else 25
+    with ExitStack() as stack:
+        store = stack.enter_context(redis.redis_url())
+        for size, limit in ((2048, 2.5), (20480, 3.5)):
+            yield core_hit.run(store, size=size, limit=limit, rounds=rounds, times=500)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        host = stack.enter_context(Host(ROOT / ".cache" / "devhost"))
+        host.install(build(ROOT, RECIPES[1], scratch))
+        form = {
+            "context_size": "4096",
+            "redis_url": store,
+            "cache_namespace": "bench",
+            "cache_ttl": "60",
+        }
+        instant = stack.enter_context(instant_upstream())
+        yield through_host.miss_against_off(
+            host,
+            {**form, "endpoint_url": instant},
+            "instant",
+            rounds=20 * rounds,
+            limit=1.0,
+        )
+        real = stack.enter_context(model.model_server())
+        yield through_host.warm_against_cold(
+            host, {**form, "endpoint_url": real}, model.NAME, rounds=max(4, rounds // 2)
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""A model server that answers at once, in a process of its own.
+
+Not a model: for what a cache adds to a miss, a real one's own noise is in the way.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from servers.redis import free_port, wait_for_port
+
+_ANSWER = [
+    {"choices": [{"delta": {"content": word}}]} for word in ("The", " answer", ".")
+] + [
+    {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+    {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 3}},
+]
+_FRAMES = b"".join(b"data: " + json.dumps(e).encode() + b"\n\n" for e in _ANSWER)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet, or Nagle's delay is measured
+
+    def log_message(self, *_: Any) -> None: ...
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = _FRAMES + b"data: [DONE]\n\n"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@contextmanager
+def instant_upstream() -> Iterator[str]:
+    """Its base URL."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "bench.upstream", str(port)])
+    try:
+        wait_for_port(port)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), _Handler).serve_forever()

@@ -1,0 +1,11 @@
+from collections.abc import Iterator
+
+import pytest
+from servers import redis as servers
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Redis; what the tests write there lives under namespaces of their own."""
+    with servers.redis_url() as url:
+        yield url

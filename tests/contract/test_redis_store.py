@@ -1,0 +1,56 @@
+import time
+from collections.abc import Callable
+
+import pytest
+from servers.redis import free_port
+
+from cachecore.errors import StoreError
+from cachecore.redis_url import parse
+from cachecore.stores.redis import RedisStore
+from tests.contract.store_contract import StoreContract
+
+
+class TestRedisStore(StoreContract):
+    @pytest.fixture
+    def store(self, redis_url: str) -> RedisStore:
+        # These machines are slow at times; the limits have tests of their own.
+        return RedisStore(parse(redis_url), timeout=2)
+
+    @pytest.fixture
+    def let_pass(self) -> Callable[[float], None]:
+        return time.sleep  # A real server has a real clock.
+
+    def test_another_type_under_a_key_is_something_that_does_not_decode(
+        self, store: RedisStore, name: str
+    ) -> None:
+        store.replace(name, {"a": "hash"})
+        assert store.look_up(name, name + ":h", ["a"]).value == b""
+        store.delete(name)
+        assert store.look_up(name, name + ":h", ["a"]).value is None
+
+    def test_another_type_under_the_stamps_is_a_store_error(
+        self, store: RedisStore, name: str
+    ) -> None:
+        store.keep(name + ":h", b"text", 60)
+        with pytest.raises(StoreError, match="refused a command: WRONGTYPE"):
+            store.look_up(name, name + ":h", ["a"])
+        # The replies stay in step: the next caller gets its own.
+        store.keep(name, b"mine", 60)
+        assert store.look_up(name, name + ":other", ["a"]).value == b"mine"
+
+
+def test_a_redis_that_is_not_there_is_one_sentence_at_once() -> None:
+    store = RedisStore(parse(f"redis://127.0.0.1:{free_port()}"))
+    started = time.perf_counter()
+    with pytest.raises(StoreError, match=r"could not be reached; check the address"):
+        store.look_up("k", "h", ["a"])
+    with pytest.raises(StoreError, match="left alone"):
+        store.look_up("k", "h", ["a"])
+    assert time.perf_counter() - started < 1
+
+
+def test_a_password_is_in_no_error() -> None:
+    store = RedisStore(parse(f"redis://me:hunter2hunter2@127.0.0.1:{free_port()}"))
+    with pytest.raises(StoreError) as raised:
+        store.look_up("k", "h", ["a"])
+    assert "hunter2" not in str(raised.value) + repr(store)

@@ -1,0 +1,122 @@
+"""What the core's tests share: a clock to turn by hand, and small makers."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cachecore.cache import Cache, Request
+from cachecore.errors import StoreError
+from cachecore.keys import Keyspace
+from cachecore.metrics import Event, Lookup, Refused
+from cachecore.stores.base import Found
+from cachecore.stores.memory import MemoryStore
+from cachecore.streams import Piece, Usage
+
+END = Piece(finish_reason="stop", usage=Usage(7, 2))
+
+
+class FakeClock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class BrokenStore:
+    """A fake: a store that does not answer. Counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def _fail(self, *_: Any) -> Any:
+        self.asked += 1
+        raise StoreError("the store is broken")
+
+    look_up = keep = delete = settle = replace = check = _fail
+
+
+class FailingFrom:
+    """A fake: a memory store that breaks at one of its methods."""
+
+    def __init__(self, inner: MemoryStore, method: str) -> None:
+        self._inner, self._method, self.calls = inner, method, []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any) -> Any:
+            self.calls.append(name)
+            if name == self._method:
+                raise StoreError("broken here")
+            return getattr(self._inner, name)(*args)
+
+        return call
+
+
+class Bench:
+    """A cache over memory, with its clock, its events and an upstream that counts."""
+
+    def __init__(self, store: Any = None, **options: Any) -> None:
+        self.clock = FakeClock()
+        self.store = store or MemoryStore(clock=self.clock)
+        self.events: list[Event] = []
+        self.loads = 0
+        self.cache = Cache(
+            self.store,
+            options.pop("keyspace", Keyspace("test")),
+            clock=self.clock,
+            hook=self.events.append,
+            **options,
+        )
+
+    def loader(
+        self, *texts: str, end: Piece | None = END
+    ) -> Callable[[], Iterator[Piece]]:
+        def load() -> Iterator[Piece]:
+            self.loads += 1
+            for text in texts:
+                yield Piece(text=text)
+            if end is not None:
+                yield end
+
+        return load
+
+    def ask(
+        self, request: Request, *texts: str, end: Piece | None = END
+    ) -> list[Piece]:
+        return list(
+            self.cache.stream(
+                request, self.loader(*(texts or ("hello ", "world")), end=end)
+            )
+        )
+
+    def text(self, request: Request, *texts: str) -> str:
+        return "".join(piece.text for piece in self.ask(request, *texts))
+
+    @property
+    def reasons(self) -> list[str]:
+        return [
+            event.reason.value for event in self.events if isinstance(event, Lookup)
+        ]
+
+    @property
+    def refusals(self) -> list[str]:
+        return [
+            event.refusal.value for event in self.events if isinstance(event, Refused)
+        ]
+
+
+def request(question: str = "q", **changes: Any) -> Request:
+    return replace(
+        Request(kind="llm", label="m", form={"question": question}), **changes
+    )
+
+
+def found(
+    value: bytes | None, fields: Sequence[str], standing: Mapping[str, str]
+) -> Found:
+    return Found(value, tuple(standing.get(field) for field in fields))

@@ -1,0 +1,546 @@
+"""The order of things: what is asked when, and what reaches the caller."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cachecore.cache import app_tags
+from cachecore.errors import FlightBroken, NothingCached, StoreError
+from cachecore.keys import Keyspace
+from cachecore.policy import Control, Rules, Scope, Switch, Traits
+from cachecore.stores.memory import MemoryStore
+from cachecore.streams import Piece, Usage
+from tests.core.helpers import END, Bench, BrokenStore, FailingFrom, request
+
+
+class UpstreamFailed(Exception):
+    """What an upstream may raise."""
+
+
+# --- hits and misses ----------------------------------------------------------
+
+
+def test_a_repeated_question_is_answered_without_the_upstream() -> None:
+    bench = Bench()
+    cold = bench.ask(request(), "hello ", "world")
+    (warm,) = bench.ask(request(), "something else")
+    assert [piece.text for piece in cold] == ["hello ", "world", ""]
+    assert warm == Piece("hello world", (), "stop", Usage(7, 2, billed=False))
+    assert bench.loads == 1
+    assert bench.reasons == ["absent", "hit"]
+
+
+def test_another_question_is_not_answered_by_the_first() -> None:
+    bench = Bench()
+    bench.ask(request("a"), "A")
+    assert bench.text(request("b"), "B") == "B"
+
+
+def test_a_miss_passes_each_piece_on_before_the_next_is_made() -> None:
+    bench = Bench()
+    made: list[str] = []
+
+    def load() -> Iterator[Piece]:
+        for text in ("a", "b"):
+            made.append(text)
+            yield Piece(text)
+        yield END
+
+    pieces = bench.cache.stream(request(), load)
+    assert made == []
+    assert next(pieces).text == "a"
+    assert made == ["a"]
+
+
+def test_an_entry_dies_at_the_end_of_its_life() -> None:
+    bench = Bench()
+    bench.ask(request(rules=Rules(ttl=100)))
+    bench.clock.pass_by(89)
+    bench.ask(request(rules=Rules(ttl=100)))
+    bench.clock.pass_by(22)
+    bench.ask(request(rules=Rules(ttl=100)))
+    assert bench.loads == 2
+
+
+def test_a_hit_does_not_extend_a_life() -> None:
+    bench = Bench()
+    for _ in range(12):
+        bench.ask(request(rules=Rules(ttl=100)))
+        bench.clock.pass_by(10)
+    assert bench.loads == 2
+
+
+def test_a_requests_own_lifetime_wins_over_the_rules() -> None:
+    bench = Bench()
+    bench.ask(request(ttl=10))
+    bench.clock.pass_by(12)
+    bench.ask(request(ttl=10))
+    assert bench.loads == 2
+
+
+def test_the_cost_of_the_load_is_what_the_hit_saved() -> None:
+    from cachecore.metrics import Lookup
+    from cachecore.policy import Price
+
+    bench = Bench()
+    rules = Rules(price=Price(1, 2, per=1, currency="EUR"))
+    bench.ask(request(rules=rules))
+    bench.ask(request(rules=rules))
+    hit = [event for event in bench.events if isinstance(event, Lookup)][-1]
+    assert hit.saved is not None
+    assert (hit.saved.price, hit.saved.currency) == (7 * 1 + 2 * 2, "EUR")
+
+
+# --- what is kept -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter", None, "error"])
+def test_an_answer_without_a_proper_end_is_served_and_not_kept(
+    finish: str | None,
+) -> None:
+    bench = Bench()
+    end = Piece(finish_reason=finish)
+    assert bench.ask(request(), "half", end=end)[0].text == "half"
+    bench.ask(request(), "half", end=end)
+    assert bench.loads == 2
+    assert bench.refusals == ["finish_reason"] * 2
+
+
+def test_an_empty_answer_is_not_kept() -> None:
+    bench = Bench()
+    bench.ask(request(), "  \n")
+    assert bench.refusals == ["empty"]
+
+
+def test_a_stream_closed_early_is_not_kept() -> None:
+    bench = Bench()
+    pieces = bench.cache.stream(request(), bench.loader("a", "b"))
+    next(pieces)
+    pieces.close()  # type: ignore[attr-defined]
+    bench.ask(request())
+    assert bench.loads == 2
+
+
+def test_a_stream_that_fails_is_not_kept_and_its_error_passes_unchanged() -> None:
+    bench = Bench()
+    error = UpstreamFailed("429")
+
+    def load() -> Iterator[Piece]:
+        yield Piece("half")
+        raise error
+
+    pieces = bench.cache.stream(request(), load)
+    assert next(pieces).text == "half"
+    with pytest.raises(UpstreamFailed) as raised:
+        next(pieces)
+    assert raised.value is error
+    assert bench.text(request(), "whole") == "whole"
+
+
+def test_an_answer_over_the_limit_is_served_whole_and_not_kept() -> None:
+    bench = Bench()
+    rules = Rules(max_entry_bytes=1024)
+    assert bench.text(request(rules=rules), "x" * 2000, "y") == "x" * 2000 + "y"
+    assert bench.refusals == ["too_large"]
+
+
+def test_an_answer_that_its_caller_does_not_accept_is_not_kept() -> None:
+    bench = Bench()
+    bench.ask(request(accept=lambda answer: answer.text == "valid"), "invalid")
+    bench.ask(request(accept=lambda answer: answer.text == "valid"), "valid")
+    bench.ask(request(accept=lambda answer: answer.text == "valid"))
+    assert bench.loads == 2
+    assert bench.refusals == ["invalid_output"]
+
+
+def test_text_that_json_cannot_carry_is_served_and_not_kept() -> None:
+    bench = Bench()
+    assert bench.text(request(), "\ud83d") == "\ud83d"
+    assert bench.refusals == ["invalid_output"]
+
+
+def test_two_answers_racing_for_one_key_leave_one_whole_answer() -> None:
+    bench = Bench()
+    one = bench.cache.stream(request(), bench.loader("one", "one"))
+    next(one)
+    # A refresh joins nothing older, so a second load of the key runs beside the first.
+    two = bench.cache.stream(
+        request(control=Control.REFRESH), bench.loader("two", "two")
+    )
+    next(two)
+    assert "".join(piece.text for piece in two) == "two"
+    assert "".join(piece.text for piece in one) == "one"
+    assert bench.text(request()) == "oneone"
+
+
+# --- controls -----------------------------------------------------------------
+
+
+def test_bypass_neither_reads_nor_keeps() -> None:
+    bench = Bench()
+    bench.ask(request(), "kept")
+    assert bench.text(request(control=Control.BYPASS), "fresh") == "fresh"
+    assert bench.text(request()) == "kept"
+    assert bench.reasons == ["absent", "bypass_asked", "hit"]
+
+
+def test_refresh_asks_the_upstream_and_replaces_what_is_kept() -> None:
+    bench = Bench()
+    bench.ask(request(), "old")
+    assert bench.text(request(control=Control.REFRESH), "new") == "new"
+    assert bench.text(request()) == "new"
+
+
+def test_only_answers_from_the_cache_or_not_at_all() -> None:
+    bench = Bench()
+    with pytest.raises(NothingCached, match="absent"):
+        bench.ask(request(control=Control.ONLY))
+    bench.ask(request(), "kept")
+    assert bench.text(request(control=Control.ONLY)) == "kept"
+    assert bench.loads == 1
+
+
+def test_always_caches_tool_calls() -> None:
+    bench = Bench()
+    call = {"id": "1", "type": "function", "name": "f", "arguments": "{}"}
+    end = Piece(tool_calls=(call,), finish_reason="tool_calls", usage=Usage(1, 1))
+    ask = request(control=Control.ALWAYS, traits=Traits(tools=True))
+    bench.ask(ask, "", end=end)
+    (hit,) = bench.ask(ask)
+    assert hit.tool_calls == (call,)
+    assert hit.finish_reason == "tool_calls"
+
+
+# --- invalidation and the switch ----------------------------------------------
+
+
+@pytest.mark.parametrize("tag", ["*", "kind:llm", "scope:shared", "model:m", "tag:faq"])
+def test_an_invalidation_kills_what_was_kept_under_the_tag(tag: str) -> None:
+    bench = Bench()
+    ask = request(tags=("faq",), belongs=("model:m",))
+    bench.ask(ask)
+    bench.cache.invalidate([tag])
+    bench.ask(ask)
+    assert bench.loads == 2
+    assert bench.reasons == ["absent", "invalidated"]
+
+
+def test_an_invalidation_leaves_other_tags_alone() -> None:
+    bench = Bench()
+    bench.ask(request(tags=("faq",)))
+    bench.cache.invalidate(["tag:other", "model:other"])
+    bench.ask(request(tags=("faq",)))
+    assert bench.loads == 1
+
+
+def test_invalidating_an_app_takes_the_shared_answers_with_it() -> None:
+    bench = Bench()
+    bench.ask(request())
+    bench.cache.invalidate(app_tags("the app"))
+    bench.ask(request())
+    assert bench.loads == 2
+
+
+def test_an_invalidation_while_the_answer_is_made_wins() -> None:
+    bench = Bench()
+    pieces = bench.cache.stream(request(), bench.loader("old", "old"))
+    next(pieces)
+    bench.cache.invalidate(["*"])
+    list(pieces)
+    assert bench.text(request(), "new") == "new"
+
+
+def test_a_caller_after_an_invalidation_does_not_join_the_older_load() -> None:
+    bench = Bench()
+    old = bench.cache.stream(request(), bench.loader("old"))
+    next(old)
+    bench.cache.invalidate(["*"])
+    assert bench.text(request(), "new") == "new"
+    list(old)
+
+
+def test_evicted_stamps_cost_hits_and_never_bring_an_entry_back() -> None:
+    bench = Bench()
+    bench.ask(request(), "old")
+    bench.store._hashes.clear()
+    assert bench.text(request(), "new") == "new"
+    assert bench.reasons == ["absent", "invalidated"]
+
+
+def test_the_switch_stops_the_cache_for_everyone_at_the_next_request() -> None:
+    bench = Bench()
+    bench.ask(request(), "kept")
+    bench.cache.turn(Switch.OFF)
+    assert bench.text(request(), "fresh") == "fresh"
+    bench.cache.turn(Switch.ON)
+    assert bench.text(request()) == "kept"
+    assert bench.reasons == ["absent", "switched_off", "hit"]
+
+
+def test_read_only_serves_what_is_there_and_keeps_nothing_new() -> None:
+    bench = Bench()
+    bench.ask(request("a"), "kept")
+    bench.cache.turn(Switch.READ_ONLY)
+    assert bench.text(request("a")) == "kept"
+    bench.ask(request("b"))
+    bench.ask(request("b"))
+    assert bench.loads == 3
+
+
+# --- isolation ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"keyspace": Keyspace("other")},
+        {"keyspace": Keyspace("test", b"k" * 32), "cipher_key": b"c" * 32},
+    ],
+    ids=["another namespace", "another secret"],
+)
+def test_a_tenant_never_sees_another_tenants_answer(other: dict[str, object]) -> None:
+    store = MemoryStore()
+    one, two = Bench(store), Bench(store, **other)
+    one.ask(request(), "one's own")
+    assert two.text(request(), "two's own") == "two's own"
+
+
+@pytest.mark.parametrize("scope", [Scope.APP, Scope.USER])
+def test_a_scope_shares_within_one_id_only(scope: Scope) -> None:
+    bench = Bench()
+
+    def ask(who: str, text: str) -> str:
+        return bench.text(
+            request(rules=Rules(scope=scope), traits=Traits(scope_id=who)), text
+        )
+
+    assert [ask("a", "1"), ask("b", "2"), ask("a", "3")] == ["1", "2", "1"]
+
+
+def test_a_scope_without_an_id_is_not_cached() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.ask(request(rules=Rules(scope=Scope.USER)))
+    assert bench.loads == 2
+    assert bench.reasons == ["no_scope_id"] * 2
+
+
+def test_a_shared_answer_is_not_an_apps_answer() -> None:
+    bench = Bench()
+    bench.ask(request(traits=Traits(scope_id="a")), "shared")
+    ask = request(rules=Rules(scope=Scope.APP), traits=Traits(scope_id="a"))
+    assert bench.text(ask, "the app's") == "the app's"
+
+
+# --- a store that fails -------------------------------------------------------
+
+
+def test_a_broken_store_costs_one_try_and_no_answer() -> None:
+    store = BrokenStore()
+    bench = Bench(store)
+    assert bench.text(request(), "answer") == "answer"
+    assert store.asked == 1
+    assert bench.reasons == ["cache_unavailable"]
+
+
+@pytest.mark.parametrize(
+    ("method", "calls"),
+    [
+        ("look_up", ["look_up"]),
+        ("settle", ["look_up", "settle"]),
+        ("keep", ["look_up", "settle", "keep"]),
+    ],
+)
+def test_after_its_first_failure_a_request_leaves_the_store_alone(
+    method: str, calls: list[str]
+) -> None:
+    store = FailingFrom(MemoryStore(), method)
+    bench = Bench(store)
+    assert bench.text(request(), "answer") == "answer"
+    assert store.calls == calls
+
+
+def test_garbage_under_a_key_is_a_miss_and_is_deleted() -> None:
+    bench = Bench()
+    key = bench.cache.find(request()).key
+    bench.store.keep(key, b"garbage", 60)
+    assert bench.text(request(), "answer") == "answer"
+    assert bench.text(request()) == "answer"
+    assert bench.reasons[0] == "corrupt"
+
+
+def test_a_value_that_is_no_answer_is_a_miss() -> None:
+    bench = Bench()
+    look = bench.cache.find(request())
+    stamps = bench.cache.settle(look)
+    assert stamps is not None
+    bench.cache.keep(request(), look.key, stamps, {"not": "an answer"})
+    assert bench.text(request(), "answer") == "answer"
+
+
+def test_an_operator_hears_that_an_invalidation_failed() -> None:
+    bench = Bench(BrokenStore())
+    with pytest.raises(StoreError):
+        bench.cache.invalidate(["*"])
+
+
+# --- company ------------------------------------------------------------------
+
+
+class SlowUpstream:
+    """Gives its pieces when told to."""
+
+    def __init__(self, *texts: str, error: Exception | None = None) -> None:
+        self._texts, self._error = texts, error
+        self.go = threading.Semaphore(0)
+        self.started = threading.Event()
+        self.calls = 0
+
+    def __call__(self) -> Iterator[Piece]:
+        self.calls += 1
+        self.started.set()
+        for text in self._texts:
+            assert self.go.acquire(timeout=5)
+            yield Piece(text)
+        assert self.go.acquire(timeout=5)
+        if self._error:
+            raise self._error
+        yield END
+
+
+def crowd(
+    bench: Bench, upstream: SlowUpstream, size: int
+) -> tuple[list[str], list[Exception]]:
+    answers: list[str] = []
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            pieces = bench.cache.stream(request(credential="payer"), upstream)
+            answers.append("".join(piece.text for piece in pieces))
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            errors.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(size)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        upstream.go.release()
+    for thread in threads:
+        thread.join(10)
+    return answers, errors
+
+
+def test_equal_requests_in_flight_make_one_upstream_call() -> None:
+    bench, upstream = Bench(), SlowUpstream("a", "b")
+    answers, errors = crowd(bench, upstream, 20)
+    assert answers == ["ab"] * 20
+    assert errors == []
+    assert upstream.calls == 1
+
+
+def test_followers_share_the_leaders_error_and_nobody_retries() -> None:
+    bench = Bench()
+    upstream = SlowUpstream("a", "b", error=UpstreamFailed("503"))
+    leading = bench.cache.stream(request(credential="payer"), upstream)
+    upstream.go.release()
+    assert next(leading).text == "a"
+    followed = bench.cache.stream(
+        request(credential="payer"), bench.loader("never asked")
+    )
+    assert next(followed).text == "a"
+    upstream.go.release(2)
+    for pieces in (leading, followed):
+        with pytest.raises(UpstreamFailed, match="503"):
+            list(pieces)
+    assert bench.loads == 0
+    assert len(bench.cache._flights) == 0
+
+
+def test_a_follower_takes_over_from_a_leader_that_left_before_the_first_piece() -> None:
+    bench = Bench()
+    look = bench.cache.find(request())
+    stamps = bench.cache.settle(look)
+    assert stamps is not None
+    table = bench.cache._flights
+    flight, _ = table.join(look.key, stamps, "", mark=table.mark(), alone=False)
+    assert flight is not None
+    answers: list[str] = []
+    follower = threading.Thread(
+        target=lambda: answers.append(bench.text(request(), "own"))
+    )
+    follower.start()
+    while not flight._changed._waiters:  # type: ignore[attr-defined]
+        threading.Event().wait(0.001)
+    table.leave(look.key, flight)
+    flight.crash(GeneratorExit())
+    follower.join(5)
+    assert answers == ["own"]
+
+
+def test_two_answers_are_never_spliced() -> None:
+    bench = Bench()
+    leading = bench.cache.stream(request(), bench.loader("one ", "two"))
+    assert next(leading).text == "one "
+    followed = bench.cache.stream(request(), bench.loader("another answer"))
+    assert next(followed).text == "one "
+    leading.close()  # type: ignore[attr-defined]
+    with pytest.raises(FlightBroken):
+        next(followed)
+
+
+def test_a_follower_pays_nothing() -> None:
+    bench = Bench()
+    leading = bench.cache.stream(request(), bench.loader("a"))
+    next(leading)
+    followed = bench.cache.stream(request(), bench.loader("b"))
+    next(followed)
+    assert [piece.usage for piece in leading] == [Usage(7, 2)]
+    assert [piece.usage for piece in followed] == [Usage(7, 2, billed=False)]
+
+
+def test_who_missed_the_flight_by_a_moment_finds_its_entry() -> None:
+    bench = Bench()
+    store, table = bench.store, bench.cache._flights
+    honest = store.look_up
+
+    def look_up_just_before_another_lands(*args: object):
+        found = honest(*args)
+        store.look_up = honest
+        bench.ask(request(), "landed")
+        return found
+
+    store.look_up = look_up_just_before_another_lands
+    assert bench.text(request(), "a second load") == "landed"
+    assert bench.loads == 1
+    assert len(table) == 0
+
+
+def test_without_stamps_nobody_joins_for_an_invalidation_could_not_be_seen() -> None:
+    bench = Bench(BrokenStore())
+    one = bench.cache.stream(request(), bench.loader("one"))
+    next(one)
+    assert bench.text(request(), "two") == "two"
+
+
+# --- values -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["text", {"a": [1, 2.5, None]}, [1, 2], 0, False])
+def test_a_value_comes_back_typed_as_it_was(value: object) -> None:
+    bench = Bench()
+    look = bench.cache.find(request())
+    stamps = bench.cache.settle(look)
+    assert stamps is not None
+    assert bench.cache.keep(request(), look.key, stamps, value)
+    found = bench.cache.find(request()).entry
+    assert found is not None
+    assert found.payload == value
+    assert type(found.payload) is type(value)
+
+
+def test_a_request_without_a_canonical_form_bypasses_the_cache() -> None:
+    bench = Bench()
+    assert bench.text(request(form={"x": float("nan")}), "answer") == "answer"
+    assert bench.reasons == ["unkeyable"]

@@ -1,0 +1,95 @@
+import random
+import zlib
+
+import pytest
+
+from cachecore.entry import MAGIC, Cost, Entry, decode, encode
+from cachecore.errors import CorruptEntry
+
+KEY = "dify:cache:v1:t:llm:{aa}"
+SECRET = b"s" * 32
+ENTRY = Entry(
+    payload={"text": "hello 你好"},
+    created_at=10.0,
+    fresh_until=20.0,
+    stale_until=30.0,
+    stamps={"t:1": "x"},
+    cost=Cost(1, 2, 0.5, "EUR", 1.5),
+)
+LONG = Entry({"text": "prose " * 2000}, 1.0, 2.0, 3.0, {"t": "x"})
+
+
+@pytest.mark.parametrize("secret", [None, SECRET])
+@pytest.mark.parametrize("entry", [ENTRY, LONG])
+def test_an_entry_reads_back_as_it_was(entry: Entry, secret: bytes | None) -> None:
+    assert decode(encode(entry, KEY, secret), KEY, secret) == entry
+
+
+def test_prose_takes_less_than_half_its_size() -> None:
+    assert len(encode(LONG, KEY)) < 0.5 * len(LONG.payload["text"])
+
+
+@pytest.mark.parametrize("secret", [None, SECRET])
+def test_an_entry_under_another_key_does_not_decode(secret: bytes | None) -> None:
+    with pytest.raises(CorruptEntry):
+        decode(encode(ENTRY, KEY, secret), KEY + "x", secret)
+
+
+def test_nothing_readable_is_stored_with_a_secret() -> None:
+    assert b"hello" not in encode(ENTRY, KEY, SECRET)
+
+
+def test_a_wrong_secret_does_not_open_an_entry() -> None:
+    with pytest.raises(CorruptEntry):
+        decode(encode(ENTRY, KEY, SECRET), KEY, b"w" * 32)
+
+
+def test_a_plain_entry_is_refused_where_a_secret_is_set() -> None:
+    with pytest.raises(CorruptEntry):
+        decode(encode(ENTRY, KEY), KEY, SECRET)
+
+
+def test_an_encrypted_entry_is_refused_where_no_secret_is_set() -> None:
+    with pytest.raises(CorruptEntry):
+        decode(encode(ENTRY, KEY, SECRET), KEY)
+
+
+def test_another_format_version_does_not_decode() -> None:
+    data = bytearray(encode(ENTRY, KEY))
+    data[2] = 2
+    with pytest.raises(CorruptEntry, match="format 2"):
+        decode(bytes(data), KEY)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"d", b"dc", b"dc\x01", b"dc\x01\x00", b"{}", b"\x80\x04"]
+)
+def test_what_is_no_entry_does_not_decode(data: bytes) -> None:
+    with pytest.raises(CorruptEntry):
+        decode(data, KEY)
+
+
+def test_a_zip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cachecore import entry as module
+
+    monkeypatch.setattr(module, "MAX_TEXT", 10_000)
+    bomb = zlib.compress(b"0" * 100_000)
+    header = MAGIC + b"\x01\x01"
+    data = header + module._digest(KEY, header, bomb) + bomb
+    with pytest.raises(CorruptEntry, match="too much"):
+        decode(data, KEY)
+
+
+@pytest.mark.parametrize("secret", [None, SECRET])
+def test_no_changed_byte_and_no_cut_goes_unnoticed(secret: bytes | None) -> None:
+    chance = random.Random(7)
+    whole = encode(ENTRY, KEY, secret)
+    for _ in range(500):
+        data = bytearray(whole)
+        if chance.random() < 0.5:
+            position = chance.randrange(len(data))
+            data[position] ^= 1 << chance.randrange(8)
+        else:
+            del data[chance.randrange(len(data)) :]
+        with pytest.raises(CorruptEntry):
+            decode(bytes(data), KEY, secret)

@@ -1,0 +1,133 @@
+import threading
+
+import pytest
+
+from cachecore.errors import FlightBroken, LeaderGone
+from cachecore.flights import Flight, FlightTable
+from cachecore.streams import Piece
+
+STAMPS = {"t": "1"}
+
+
+class RateLimited(Exception):
+    """What an upstream may raise."""
+
+
+def join(table: FlightTable, key: str = "k", *, alone: bool = False, **stamps: str):
+    return table.join(key, stamps or STAMPS, "payer", mark=table.mark(), alone=alone)
+
+
+def test_the_first_leads_and_the_others_follow() -> None:
+    table = FlightTable()
+    flight, leads = join(table)
+    other, follows = join(table)
+    assert (leads, follows) == (True, False)
+    assert flight is other
+
+
+def test_followers_get_every_piece_from_the_first_however_late_they_come() -> None:
+    flight = Flight(STAMPS, "payer")
+    got: list[str] = []
+    first = threading.Event()
+
+    def follow() -> None:
+        for pieces in flight.follow("payer"):
+            got.extend(piece.text for piece in pieces)
+            first.set()
+
+    flight.publish(Piece("a"))
+    thread = threading.Thread(target=follow)
+    thread.start()
+    assert first.wait(5)
+    flight.publish(Piece("b"))
+    flight.land()
+    thread.join(5)
+    late = [piece.text for pieces in flight.follow("payer") for piece in pieces]
+    assert got == late == ["a", "b"]
+
+
+def test_a_flight_under_other_stamps_is_not_joined() -> None:
+    table = FlightTable()
+    join(table, t="old")
+    _, leads = join(table, t="new")
+    assert leads
+
+
+def test_a_refresh_joins_nothing_older_but_is_joined_by_the_next() -> None:
+    table = FlightTable()
+    old, _ = join(table)
+    new, leads = join(table, alone=True)
+    assert leads
+    assert new is not old
+    assert join(table) == (new, False)
+
+
+def test_a_flight_that_left_does_not_take_its_successor_along() -> None:
+    table = FlightTable()
+    old, _ = join(table)
+    new, _ = join(table, alone=True)
+    table.leave("k", old)  # type: ignore[arg-type]
+    assert join(table) == (new, False)
+
+
+def test_who_looked_before_a_landing_is_told_to_look_again() -> None:
+    table = FlightTable()
+    mark = table.mark()
+    flight, _ = join(table)
+    table.leave("k", flight)  # type: ignore[arg-type]
+    assert table.join("k", STAMPS, "payer", mark=mark, alone=False) == (None, False)
+    _, leads = join(table)
+    assert leads
+
+
+def test_followers_with_the_same_credential_share_the_leaders_error() -> None:
+    flight = Flight(STAMPS, "payer")
+    flight.publish(Piece("a"))
+    flight.crash(RateLimited("429"))
+    followed = flight.follow("payer")
+    next(followed)
+    with pytest.raises(RateLimited, match="429"):
+        next(followed)
+
+
+def test_a_follower_with_another_credential_takes_over_if_it_has_shown_nothing() -> (
+    None
+):
+    flight = Flight(STAMPS, "payer")
+    flight.crash(RateLimited("429"))
+    with pytest.raises(LeaderGone):
+        next(flight.follow("someone else"))
+
+
+def test_a_follower_that_has_shown_a_part_never_takes_over() -> None:
+    flight = Flight(STAMPS, "payer")
+    flight.publish(Piece("a"))
+    flight.crash(RateLimited("429"))
+    followed = flight.follow("someone else")
+    next(followed)
+    with pytest.raises(FlightBroken):
+        next(followed)
+
+
+def test_a_leader_that_was_closed_leaves_its_followers_free_to_lead() -> None:
+    flight = Flight(STAMPS, "payer")
+    flight.crash(GeneratorExit())
+    with pytest.raises(LeaderGone):
+        next(flight.follow("payer"))
+
+
+def test_a_landed_flight_can_no_longer_crash() -> None:
+    flight = Flight(STAMPS, "payer")
+    flight.publish(Piece("a"))
+    flight.land()
+    flight.crash(RateLimited("too late"))
+    assert list(flight.follow("x")) == [[Piece("a")]]
+
+
+def test_only_so_many_landings_are_remembered() -> None:
+    table = FlightTable()
+    for number in range(1500):
+        flight, _ = join(table, f"k{number}")
+        table.leave(f"k{number}", flight)  # type: ignore[arg-type]
+    assert len(table) == 0
+    assert len(table._landings) == 1024

@@ -1,0 +1,138 @@
+import pytest
+
+from cachecore import policy
+from cachecore.entry import Entry
+from cachecore.policy import Control, Reason, Refusal, Rules, Scope, Switch, Traits
+
+NOW = 1000.0
+
+
+@pytest.mark.parametrize(
+    ("rules", "control", "traits", "expected"),
+    [
+        (Rules(), Control.DEFAULT, Traits(), None),
+        (Rules(enabled=False), Control.ALWAYS, Traits(), Reason.MODE_OFF),
+        (Rules(), Control.BYPASS, Traits(), Reason.CONTROL),
+        (Rules(), Control.REFRESH, Traits(), None),
+        (Rules(), Control.ONLY, Traits(), None),
+        (Rules(), Control.DEFAULT, Traits(conversation=True), Reason.CONVERSATION),
+        (Rules(), Control.DEFAULT, Traits(tools=True), Reason.TOOLS),
+        (Rules(), Control.DEFAULT, Traits(external_url=True), Reason.EXTERNAL_URL),
+        (Rules(), Control.DEFAULT, Traits(temperature=1.0), None),
+        (Rules(), Control.DEFAULT, Traits(temperature=1.1), Reason.TEMPERATURE),
+        (Rules(max_temperature=0), Control.DEFAULT, Traits(temperature=0), None),
+        (
+            Rules(),
+            Control.DEFAULT,
+            Traits(temperature=float("nan")),
+            Reason.TEMPERATURE,
+        ),
+        (Rules(), Control.ALWAYS, Traits(True, True, True, 2.0), None),
+        (Rules(scope=Scope.APP), Control.DEFAULT, Traits(), Reason.NO_SCOPE_ID),
+        (Rules(scope=Scope.USER), Control.ALWAYS, Traits(), Reason.NO_SCOPE_ID),
+        (Rules(scope=Scope.USER), Control.DEFAULT, Traits(scope_id="u"), None),
+    ],
+)
+def test_when_the_cache_is_bypassed(
+    rules: Rules, control: Control, traits: Traits, expected: Reason | None
+) -> None:
+    assert policy.bypass(rules, control, traits) is expected
+
+
+@pytest.mark.parametrize(
+    ("stamps", "now", "expected"),
+    [
+        ({"a": "1", "b": "2"}, NOW, Reason.HIT),
+        ({"a": "1", "b": "2", "c": "other"}, NOW, Reason.HIT),
+        ({"a": "1", "b": "3"}, NOW, Reason.INVALIDATED),
+        ({"a": "1", "b": None}, NOW, Reason.INVALIDATED),
+        ({"a": "1"}, NOW, Reason.INVALIDATED),
+        ({}, NOW, Reason.INVALIDATED),
+        ({"a": "1", "b": "2"}, NOW + 59, Reason.HIT),
+        ({"a": "1", "b": "2"}, NOW + 60, Reason.EXPIRED),
+    ],
+)
+def test_when_an_entry_is_served(
+    stamps: dict[str, str | None], now: float, expected: Reason
+) -> None:
+    entry = Entry("x", NOW, NOW + 60, NOW + 60, {"a": "1", "b": "2"})
+    assert policy.judge(entry, stamps, now) is expected
+
+
+def test_an_entry_without_stamps_is_never_served() -> None:
+    assert (
+        policy.judge(Entry("x", NOW, NOW + 60, NOW + 60, {}), {}, NOW) is Reason.EXPIRED
+    )
+
+
+def test_an_entry_from_the_far_future_is_not_served() -> None:
+    far = NOW + policy.MAX_TTL + 1
+    entry = Entry("x", far, far + 60, far + 60, {"a": "1"})
+    assert policy.judge(entry, {"a": "1"}, NOW) is Reason.EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("finish", "text", "calls", "size", "control", "expected"),
+    [
+        ("stop", True, False, 10, Control.DEFAULT, None),
+        ("length", True, False, 10, Control.DEFAULT, Refusal.FINISH_REASON),
+        ("content_filter", True, False, 10, Control.ALWAYS, Refusal.FINISH_REASON),
+        (None, True, False, 10, Control.DEFAULT, Refusal.FINISH_REASON),
+        ("Stop", True, False, 10, Control.DEFAULT, Refusal.FINISH_REASON),
+        ("stop", False, False, 10, Control.DEFAULT, Refusal.EMPTY),
+        ("stop", True, False, 101, Control.DEFAULT, Refusal.TOO_LARGE),
+        ("tool_calls", False, True, 10, Control.DEFAULT, Refusal.TOOL_CALLS),
+        ("tool_calls", False, True, 10, Control.ALWAYS, None),
+        ("function_call", False, True, 10, Control.ALWAYS, None),
+        ("stop", False, True, 10, Control.ALWAYS, None),
+        ("length", False, True, 10, Control.ALWAYS, Refusal.FINISH_REASON),
+        ("tool_calls", True, False, 10, Control.ALWAYS, Refusal.EMPTY),
+    ],
+)
+def test_what_is_kept(
+    finish: str | None,
+    text: bool,
+    calls: bool,
+    size: int,
+    control: Control,
+    expected: Refusal | None,
+) -> None:
+    refusal = policy.refuse(
+        finish,
+        has_text=text,
+        has_tool_calls=calls,
+        size=size,
+        rules=Rules(max_entry_bytes=100),
+        control=control,
+    )
+    assert refusal is expected
+
+
+@pytest.mark.parametrize(("spread", "expected"), [(-1, 90), (0, 100), (1, 110)])
+def test_lifetimes_are_spread_by_a_tenth(spread: float, expected: float) -> None:
+    assert policy.lifetime(100, NOW, spread).fresh_until == pytest.approx(
+        NOW + expected
+    )
+
+
+def test_a_signed_url_ends_the_life_of_its_answer() -> None:
+    assert policy.lifetime(100, NOW, 1, url_expires_at=NOW + 5).fresh_until == NOW + 5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, Switch.ON),
+        ("on", Switch.ON),
+        ("read_only", Switch.READ_ONLY),
+        ("off", Switch.OFF),
+        ("what a newer version may write", Switch.OFF),
+    ],
+)
+def test_the_switch_fails_safe(text: str | None, expected: Switch) -> None:
+    assert Switch.read(text) is expected
+
+
+def test_a_price_is_per_million_tokens_unless_said_otherwise() -> None:
+    assert policy.Price(1, 2).of(1_000_000, 500_000) == 2.0
+    assert policy.Price(1, 2, per=1000).of(1000, 500) == 2.0

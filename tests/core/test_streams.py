@@ -1,0 +1,71 @@
+import pytest
+
+from cachecore.streams import (
+    REPLAY_CHARACTERS,
+    Answer,
+    Piece,
+    Recorder,
+    Usage,
+    merge,
+    replay,
+)
+
+CALL = {"id": "1", "type": "function", "name": "f", "arguments": "{}"}
+
+
+def test_a_recorded_answer_replays_as_it_was() -> None:
+    recorder = Recorder(1000)
+    for piece in (
+        Piece("<think>\nhm"),
+        Piece("\n</think>he"),
+        Piece("llo"),
+        Piece(tool_calls=(CALL,), finish_reason="stop", usage=Usage(3, 4)),
+    ):
+        recorder.add(piece)
+    kept = Answer.from_payload(recorder.answer().payload())
+    (piece,) = replay(kept)
+    assert piece.text == "<think>\nhm\n</think>hello"
+    assert piece.tool_calls == (CALL,)
+    assert piece.finish_reason == "stop"
+    assert piece.usage == Usage(3, 4, billed=False)
+
+
+def test_a_long_answer_replays_in_pieces_that_fit_the_hosts_line() -> None:
+    text = "x" * (3 * REPLAY_CHARACTERS + 5)
+    pieces = list(replay(Answer(text, (), "stop", Usage(1, 1))))
+    assert [len(piece.text) for piece in pieces] == [REPLAY_CHARACTERS] * 3 + [5]
+    assert "".join(piece.text for piece in pieces) == text
+    assert [piece.usage is None for piece in pieces] == [True, True, True, False]
+
+
+def test_a_recorder_forgets_what_outgrows_its_limit() -> None:
+    recorder = Recorder(4)
+    recorder.add(Piece("你"))
+    assert not recorder.overflowed
+    recorder.add(Piece("好"))
+    assert recorder.overflowed
+    assert recorder.answer().text == ""
+
+
+def test_merging_keeps_everything() -> None:
+    whole = merge(
+        [Piece("a"), Piece("b"), Piece(finish_reason="stop", usage=Usage(1, 2))]
+    )
+    assert whole == Piece("ab", (), "stop", Usage(1, 2))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        [],
+        {},
+        {"text": 1, "tool_calls": [], "finish_reason": None, "usage": None},
+        {"text": "", "tool_calls": [{}], "finish_reason": None, "usage": None},
+        {"text": "", "tool_calls": [], "finish_reason": None, "usage": ["a"]},
+        {"text": "", "tool_calls": [], "finish_reason": 3, "usage": None},
+    ],
+)
+def test_a_payload_that_is_no_answer_is_a_value_error(payload: object) -> None:
+    with pytest.raises(ValueError):
+        Answer.from_payload(payload)

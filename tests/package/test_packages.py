@@ -1,0 +1,183 @@
+"""What ships: exactly this, the same bytes each time, and it loads by itself."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from packager.build import RECIPES, Recipe, build
+
+ROOT = Path(__file__).parents[2]
+CORE = {
+    *(
+        f"cachecore/{n}.py"
+        for n in ("__init__", "cache", "config", "entry", "errors", "flights")
+    ),
+    *(
+        f"cachecore/{n}.py"
+        for n in ("keys", "metrics", "policy", "redis_url", "streams")
+    ),
+    *(
+        f"cachecore/stores/{n}.py"
+        for n in ("__init__", "base", "breaker", "memory", "redis")
+    ),
+}
+CODEC = {f"difycodec/{n}.py" for n in ("__init__", "answers", "messages")}
+COMMON = {
+    *(
+        "manifest.yaml",
+        "main.py",
+        "requirements.txt",
+        "README.md",
+        "PRIVACY.md",
+        "LICENSE",
+    ),
+    *("_assets/icon.svg", "_assets/icon-dark.svg"),
+}
+SHIPPED = {
+    "rag_cache": COMMON
+    | CORE
+    | {"provider/rag_cache.yaml", "provider/rag_cache.py", "group/rag_cache.yaml"}
+    | {
+        f"tools/cache_{n}.{e}"
+        for n in ("lookup", "store", "invalidate")
+        for e in ("py", "yaml")
+    }
+    | {"endpoints/healthz.yaml", "endpoints/healthz.py"}
+    | {
+        f"rag_cache/{n}.py"
+        for n in (
+            "__init__",
+            "doors",
+            "inputs",
+            "settings",
+            "shell",
+            "ticket",
+            "wrapping",
+        )
+    },
+    "cached_model": COMMON
+    | CORE
+    | CODEC
+    | {"provider/cached_model.yaml", "provider/cached_model.py", "models/llm/llm.py"}
+    | {
+        f"cached_model/{n}.py"
+        for n in (
+            "__init__",
+            "body",
+            "chat",
+            "check",
+            "form",
+            "reader",
+            "schema",
+            "sse",
+        )
+    }
+    | {f"cached_model/{n}.py" for n in ("tokens", "upstream")},
+}
+each = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+
+
+@each
+def test_exactly_the_allowed_files_ship(recipe: Recipe, tmp_path: Path) -> None:
+    with zipfile.ZipFile(build(ROOT, recipe, tmp_path)) as archive:
+        assert set(archive.namelist()) == SHIPPED[recipe.name]
+
+
+@each
+def test_two_builds_are_the_same_bytes(recipe: Recipe, tmp_path: Path) -> None:
+    one = build(ROOT, recipe, tmp_path / "1").read_bytes()
+    assert build(ROOT, recipe, tmp_path / "2").read_bytes() == one
+
+
+@each
+def test_a_package_loads_through_the_sdk_from_an_empty_folder(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    folder = tmp_path / "empty"
+    zipfile.ZipFile(build(ROOT, recipe, tmp_path)).extractall(folder)
+    code = "import main; r = main.plugin.registration; print(r.configuration.name)"
+    # -I keeps this checkout off the path: only what was packed is there.
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-c",
+            f"import sys; sys.path[:] = ['.'] + "
+            f"[p for p in sys.path if 'site-packages' in p or 'lib/python' in p]\n"
+            f"sys.path = [p for p in sys.path if p not in {[str(ROOT), str(ROOT / 'dev'), str(ROOT / 'plugins/cached-model')]}]\n"
+            f"{code}",
+        ],
+        cwd=folder,
+        env={**os.environ, "INSTALL_METHOD": "local"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(recipe.name)
+
+
+@each
+def test_requirements_are_bounded_on_both_sides(recipe: Recipe) -> None:
+    folder = ROOT / recipe.sources[0][0]
+    for line in (folder / "requirements.txt").read_text().split():
+        assert re.fullmatch(r"[a-z0-9-]+>=[0-9.]+,<[0-9]+(\.[0-9]+)?", line), line
+
+
+def test_both_plugins_agree_on_what_they_share() -> None:
+    one, two = (
+        dict(
+            line.split(">=")
+            for line in (ROOT / folder / "requirements.txt").read_text().split()
+        )
+        for folder in (".", "plugins/cached-model")
+    )
+    assert {name: two[name] for name in one if name in two} == {
+        name: bounds for name, bounds in one.items() if name in two
+    }
+
+
+def test_development_runs_with_the_plugins_own_ranges() -> None:
+    development = (ROOT / "pyproject.toml").read_text()
+    for folder in (".", "plugins/cached-model"):
+        for line in (ROOT / folder / "requirements.txt").read_text().split():
+            assert f'"{line}"' in development, line
+
+
+@each
+def test_provider_and_plugin_have_one_name(recipe: Recipe) -> None:
+    """graphon finds a model's plugin by the provider's name (host contract 10.4)."""
+    folder = ROOT / recipe.sources[0][0]
+    manifest = yaml.safe_load((folder / "manifest.yaml").read_text("utf-8"))
+    provider = yaml.safe_load(
+        (folder / f"provider/{recipe.name}.yaml").read_text("utf-8")
+    )
+    name = provider.get("provider") or provider["identity"]["name"]
+    assert manifest["name"] == name == recipe.name
+
+
+def test_nothing_committed_names_this_machine_or_a_registry() -> None:
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    hosts = (
+        "pypi" + ".org",
+        "npm" + "js",
+        "python" + "hosted",
+        "debian" + ".org/debian",
+    )
+    homes = ("/ro" + "ot/", "/wo" + "rk/")
+    for name in filter(None, names):
+        path = ROOT / name
+        if path.suffix in (".svg", ".png") or not path.is_file():
+            continue
+        text = path.read_text("utf-8")
+        for word in (*hosts, *homes):
+            assert word not in text, f"{name} has {word}"

@@ -1,0 +1,204 @@
+"""RAG Cache's tools and endpoint: wrap any node, invalidate, say how it is."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import EnvironBuilder
+
+from cachecore.errors import ConfigError
+from rag_cache import doors, settings, ticket, wrapping
+from rag_cache.inputs import BadInput
+from rag_cache.wrapping import Caller
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def caller() -> Caller:
+    return Caller(
+        {"cache_namespace": f"test-{uuid.uuid4().hex}"}, app_id="app", user_id="user"
+    )
+
+
+def look_up(caller: Caller, **parameters: Any) -> wrapping.Lookup:
+    return wrapping.look_up(caller, {"key": "question", **parameters})
+
+
+def store(
+    caller: Caller, found: wrapping.Lookup, value: Any = "answer", **more: Any
+) -> wrapping.Stored:
+    return wrapping.store(caller, {"ticket": found.ticket, "value": value, **more})
+
+
+@pytest.mark.parametrize("value", ["text", {"a": 1}, [{"content": "x"}], 42, "0"])
+def test_what_was_stored_is_found_typed_as_it_was(caller: Caller, value: Any) -> None:
+    missed = look_up(caller)
+    assert (missed.hit, missed.reason) == (False, "absent")
+    assert store(caller, missed, value) == wrapping.Stored(True, "stored", value)
+    found = look_up(caller)
+    assert (found.hit, found.reason, found.value) == (True, "hit", value)
+    assert found.age_seconds >= 0
+    assert found.cache_key == missed.cache_key
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"key": "other"}, {"context_keys": "de"}, {"name": "rerank"}, {"cache_tags": "t"}],
+    ids=str,
+)
+def test_another_key_part_is_another_value(
+    caller: Caller, other: dict[str, str]
+) -> None:
+    store(caller, look_up(caller))
+    assert not look_up(caller, **other).hit
+
+
+def test_an_invalidation_between_look_up_and_store_wins(caller: Caller) -> None:
+    missed = look_up(caller, cache_tags="docs")
+    wrapping.invalidate(caller, {"target": "tag", "name": "docs"})
+    store(caller, missed)
+    assert look_up(caller, cache_tags="docs").reason == "invalidated"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"target": "tag", "name": "docs"},
+        {"name": "docs"},
+        {"target": "app", "name": "any"},
+        {"target": "namespace", "confirm": True},
+        {"target": "namespace", "confirm": "true"},
+    ],
+    ids=str,
+)
+def test_an_invalidation_drops_what_was_stored(
+    caller: Caller, parameters: dict[str, Any]
+) -> None:
+    store(caller, look_up(caller, cache_tags="docs"))
+    assert "invalidated" in wrapping.invalidate(caller, parameters)
+    assert look_up(caller, cache_tags="docs").reason == "invalidated"
+
+
+def test_the_switch_stops_everything_and_starts_it_again(caller: Caller) -> None:
+    store(caller, look_up(caller))
+    assert wrapping.invalidate(caller, {"target": "switch", "name": "off"}).endswith(
+        "now off."
+    )
+    off = look_up(caller)
+    assert (off.hit, off.reason) == (False, "switched_off")
+    assert store(caller, off).reason == "not_cacheable"
+    wrapping.invalidate(caller, {"target": "switch", "name": "on"})
+    assert look_up(caller).hit
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"target": "tag"}, "name"),
+        ({"target": "everything"}, "target"),
+        ({"target": "namespace"}, "confirm"),
+        ({"target": "namespace", "confirm": "maybe"}, "confirm"),
+        ({"target": "switch", "name": "dim"}, "on, read_only or off"),
+    ],
+)
+def test_a_wrong_invalidation_is_one_sentence(
+    caller: Caller, parameters: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(BadInput, match=says):
+        wrapping.invalidate(caller, parameters)
+
+
+@pytest.mark.parametrize("key", [None, "", "  "])
+def test_a_look_up_without_a_key_names_the_parameter(caller: Caller, key: Any) -> None:
+    with pytest.raises(BadInput, match="parameter key is empty"):
+        wrapping.look_up(caller, {"key": key})
+
+
+def test_a_key_that_is_an_object_is_taken_as_its_json(caller: Caller) -> None:
+    store(caller, look_up(caller, key={"q": 1}))
+    assert look_up(caller, key='{"q": 1}').hit
+
+
+@pytest.mark.parametrize("value", [None, "", [], {}])
+def test_nothing_is_not_stored(caller: Caller, value: Any) -> None:
+    assert store(caller, look_up(caller), value).reason == "empty"
+
+
+def test_refresh_misses_and_replaces(caller: Caller) -> None:
+    store(caller, look_up(caller), "old")
+    refreshed = look_up(caller, cache_control="refresh")
+    assert (refreshed.hit, refreshed.reason) == (False, "refresh")
+    store(caller, refreshed, "new")
+    assert look_up(caller).value == "new"
+
+
+def test_bypass_neither_looks_nor_keeps(caller: Caller) -> None:
+    bypassed = look_up(caller, cache_control="bypass")
+    assert store(caller, bypassed).reason == "not_cacheable"
+
+
+@pytest.mark.parametrize("forged", ["", "x", "t1.", "t1.AAAA", "t1.####"])
+def test_a_forged_ticket_is_refused(caller: Caller, forged: str) -> None:
+    with pytest.raises(BadInput, match="ticket"):
+        wrapping.store(caller, {"ticket": forged, "value": "x"})
+
+
+def test_a_changed_ticket_is_refused(caller: Caller) -> None:
+    secret = settings.ticket_key(settings.read(caller.credentials))
+    good = look_up(caller).ticket
+    # The last letter is left out: it may carry bits that mean nothing.
+    for position in range(3, len(good) - 1, 7):
+        changed = "B" if good[position] == "A" else "A"
+        with pytest.raises(ticket.BadTicket):
+            ticket.read(good[:position] + changed + good[position + 1 :], secret)
+
+
+def test_a_ticket_of_other_credentials_is_refused(caller: Caller) -> None:
+    other = Caller({"cache_namespace": "another"})
+    with pytest.raises(BadInput, match="ticket"):
+        wrapping.store(other, {"ticket": look_up(caller).ticket, "value": "x"})
+
+
+def test_with_the_redis_down_the_work_goes_on() -> None:
+    caller = Caller({"redis_url": "redis://127.0.0.1:9", "cache_namespace": "n"})
+    found = look_up(caller)
+    assert (found.hit, found.reason) == (False, "cache_unavailable")
+    assert store(caller, found).reason == "not_cacheable"
+    with pytest.raises(BadInput, match="Nothing was invalidated"):
+        wrapping.invalidate(caller, {"name": "docs"})
+
+
+def test_a_lifetime_of_its_own_is_checked(caller: Caller) -> None:
+    with pytest.raises(ConfigError, match="cache_ttl"):
+        store(caller, look_up(caller), cache_ttl="soon")
+
+
+def test_users_do_not_share_in_scope_user(caller: Caller) -> None:
+    credentials = {**caller.credentials, "cache_scope": "user"}
+    alice, bob = (Caller(credentials, user_id=name) for name in ("alice", "bob"))
+    store(alice, look_up(alice))
+    assert look_up(alice).hit
+    assert not look_up(bob).hit
+    assert look_up(Caller(credentials)).reason == "no_scope_id"
+
+
+@pytest.mark.parametrize(
+    ("header", "token", "status"),
+    [
+        ("Bearer right", "right", None),
+        ("right", "right", None),
+        ("Bearer wrong", "right", 401),
+        ("", "right", 401),
+        ("Bearer ", "", 403),
+        ("Bearer None", None, 403),
+        ("", None, 403),
+    ],
+)
+def test_an_endpoint_lets_in_who_has_the_token_and_nobody_if_there_is_none(
+    header: str, token: str | None, status: int | None
+) -> None:
+    request = EnvironBuilder(headers={"Authorization": header}).get_request()
+    refusal = doors.refuse(request, {"access_token": token})
+    assert (refusal.status_code if refusal else None) == status

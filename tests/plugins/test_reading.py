@@ -1,0 +1,241 @@
+"""From bytes to pieces: what real servers send, however the network cuts it."""
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cachecore.streams import Usage, merge
+from cached_model.reader import Incomplete, Reader, UpstreamError
+from cached_model.sse import DONE, NotEvents, events
+from cached_model.tokens import estimate
+from tests.fake_upstream import delta, finish, usage
+
+
+def framed(items: list[Any], end: str = "\n\n") -> bytes:
+    lines = [
+        item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+        for item in items
+    ]
+    return "".join(f"data: {line}{end}" for line in lines).encode()
+
+
+def cut(data: bytes, chance: random.Random, largest: int) -> Iterator[bytes]:
+    while data:
+        size = chance.randint(1, largest)
+        yield data[:size]
+        data = data[size:]
+
+
+def read(data: bytes, **options: Any) -> Any:
+    options.setdefault("show_thoughts", True)
+    return merge(Reader(**options).pieces(events([data])))
+
+
+ANSWER = [
+    delta(role="assistant", content=""),
+    delta(reasoning_content="想一想 "),
+    delta(reasoning_content="🤔"),
+    delta(content="你好"),
+    delta(content=" wörld"),
+    delta(
+        tool_calls=[
+            {
+                "index": 0,
+                "id": "a",
+                "type": "function",
+                "function": {"name": "f", "arguments": ""},
+            }
+        ]
+    ),
+    delta(
+        tool_calls=[
+            {
+                "index": 1,
+                "id": "b",
+                "type": "function",
+                "function": {"name": "g", "arguments": "{}"},
+            }
+        ]
+    ),
+    delta(tool_calls=[{"index": 0, "function": {"arguments": '{"城市": "北京"}'}}]),
+    finish("tool_calls"),
+    usage(3, 4),
+    DONE,
+]
+
+
+@pytest.mark.parametrize(
+    "end", ["\n\n", "\r\n\r\n", "\n", "\r\n", "\n\n: a comment\n\n", "\nid: 7\n\n"]
+)
+@pytest.mark.parametrize("largest", [1, 3, 17, 100_000])
+def test_every_cutting_of_a_stream_gives_the_same_answer(
+    end: str, largest: int
+) -> None:
+    chance = random.Random(largest)
+    chunks = cut(framed(ANSWER, end), chance, largest)
+    whole = merge(Reader(show_thoughts=True).pieces(events(chunks)))
+    assert whole.text == "<think>\n想一想 🤔\n</think>你好 wörld"
+    assert whole.finish_reason == "tool_calls"
+    assert whole.usage == Usage(3, 4)
+    assert [
+        (call["id"], call["name"], call["arguments"]) for call in whole.tool_calls
+    ] == [
+        ("a", "f", '{"城市": "北京"}'),
+        ("b", "g", "{}"),
+    ]
+
+
+def test_each_piece_comes_as_soon_as_its_line_is_there() -> None:
+    def chunks() -> Iterator[bytes]:
+        yield framed([delta(content="a")], end="\n")
+        raise AssertionError("the next chunk was asked for before the first piece came")
+
+    pieces = Reader(show_thoughts=True).pieces(events(chunks()))
+    assert next(pieces).text == "a"
+
+
+def test_json_over_several_data_lines_is_one_event() -> None:
+    data = b'data: {"choices": [\ndata: {"delta": {"content": "a"}}]}\n\n' + framed(
+        [finish()]
+    )
+    assert read(data).text == "a"
+
+
+@pytest.mark.parametrize("last", [b"data: [DONE]", b"data: [DONE]\n", b""])
+def test_the_end_may_lack_its_line_end_or_be_missing(last: bytes) -> None:
+    assert read(framed([delta(content="a"), finish()]) + last).text == "a"
+
+
+def test_done_without_a_finish_reason_is_an_end_but_not_one_to_keep() -> None:
+    assert read(framed([delta(content="a"), DONE])).finish_reason is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        framed([delta(content="a")]),
+        framed([{"choices": []}]),
+        framed([usage()]),
+    ],
+)
+def test_a_stream_without_an_end_is_incomplete(data: bytes) -> None:
+    with pytest.raises(Incomplete):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        framed([delta(content="a")]) + b'data: {"choi',
+        framed([delta(content="a")]) + b"data: {not json}\n\n",
+        b"data: [1, 2]\n\n",
+        b"data: \xff\xfe\n\n",
+    ],
+)
+def test_what_is_not_json_events_is_refused(data: bytes) -> None:
+    with pytest.raises(NotEvents):
+        read(data)
+
+
+def test_what_is_no_event_stream_at_all_is_incomplete() -> None:
+    with pytest.raises(Incomplete):
+        read(b"<html>502 Bad Gateway</html>")
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        ({"error": {"message": "m", "code": "overloaded"}}, "overloaded"),
+        ({"error": {"message": "m", "type": "server_error"}}, "server_error"),
+        ({"error": {"message": "m", "code": 429}}, "429"),
+        ({"error": "out of memory"}, ""),
+        ({"error": {"code": None}, "choices": []}, ""),
+    ],
+)
+def test_an_error_inside_the_answer_is_raised_with_its_code(
+    event: dict, code: str
+) -> None:
+    with pytest.raises(UpstreamError) as raised:
+        read(framed([delta(content="a"), event]))
+    assert raised.value.code == code
+
+
+def test_reasoning_can_be_hidden() -> None:
+    assert read(framed(ANSWER), show_thoughts=False).text == "你好 wörld"
+
+
+def test_reasoning_that_nothing_follows_is_closed() -> None:
+    data = framed([delta(reasoning="hm"), finish(), DONE])
+    assert read(data).text == "<think>\nhm\n</think>"
+
+
+def test_the_older_function_call_is_a_tool_call_named_by_its_function() -> None:
+    data = framed(
+        [
+            delta(function_call={"name": "f", "arguments": '{"a"'}),
+            delta(function_call={"arguments": ": 1}"}),
+            finish("function_call"),
+        ]
+    )
+    (call,) = read(data).tool_calls
+    assert call == {"id": "f", "type": "function", "name": "f", "arguments": '{"a": 1}'}
+
+
+def test_a_tool_call_without_an_id_gets_one() -> None:
+    data = framed(
+        [delta(tool_calls=[{"index": 0, "function": {"name": "f"}}]), finish()]
+    )
+    (call,) = read(data).tool_calls
+    assert call["id"].startswith("call_")
+
+
+@pytest.mark.parametrize(
+    "nulls",
+    [
+        {"content": None, "tool_calls": None, "reasoning_content": None},
+        {"content": "", "function_call": None},
+    ],
+)
+def test_null_fields_are_nothing(nulls: dict[str, Any]) -> None:
+    assert read(framed([delta(**nulls), delta(content="a"), finish()])).text == "a"
+
+
+def test_a_whole_response_reads_as_its_stream_would() -> None:
+    response = {
+        "choices": [
+            {
+                "finish_reason": "stop",
+                "message": {
+                    "content": "hi",
+                    "reasoning_content": "hm",
+                    "tool_calls": None,
+                },
+            }
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+    }
+    piece = Reader(show_thoughts=True).whole(response)
+    assert piece.text == "<think>\nhm\n</think>hi"
+    assert piece.usage == Usage(1, 2)
+
+
+@pytest.mark.parametrize(
+    "response", [{}, {"choices": []}, {"choices": [{"message": {"content": "a"}}]}]
+)
+def test_a_whole_response_without_an_end_is_incomplete(
+    response: dict[str, Any],
+) -> None:
+    with pytest.raises(Incomplete):
+        Reader(show_thoughts=True).whole(response)
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [("", 0, 0), ("a", 1, 1), ("word " * 40, 40, 60), ("汉字" * 30, 30, 60)],
+)
+def test_token_estimates_are_of_the_right_size(text: str, low: int, high: int) -> None:
+    assert low <= estimate(text) <= high

@@ -1,0 +1,72 @@
+"""What users read: four languages, everywhere, and nothing of it missing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cached_model import form as forms
+from cached_model.schema import model_schema
+
+ROOT = Path(__file__).parents[2]
+LANGUAGES = {"en_US", "zh_Hans", "ja_JP", "pt_BR"}
+FILES = sorted(
+    path
+    for folder in (ROOT, ROOT / "plugins/cached-model")
+    for pattern in ("manifest.yaml", "provider/*.yaml", "tools/*.yaml", "group/*.yaml")
+    for path in folder.glob(pattern)
+)
+
+
+def translated(value: Any, where: str = "") -> Iterator[tuple[str, dict[str, str]]]:
+    if isinstance(value, dict):
+        if "en_US" in value:
+            yield where, value
+        for name, item in value.items():
+            yield from translated(item, f"{where}/{name}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from translated(item, f"{where}/{number}")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_word_is_there_in_four_languages(path: Path) -> None:
+    found = list(translated(yaml.safe_load(path.read_text("utf-8"))))
+    assert found
+    for where, texts in found:
+        assert set(texts) == LANGUAGES, where
+        assert all(text.strip() and len(text) < 1024 for text in texts.values()), where
+
+
+def test_every_parameter_of_a_model_is_there_in_four_languages() -> None:
+    form = forms.read({"endpoint_url": "http://h", "context_size": "1"})
+    for rule in model_schema("m", form).parameter_rules:
+        for texts in (rule.label, rule.help):
+            assert texts is not None
+            assert all((texts.en_us, texts.zh_hans, texts.ja_jp, texts.pt_br)), (
+                rule.name
+            )
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tools").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_tool_says_what_it_is_for_to_people_and_to_models(path: Path) -> None:
+    tool = yaml.safe_load(path.read_text("utf-8"))
+    assert tool["identity"]["name"] == path.stem
+    assert tool["description"]["llm"] != tool["description"]["human"]["en_US"]
+    assert tool["output_schema"]["type"] == "object"
+    for parameter in tool["parameters"]:
+        assert parameter["llm_description"], parameter["name"]
+        assert parameter["human_description"]["en_US"] != parameter["llm_description"]
+        assert isinstance(parameter["required"], bool)
+
+
+def test_both_manifests_have_one_version() -> None:
+    versions = {
+        yaml.safe_load((ROOT / folder / "manifest.yaml").read_text("utf-8"))["version"]
+        for folder in (".", "plugins/cached-model")
+    }
+    assert len(versions) == 1
