@@ -259,7 +259,8 @@ class Cache:
             flight.land()
             seconds = self._timer() - started
             self._tell(Loaded(request.kind, request.label, first or seconds, seconds))
-            self._keep_answer(request, look.key, stamps, recorder, seconds)
+            if self._flights.is_current(look.key, flight):
+                self._keep_answer(request, look.key, stamps, recorder, seconds)
         except BaseException as error:
             # Off the table before followers wake: they would join it again.
             self._flights.leave(look.key, flight)
@@ -337,11 +338,13 @@ class Cache:
             return False
         entry = Entry(payload, now, life.fresh_until, life.stale_until, stamps, cost)
         try:
-            data = entries.encode(entry, key, self._cipher_key)
-            if len(data) > request.rules.max_entry_bytes:
+            text = entries.serialise(entry)
+            # Before it is deflated: this much comes out again, in one line.
+            if len(text) > request.rules.max_entry_bytes:
                 return self._refuse(request, Refusal.TOO_LARGE)
+            data = entries.seal(text, key, self._cipher_key)
             self._store.keep(key, data, life.stale_until - now)
-        except TypeError:  # a lone surrogate: text that JSON can't carry
+        except (TypeError, RecursionError):  # a lone surrogate, a NaN, no bottom
             return self._refuse(request, Refusal.INVALID_OUTPUT)
         except StoreError:
             return self._refuse(request, Refusal.UNAVAILABLE)
@@ -408,9 +411,10 @@ def _form(request: Request) -> bytes:
 def _accepted(request: Request, answer: Answer) -> bool:
     try:
         return request.accept is None or request.accept(answer)
-    except Exception:
-        # The answer was given in full; a fault in judging it must not fail it.
-        logger.exception("an answer could not be judged and is not kept")
+    except Exception as error:  # noqa: BLE001 - the answer was given in full
+        # The name alone: the error's text may repeat the answer.
+        name = type(error).__name__
+        logger.warning("an answer could not be judged and is not kept: %s", name)
         return False
 
 

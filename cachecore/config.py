@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cachecore import redis_url
 from cachecore.cache import Cache
 from cachecore.errors import ConfigError
-from cachecore.keys import PREFIX, Keyspace
+from cachecore.keys import PREFIX, Keyspace, canonical, fingerprint
 from cachecore.metrics import Hook, hear_nothing
 from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
 from cachecore.stores.memory import MemoryStore
@@ -36,6 +36,7 @@ ENV_ALLOWED_REDIS: Final = "RESPONSE_CACHE_ALLOWED_REDIS"
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MIN_SECRET: Final = 12
 _MAX_OPTIONS_TEXT: Final = 4000
+_MAX_OPTIONS_BRACKETS: Final = 20
 _MAX_TAGS: Final = 16
 _MAX_TAG: Final = 100
 _REMEMBERED_CACHES: Final = 256
@@ -46,9 +47,11 @@ class PriceOption(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: float = Field(0, ge=0, description="a number that is not negative")
-    output: float = Field(0, ge=0, description="a number that is not negative")
-    per: int = Field(1_000_000, gt=0, description="a number of tokens above 0")
+    input: float = Field(0, ge=0, le=1e6, description="a number from 0 to 1000000")
+    output: float = Field(0, ge=0, le=1e6, description="a number from 0 to 1000000")
+    per: int = Field(
+        1_000_000, ge=1, le=10**9, description="a number of tokens from 1 to 1000000000"
+    )
     currency: str = Field(
         "USD", pattern="^[A-Z]{3}$", description="three capital letters, as in USD"
     )
@@ -66,8 +69,9 @@ class Options(BaseModel):
     max_entry_bytes: int = Field(
         1024 * 1024,
         ge=1024,
-        le=16 * 1024 * 1024,
-        description="a number of bytes from 1024 to 16777216",
+        # The host kills a plugin that writes a line over 5 MiB; JSON in JSON doubles.
+        le=2 * 1024 * 1024,
+        description="a number of bytes from 1024 to 2097152",
     )
     memory_bytes: int = Field(
         64 * 1024 * 1024,
@@ -101,12 +105,20 @@ class Settings[O: Options]:
 
 
 def read[O: Options](
-    form: Mapping[str, object], environ: Mapping[str, str], options_type: type[O]
+    form: Mapping[str, object],
+    environ: Mapping[str, str],
+    options_type: type[O],
+    tenant: str = "",
 ) -> Settings[O]:
-    """The cache fields of a form: redis_url and cache_*. Raises ConfigError."""
+    """The cache fields of a form: redis_url and cache_*. Raises ConfigError.
+
+    ``tenant`` is a digest of what tells this form's owner from others. It counts
+    where there is no Redis: one process serves all workspaces of a daemon, and
+    a namespace is a name that anyone may type.
+    """
     options = read_options(_text(form, "cache_options"), options_type)
     return Settings(
-        store=_read_store(form, environ, options),
+        store=_read_store(form, environ, options, tenant),
         rules=Rules(
             enabled=_choice(form, "cache_mode", ("exact", "off"), "exact") == "exact",
             ttl=read_ttl(_text(form, "cache_ttl") or "faq"),
@@ -131,8 +143,10 @@ def read_ttl(text: str, name: str = "cache_ttl") -> int:
     word = text.strip().lower()
     if word in TTL_CLASSES:
         return TTL_CLASSES[word]
-    if word.isascii() and word.isdigit() and 0 < int(word) <= MAX_TTL:
-        return int(word)
+    if word.isascii() and word.isdigit() and len(word) <= len(str(MAX_TTL)):
+        seconds = int(word)
+        if 0 < seconds <= MAX_TTL:
+            return seconds
     classes = ", ".join(TTL_CLASSES)
     sentence = (
         f"Cache TTL ({name}) must be {classes} or a whole number of seconds from 1 to "
@@ -160,6 +174,9 @@ def read_options[O: Options](text: str, options_type: type[O]) -> O:
         return options_type()
     if len(line) > _MAX_OPTIONS_TEXT:
         raise _bad_options(f"may have at most {_MAX_OPTIONS_TEXT} characters")
+    # PyYAML takes seconds over what is nested deeply, and all requests wait.
+    if line.count("[") + line.count("{") > _MAX_OPTIONS_BRACKETS:
+        raise _bad_options(f"may have at most {_MAX_OPTIONS_BRACKETS} brackets")
     try:
         # BaseLoader makes strings, lists and mappings only; the schema types them.
         data = yaml.load(line, Loader=yaml.BaseLoader)
@@ -214,7 +231,10 @@ def _names(model: type[BaseModel]) -> str:
 
 
 def _read_store(
-    form: Mapping[str, object], environ: Mapping[str, str], options: Options
+    form: Mapping[str, object],
+    environ: Mapping[str, str],
+    options: Options,
+    tenant: str,
 ) -> StoreSettings:
     url = _text(form, "redis_url")
     if url:
@@ -243,8 +263,16 @@ def _read_store(
             "use a long random one, or leave it empty."
         )
         raise ConfigError("cache_secret", sentence)
+    if not url:
+        if not (tenant or secret):
+            sentence = (
+                "Redis URL (redis_url) is required; without one, set a cache secret "
+                "(cache_secret) that tells this workspace from others."
+            )
+            raise ConfigError(redis_url.FIELD, sentence)
+        namespace = "memory-" + fingerprint(canonical([tenant, namespace, secret]))[:32]
     return StoreSettings(
-        namespace=namespace or "local",
+        namespace=namespace,
         redis_url=url,
         secret=secret,
         timeout=options.redis_timeout_ms / 1000,

@@ -22,6 +22,7 @@ import hmac
 import os
 import zlib
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any, Final
 
 import orjson
@@ -73,7 +74,13 @@ class Entry:
 
 def encode(entry: Entry, key: str, cipher_key: bytes | None = None) -> bytes:
     """The bytes to keep under ``key``."""
-    text = orjson.dumps(
+    return seal(serialise(entry), key, cipher_key)
+
+
+def serialise(entry: Entry) -> bytes:
+    """The entry as JSON. Raises TypeError for what JSON can't carry unchanged."""
+    _refuse_nan(entry.payload)
+    return orjson.dumps(
         {
             "payload": entry.payload,
             "created_at": entry.created_at,
@@ -83,6 +90,24 @@ def encode(entry: Entry, key: str, cipher_key: bytes | None = None) -> bytes:
             "cost": asdict(entry.cost),
         }
     )
+
+
+def _refuse_nan(value: object) -> None:
+    # orjson would write null in its place.
+    if isinstance(value, float):
+        if not isfinite(value):
+            msg = "a number that is not finite"
+            raise TypeError(msg)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _refuse_nan(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_nan(item)
+
+
+def seal(text: bytes, key: str, cipher_key: bytes | None = None) -> bytes:
+    """The bytes for a serialised entry: deflated, bound to its key, encrypted."""
     flags = 0
     if len(text) >= COMPRESS_FROM:
         deflated = zlib.compress(text, 6)

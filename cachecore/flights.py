@@ -26,7 +26,9 @@ class Flight:
     def __init__(self, stamps: Mapping[str, str], credential: str) -> None:
         self.stamps = dict(stamps)
         self._credential = credential
-        self._changed = threading.Condition(threading.Lock())  # guards all below
+        # Reentrant, as in the table: the garbage collector may close a leader's
+        # generator, and so call ``crash``, while this very thread holds the lock.
+        self._changed = threading.Condition(threading.RLock())  # guards all below
         self._pieces: list[Piece] = []
         self._landed = False
         self._error: BaseException | None = None
@@ -79,8 +81,7 @@ class Flight:
         self, error: BaseException, *, shown: bool, credential: str
     ) -> Exception:
         if isinstance(error, Exception) and credential == self._credential:
-            # A copy each: many followers raising one object would share its traceback.
-            return copy.copy(error).with_traceback(None)
+            return _copied(error)
         if shown:
             return FlightBroken("the load that this answer came from ended early")
         return LeaderGone("the load ended without an answer")
@@ -90,7 +91,7 @@ class FlightTable:
     """The flights of one cache, by key."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards all below
+        self._lock = threading.RLock()  # guards all below
         self._flights: dict[str, Flight] = {}
         self._landings: OrderedDict[str, int] = OrderedDict()
         self._count = 0
@@ -127,6 +128,14 @@ class FlightTable:
             self._flights[key] = flight
             return flight, True
 
+    def is_current(self, key: str, flight: Flight) -> bool:
+        """Whether no newer flight has taken this one's place.
+
+        An answer asked for earlier must not replace one asked for later.
+        """
+        with self._lock:
+            return self._flights.get(key) is flight
+
     def leave(self, key: str, flight: Flight) -> None:
         """Take a flight off the table. The leader calls it, whatever happened."""
         with self._lock:
@@ -141,3 +150,11 @@ class FlightTable:
     def __len__(self) -> int:
         with self._lock:
             return len(self._flights)
+
+
+def _copied(error: Exception) -> Exception:
+    """A copy: many followers raising one object would share its traceback."""
+    try:
+        return copy.copy(error).with_traceback(None)
+    except Exception:  # noqa: BLE001 - an exception class may refuse to be copied
+        return error

@@ -85,8 +85,8 @@ def guarded(hook: Hook) -> Hook:
     def call(event: Event) -> None:
         try:
             hook(event)
-        except Exception:
-            logger.exception("a metrics hook failed")
+        except Exception as error:  # noqa: BLE001 - a listener must not break an answer
+            logger.warning("a metrics hook failed: %s", type(error).__name__)
 
     return call
 

@@ -4,7 +4,8 @@
 ``redis+sentinel://…@host:port,host:port/service[/db]`` and
 ``redis+cluster://…@host:port,host:port``, each also as ``rediss+…``;
 ``unix:///path[?db=0]``. TLS takes ``?ca_certs=``, ``?certfile=`` and
-``?keyfile=``, paths on the machine of the plugin daemon.
+``?keyfile=``, paths on the machine of the plugin daemon; Sentinel takes
+``?sentinel_username=`` and ``?sentinel_password=`` for the Sentinels themselves.
 
 No message made here repeats the URL: it holds a password.
 """
@@ -19,6 +20,7 @@ FIELD: Final = "redis_url"
 DEFAULT_PORT: Final = 6379
 _MAX_PORT: Final = 65535
 _MAX_DB: Final = 1023
+_MAX_DIGITS: Final = 9
 
 type Form = Literal["single", "sentinel", "cluster", "unix"]
 
@@ -32,6 +34,7 @@ _SCHEMES: Final[dict[str, tuple[Form, bool]]] = {
     "unix": ("unix", False),
 }
 _TLS_OPTIONS: Final = ("ca_certs", "certfile", "keyfile")
+_SENTINEL_OPTIONS: Final = ("sentinel_username", "sentinel_password")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,6 +52,8 @@ class RedisUrl:
     ca_certs: str | None = None
     certfile: str | None = None
     keyfile: str | None = None
+    sentinel_username: str | None = None
+    sentinel_password: str | None = None
 
     @property
     def shown(self) -> str:
@@ -73,7 +78,12 @@ def parse(text: str) -> RedisUrl:
             "or unix://"
         )
     form, tls = _SCHEMES[parts.scheme]
-    options = _options(parts, tls=tls)
+    if parts.fragment or "@" in parts.path + parts.query:
+        raise _mistake(
+            "has a user name or password with one of @ / ? # in it; write them as "
+            "%40 %2F %3F %23"
+        )
+    options = _options(parts, form, tls=tls)
     if form == "unix":
         return _unix(parts, options)
     login, _, place = parts.netloc.rpartition("@")
@@ -103,6 +113,8 @@ def parse(text: str) -> RedisUrl:
         ca_certs=options.get("ca_certs"),
         certfile=options.get("certfile"),
         keyfile=options.get("keyfile"),
+        sentinel_username=options.get("sentinel_username"),
+        sentinel_password=options.get("sentinel_password"),
     )
 
 
@@ -110,14 +122,19 @@ def _mistake(rest: str) -> ConfigError:
     return ConfigError(FIELD, f"Redis URL (redis_url) {rest}.")
 
 
-def _options(parts: SplitResult, *, tls: bool) -> dict[str, str]:
-    known = _TLS_OPTIONS if tls else ("db",) if parts.scheme == "unix" else ()
+def _options(parts: SplitResult, form: Form, *, tls: bool) -> dict[str, str]:
+    known = (
+        *(_TLS_OPTIONS if tls else ()),
+        *(_SENTINEL_OPTIONS if form == "sentinel" else ()),
+        *(("db",) if form == "unix" else ()),
+    )
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    for name in options:
-        if name not in known:
-            raise _mistake(
-                f"has the option {name[:40]!r}, which is not known for this scheme"
-            )
+    if set(options) - set(known):
+        # Its name is not repeated: it may be a part of a password.
+        listed = ", ".join(known) or "none"
+        raise _mistake(
+            f"has an option that this scheme does not know (known: {listed})"
+        )
     return options
 
 
@@ -136,7 +153,7 @@ def _host(item: str) -> tuple[str, int]:
         host, _, port = item.partition(":")
     if not host:
         raise _mistake("has no host; write redis://host:6379/0")
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port) <= _MAX_PORT):
+    if port and not 0 < _count(port) <= _MAX_PORT:
         raise _mistake(f"has a port that is not a number from 1 to {_MAX_PORT}")
     return host, int(port or DEFAULT_PORT)
 
@@ -144,8 +161,14 @@ def _host(item: str) -> tuple[str, int]:
 def _db(text: str, form: Form) -> int:
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit() and int(text) <= _MAX_DB):
+    if not 0 <= _count(text) <= _MAX_DB:
         raise _mistake("must end in the number of a database, as in /0")
     if form == "cluster" and int(text):
         raise _mistake("names a database, but a cluster has only database 0")
     return int(text)
+
+
+def _count(text: str) -> int:
+    """A small number, or -1: int() itself refuses some 4,300 digits with ValueError."""
+    plain = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    return int(text) if plain else -1

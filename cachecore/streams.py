@@ -11,7 +11,7 @@ from typing import Any, Final
 
 # Dify's daemon kills a plugin that writes a line over 5 MiB, and JSON may
 # write one character in six bytes: a piece stays well below.
-REPLAY_CHARACTERS: Final = 128 * 1024
+PIECE_CHARACTERS: Final = 128 * 1024
 _NO_LIMIT: Final = 2**62
 
 
@@ -134,16 +134,17 @@ def replay(answer: Answer) -> Iterator[Piece]:
     Each chunk costs the plugin and its host more than Redis does, so a replay
     does not repeat the upstream's own chunking.
     """
-    text = answer.text
-    while len(text) > REPLAY_CHARACTERS:
-        yield Piece(text=text[:REPLAY_CHARACTERS])
-        text = text[REPLAY_CHARACTERS:]
-    yield Piece(
-        text=text,
-        tool_calls=answer.tool_calls,
-        finish_reason=answer.finish_reason,
-        usage=unbilled(answer.usage),
-    )
+    usage = unbilled(answer.usage)
+    return split(Piece(answer.text, answer.tool_calls, answer.finish_reason, usage))
+
+
+def split(piece: Piece) -> Iterator[Piece]:
+    """The piece in as few as the host's line limit allows; what ends it comes last."""
+    text = piece.text
+    while len(text) > PIECE_CHARACTERS:
+        yield Piece(text=text[:PIECE_CHARACTERS])
+        text = text[PIECE_CHARACTERS:]
+    yield replace(piece, text=text)
 
 
 def merge(pieces: Iterable[Piece]) -> Piece:

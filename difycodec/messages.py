@@ -6,7 +6,7 @@ null``; host contract 3.6) is left out again, so that one request has one form.
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from dify_plugin.entities.model.message import (
     AssistantPromptMessage,
@@ -23,19 +23,23 @@ from dify_plugin.entities.model.message import (
 )
 
 type Json = dict[str, Any]
+# How an upstream is told of tools: not at all, the older way, today's way.
+type ToolStyle = Literal["no_call", "function_call", "tool_call"]
 
 # Reasoning that an earlier turn showed: models expect it gone from history.
 _THOUGHT: Final = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
 
 
-def to_openai(messages: Sequence[PromptMessage], *, legacy: bool = False) -> list[Json]:
-    """OpenAI chat messages. ``legacy`` writes functions in place of tools."""
-    return [_message(message, legacy=legacy) for message in messages]
+def to_openai(
+    messages: Sequence[PromptMessage], style: ToolStyle = "tool_call"
+) -> list[Json]:
+    """OpenAI chat messages."""
+    return [_message(message, style) for message in messages]
 
 
-def _message(message: PromptMessage, *, legacy: bool) -> Json:
+def _message(message: PromptMessage, style: ToolStyle) -> Json:
     data: Json = {"role": message.role.value, "content": _content(message)}
-    if message.name:
+    if message.name and not isinstance(message, ToolPromptMessage):
         data["name"] = message.name
     if isinstance(message, AssistantPromptMessage):
         if isinstance(data["content"], str):
@@ -51,12 +55,12 @@ def _message(message: PromptMessage, *, legacy: bool) -> Json:
             }
             for call in message.tool_calls
         ]
-        if calls and legacy:
+        if calls and style == "function_call":
             data["function_call"] = calls[0]["function"]
-        elif calls:
+        elif calls and style == "tool_call":
             data["tool_calls"] = calls
     elif isinstance(message, ToolPromptMessage):
-        if legacy:
+        if style == "function_call":
             data |= {"role": "function", "name": message.tool_call_id}
         else:
             data["tool_call_id"] = message.tool_call_id

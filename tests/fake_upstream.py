@@ -34,6 +34,8 @@ class FakeUpstream:
     """``url`` to ask; ``requests`` that came; ``script`` for what follows."""
 
     def __init__(self) -> None:
+        self.connections = 0
+        self.gets = 0
         self.requests: list[Json] = []
         self.headers: list[dict[str, str]] = []
         self.script: Script | Callable[[Json], Script] = Script()
@@ -100,6 +102,14 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None: ...
+
+    def setup(self) -> None:
+        super().setup()
+        self.upstream.connections += 1
+
+    def do_GET(self) -> None:
+        self.upstream.gets += 1
+        self.send_error(404)
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)

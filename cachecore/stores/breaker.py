@@ -42,34 +42,39 @@ class Breaker:
         """Raise StoreError at once while open; else watch what the body raises.
 
         A StoreError out of the body counts as a failure, anything else not.
+        Only the call that was let through to try moves an open breaker: those
+        that were under way when it opened say nothing new.
         """
-        self._admit()
+        tries = self._admit()
         try:
             yield
         except StoreError as error:
-            self._failed(error)
+            self._failed(error, tries=tries)
             raise
-        self._succeeded()
+        if tries:
+            self._close()
 
-    def _admit(self) -> None:
+    def _admit(self) -> bool:
         if not self.is_open:
-            return
+            return False
         with self._lock:
             now = self._timer()
             if self._retry_at is None:
-                return  # Closed while this caller waited for the lock.
+                return False  # Closed while this caller waited for the lock.
             if now < self._retry_at:
                 msg = "Redis did not answer a moment ago and is being left alone."
                 raise StoreError(msg)
             # This caller tries; the others wait for its verdict.
             self._retry_at = now + self._pause
+            return True
 
-    def _failed(self, error: StoreError) -> None:
+    def _failed(self, error: StoreError, *, tries: bool) -> None:
         with self._lock:
             opens = self._retry_at is None
-            if not opens:
+            if tries:
                 self._pause = min(self._pause * 2, LONGEST_PAUSE)
-            self._retry_at = self._timer() + self._pause
+            if opens or tries:
+                self._retry_at = self._timer() + self._pause
         if opens:
             logger.warning(
                 "the cache at %s is unavailable, answers come from upstream: %s",
@@ -77,12 +82,8 @@ class Breaker:
                 error.remedy,
             )
 
-    def _succeeded(self) -> None:
-        if not self.is_open:
-            return
+    def _close(self) -> None:
         with self._lock:
-            closes = self._retry_at is not None
             self._retry_at = None
             self._pause = FIRST_PAUSE
-        if closes:
-            logger.warning("the cache at %s is available again", self._name)
+        logger.warning("the cache at %s is available again", self._name)

@@ -8,6 +8,7 @@ redis-py's defaults retry for up to a minute (its 8.1: ten tries of 5 s), which
 is why every limit is set here.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
@@ -34,6 +35,9 @@ from cachecore.stores.base import Found
 from cachecore.stores.breaker import Breaker
 
 MAX_CONNECTIONS: Final = 64
+# How long a caller waits for one of them. All being busy is our own crowd, not a
+# fault of Redis: it opens no breaker.
+SLOT_TIMEOUT: Final = 0.5
 
 type Command = tuple[str | bytes | int, ...]
 type Reply = Any
@@ -42,6 +46,9 @@ type Reply = Any
 class _Door(Protocol):
     def run(self, commands: Sequence[Command]) -> list[Reply]:
         """The replies in order; an error reply stands in its place."""
+
+    def close(self) -> None:
+        """Drop the connections."""
 
 
 class _Pooled:
@@ -65,6 +72,9 @@ class _Pooled:
                 connection.disconnect()
             self._pool.release(connection)
         return replies
+
+    def close(self) -> None:
+        self._pool.disconnect()
 
 
 def _reply(connection: Any) -> Reply:
@@ -90,6 +100,9 @@ class _Clustered:
                 raise reply
         return replies
 
+    def close(self) -> None:
+        self._client.close()
+
 
 class RedisStore:
     """A store in the Redis that ``url`` names. Connects when first asked.
@@ -101,6 +114,7 @@ class RedisStore:
         self._url = url
         self._timeout = timeout
         self._breaker = Breaker(url.shown)
+        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._door: _Door | None = None
 
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
@@ -153,10 +167,23 @@ class RedisStore:
         return self._sound(self._run(command)[0])
 
     def _run(self, *commands: Command) -> list[Reply]:
-        with self._breaker.call(), self._translated():
-            if self._door is None:
-                self._door = _open(self._url, self._timeout)
-            return self._door.run(commands)
+        if not self._slots.acquire(timeout=SLOT_TIMEOUT):
+            msg = f"All {MAX_CONNECTIONS} connections to Redis are busy."
+            raise StoreError(msg)
+        try:
+            # Only now: who waited for a slot must see a breaker that has opened.
+            with self._breaker.call(), self._translated():
+                if self._door is None:
+                    self._door = _open(self._url, self._timeout)
+                return self._door.run(commands)
+        finally:
+            self._slots.release()
+
+    def close(self) -> None:
+        """Drop the connections. The store may be used again; it reconnects."""
+        door, self._door = self._door, None
+        if door is not None:
+            door.close()
 
     def _sound(self, reply: Reply) -> Reply:
         """The reply, or its error. Error replies are quick and open no breaker."""
@@ -211,7 +238,14 @@ def _open(url: RedisUrl, timeout: float) -> _Door:
         )
     if url.form == "sentinel":
         sentinel = Sentinel(
-            url.hosts, sentinel_kwargs={"socket_timeout": timeout}, **limits
+            url.hosts,
+            sentinel_kwargs={
+                **limits,
+                "ssl": url.tls,
+                "username": url.sentinel_username,
+                "password": url.sentinel_password,
+            },
+            **limits,
         )
         master = sentinel.master_for(
             url.service, db=url.db, ssl=url.tls, max_connections=MAX_CONNECTIONS
@@ -230,8 +264,8 @@ def _open(url: RedisUrl, timeout: float) -> _Door:
             "host": host,
             "port": port,
         }
-    pool = redis.BlockingConnectionPool(
-        max_connections=MAX_CONNECTIONS, timeout=timeout, db=url.db, **place, **limits
+    pool = redis.ConnectionPool(
+        max_connections=MAX_CONNECTIONS, db=url.db, **place, **limits
     )
     return _Pooled(pool)
 
@@ -261,6 +295,9 @@ _REMEDIES: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 def _remedy(error: Exception, url: RedisUrl) -> str:
     """One sentence for an operator: what Redis said, and what to do."""
+    # A cluster's client wraps what a node said.
+    if isinstance(error, RedisClusterException) and error.__cause__ is not None:
+        error = error.__cause__  # type: ignore[assignment]
     place, text = f"Redis at {url.shown}", str(error)
     for kind, sentence in _REMEDIES:
         if isinstance(error, kind):

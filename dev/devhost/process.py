@@ -65,7 +65,10 @@ class PluginProcess:
         self._reverse = reverse
         self._heartbeat_limit = heartbeat_limit
         self._sessions: dict[str, queue.Queue[Any]] = {}
-        self._lock = threading.Lock()  # guards _sessions and writing
+        self._lock = threading.Lock()  # guards _sessions
+        # Its own: a write may block until the plugin reads, which it does only
+        # while somebody reads from it.
+        self._write_lock = threading.Lock()
         self._ready = threading.Event()
         self._gone = threading.Event()
         self._last_heartbeat = time.monotonic()
@@ -185,7 +188,7 @@ class PluginProcess:
         data = line.encode("utf-8", "surrogatepass") + b"\n"
         stdin = self._process.stdin
         try:
-            with self._lock:
+            with self._write_lock:
                 stdin.write(data)  # type: ignore[union-attr]
                 stdin.flush()  # type: ignore[union-attr]
         except (OSError, ValueError) as error:
@@ -211,6 +214,7 @@ class PluginProcess:
         self._process.wait()
         with self._lock:
             waiting = list(self._sessions.values())
+        with self._write_lock:
             for pipe in (stdout, self._process.stdin):
                 with suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]

@@ -1,5 +1,6 @@
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from servers.redis import free_port
@@ -12,9 +13,11 @@ from tests.contract.store_contract import StoreContract
 
 class TestRedisStore(StoreContract):
     @pytest.fixture
-    def store(self, redis_url: str) -> RedisStore:
+    def store(self, redis_url: str) -> Iterator[RedisStore]:
         # These machines are slow at times; the limits have tests of their own.
-        return RedisStore(parse(redis_url), timeout=2)
+        opened = RedisStore(parse(redis_url), timeout=2)
+        yield opened
+        opened.close()
 
     @pytest.fixture
     def let_pass(self) -> Callable[[float], None]:
@@ -37,6 +40,28 @@ class TestRedisStore(StoreContract):
         # The replies stay in step: the next caller gets its own.
         store.keep(name, b"mine", 60)
         assert store.look_up(name, name + ":other", ["a"]).value == b"mine"
+
+
+def test_a_crowd_larger_than_the_pool_waits_and_opens_no_breaker(
+    redis_url: str,
+) -> None:
+    store = RedisStore(parse(redis_url), timeout=2)
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            for _ in range(3):
+                store.look_up("k", "h", ["a"])
+        except StoreError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(300)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert failed == []
+    store.close()
 
 
 def test_a_redis_that_is_not_there_is_one_sentence_at_once() -> None:

@@ -57,6 +57,25 @@ def test_the_pause_doubles_up_to_a_limit() -> None:
     assert breaker._pause == LONGEST_PAUSE
 
 
+def test_calls_under_way_when_it_opens_do_not_lengthen_the_pause() -> None:
+    clock = FakeClock()
+    breaker = Breaker("redis", clock)
+    calls = [breaker.call() for _ in range(30)]
+    for call in calls:
+        call.__enter__()
+    for call in calls:
+        assert not call.__exit__(StoreError, StoreError("Redis is down"), None)
+    clock.pass_by(FIRST_PAUSE)
+    assert not refused(breaker)
+
+
+def test_a_late_success_does_not_close_what_has_just_opened() -> None:
+    breaker = Breaker("redis", FakeClock())
+    with breaker.call():
+        fail(breaker)
+    assert refused(breaker)
+
+
 def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

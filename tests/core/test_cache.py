@@ -154,13 +154,42 @@ def test_an_answer_that_its_caller_does_not_accept_is_not_kept() -> None:
     assert bench.refusals == ["invalid_output"]
 
 
+def test_an_answer_whose_judge_fails_is_served_and_not_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def judge(_: object) -> bool:
+        raise OverflowError("the answer's own words")
+
+    bench = Bench()
+    assert bench.text(request(accept=judge), "answer") == "answer"
+    assert bench.refusals == ["invalid_output"]
+    assert "own words" not in caplog.text
+
+
+def test_a_value_that_json_would_change_is_not_kept() -> None:
+    bench = Bench()
+    look = bench.cache.find(request())
+    assert not bench.cache.keep(
+        request(), look.key, {"t": "1"}, {"score": float("nan")}
+    )
+
+
+def test_the_limit_is_on_what_comes_out_not_on_what_it_deflates_to() -> None:
+    bench = Bench()
+    look = bench.cache.find(request())
+    rules = Rules(max_entry_bytes=10_000)
+    assert not bench.cache.keep(
+        request(rules=rules), look.key, {"t": "1"}, "x" * 20_000
+    )
+
+
 def test_text_that_json_cannot_carry_is_served_and_not_kept() -> None:
     bench = Bench()
     assert bench.text(request(), "\ud83d") == "\ud83d"
     assert bench.refusals == ["invalid_output"]
 
 
-def test_two_answers_racing_for_one_key_leave_one_whole_answer() -> None:
+def test_an_answer_asked_for_earlier_does_not_replace_one_asked_for_later() -> None:
     bench = Bench()
     one = bench.cache.stream(request(), bench.loader("one", "one"))
     next(one)
@@ -171,7 +200,7 @@ def test_two_answers_racing_for_one_key_leave_one_whole_answer() -> None:
     next(two)
     assert "".join(piece.text for piece in two) == "two"
     assert "".join(piece.text for piece in one) == "one"
-    assert bench.text(request()) == "oneone"
+    assert bench.text(request()) == "twotwo"
 
 
 # --- controls -----------------------------------------------------------------

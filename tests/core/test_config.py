@@ -10,7 +10,7 @@ REDIS = {"redis_url": "redis://cache", "cache_namespace": "shop"}
 
 
 def read(form: dict[str, object], environ: dict[str, str] | None = None):
-    return config.read(form, environ or {}, Options)
+    return config.read(form, environ or {}, Options, tenant="someone")
 
 
 def test_an_empty_form_means_a_bounded_memory_and_the_defaults() -> None:
@@ -57,6 +57,9 @@ def test_every_field_is_read() -> None:
         ({"cache_ttl": "-5"}, "cache_ttl", "from 1 to"),
         ({"cache_ttl": "1.5"}, "cache_ttl", "whole number"),
         ({"cache_ttl": "9999999"}, "cache_ttl", "2592000"),
+        ({"cache_ttl": "9" * 5000}, "cache_ttl", "2592000"),
+        ({"cache_options": "[" * 3000}, "cache_options", "at most 20 brackets"),
+        ({"cache_options": "price: {input: inf}"}, "cache_options", "a number from 0"),
         ({"cache_secret": "short"}, "cache_secret", "at least 12 characters"),
         (
             {"cache_options": "max_temprature: 1"},
@@ -171,6 +174,23 @@ def test_a_form_names_only_places_that_the_operator_allows(
     else:
         with pytest.raises(ConfigError, match=config.ENV_ALLOWED_REDIS):
             read(form, environ)
+
+
+def test_without_a_redis_nobody_shares_a_memory_with_who_knows_the_namespace_only() -> (
+    None
+):
+    def memory(tenant: str, **form: str):
+        return config.open_cache(config.read(form, {}, Options, tenant).store)
+
+    mine = memory("me", cache_namespace="a")
+    assert memory("me", cache_namespace="a") is mine
+    assert memory("you", cache_namespace="a") is not mine
+    assert (
+        memory("me", cache_namespace="a", cache_secret="a long enough secret")
+        is not mine
+    )
+    with pytest.raises(ConfigError, match="cache_secret"):
+        memory("", cache_namespace="a")
 
 
 def test_equal_settings_open_one_cache_and_others_another() -> None:

@@ -131,3 +131,49 @@ def test_only_so_many_landings_are_remembered() -> None:
         table.leave(f"k{number}", flight)  # type: ignore[arg-type]
     assert len(table) == 0
     assert len(table._landings) == 1024
+
+
+class Stubborn(Exception):
+    """An exception that can't be copied: its arguments are not those it was made of."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one + other)
+
+
+def test_an_error_that_cannot_be_copied_is_shared_as_it_is() -> None:
+    flight = Flight(STAMPS, "payer")
+    flight.crash(Stubborn("a", "b"))
+    with pytest.raises(Stubborn, match="ab"):
+        next(flight.follow("payer"))
+
+
+def test_a_leader_closed_by_the_garbage_collector_inside_the_table_does_not_deadlock() -> (
+    None
+):
+    table = FlightTable()
+    leading, _ = join(table, "abandoned")
+
+    class ClosesItself:
+        """What the collector does to a generator while its thread holds the lock."""
+
+        def __eq__(self, _: object) -> bool:
+            table.leave("abandoned", leading)  # type: ignore[arg-type]
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    join(table, "k")
+    done = threading.Thread(
+        target=lambda: table.join("k", ClosesItself(), "p", mark=0, alone=False)  # type: ignore[arg-type]
+    )
+    done.start()
+    done.join(5)
+    assert not done.is_alive()
+
+
+def test_only_the_newest_flight_of_a_key_is_current() -> None:
+    table = FlightTable()
+    old, _ = join(table)
+    new, _ = join(table, alone=True)
+    assert not table.is_current("k", old)  # type: ignore[arg-type]
+    assert table.is_current("k", new)  # type: ignore[arg-type]

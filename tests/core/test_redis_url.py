@@ -31,6 +31,17 @@ from cachecore.redis_url import RedisUrl, parse
             ),
         ),
         (
+            "redis+sentinel://:pw@a/m?sentinel_username=u&sentinel_password=s",
+            RedisUrl(
+                "sentinel",
+                hosts=(("a", 6379),),
+                service="m",
+                password="pw",
+                sentinel_username="u",
+                sentinel_password="s",
+            ),
+        ),
+        (
             "redis+cluster://a:7000,b:7001",
             RedisUrl("cluster", hosts=(("a", 7000), ("b", 7001))),
         ),
@@ -57,7 +68,11 @@ def test_every_form_is_taken_apart(text: str, expected: RedisUrl) -> None:
         ("redis://a,b", "names several hosts"),
         ("redis+sentinel://a:26379", "needs the name of the master"),
         ("redis+cluster://a/1", "only database 0"),
-        ("redis://cache?timeout=3", "option 'timeout', which is not known"),
+        ("redis://cache?timeout=3", "an option that this scheme does not know"),
+        ("redis://cache:" + "9" * 5000, "has a port"),
+        ("redis://:pa?hunter2=1@cache", "write them as %40"),
+        ("redis://u:12#rest@cache", "write them as %40"),
+        ("redis://u:p/w@cache", "write them as %40"),
         ("unix://run/redis.sock", "absolute path"),
         ("redis://[::1", "is not a URL"),
     ],
@@ -72,6 +87,7 @@ def test_every_mistake_is_one_sentence_that_names_the_field(
     assert says in sentence
     assert sentence.endswith(".")
     assert raised.value.field == "redis_url"
+    assert "hunter2" not in sentence
 
 
 def test_a_password_is_in_no_message_and_no_repr() -> None:

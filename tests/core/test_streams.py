@@ -1,7 +1,7 @@
 import pytest
 
 from cachecore.streams import (
-    REPLAY_CHARACTERS,
+    PIECE_CHARACTERS,
     Answer,
     Piece,
     Recorder,
@@ -31,9 +31,9 @@ def test_a_recorded_answer_replays_as_it_was() -> None:
 
 
 def test_a_long_answer_replays_in_pieces_that_fit_the_hosts_line() -> None:
-    text = "x" * (3 * REPLAY_CHARACTERS + 5)
+    text = "x" * (3 * PIECE_CHARACTERS + 5)
     pieces = list(replay(Answer(text, (), "stop", Usage(1, 1))))
-    assert [len(piece.text) for piece in pieces] == [REPLAY_CHARACTERS] * 3 + [5]
+    assert [len(piece.text) for piece in pieces] == [PIECE_CHARACTERS] * 3 + [5]
     assert "".join(piece.text for piece in pieces) == text
     assert [piece.usage is None for piece in pieces] == [True, True, True, False]
 

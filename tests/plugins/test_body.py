@@ -19,6 +19,7 @@ from cached_model import form as forms
 from cached_model.body import build
 
 BASE = {"endpoint_url": "http://host/v1", "context_size": "4096"}
+SCHEMA = '{"properties": {"%s": {"type": "string"}, "%s": {"type": "string"}}}'
 USER = [UserPromptMessage(content="hi")]
 
 
@@ -111,7 +112,7 @@ def test_a_conversation_with_tools_is_written_as_openai_reads_it() -> None:
         ),
         ToolPromptMessage(content="42", tool_call_id="c"),
     ]
-    assert call(messages)[1].body["messages"] == [
+    assert call(messages, function_calling_type="tool_call")[1].body["messages"] == [
         {
             "role": "assistant",
             "content": "",
@@ -207,6 +208,25 @@ def test_what_can_not_change_the_answer_does_not_change_the_key(
     same: dict[str, Any],
 ) -> None:
     assert key(**same) == key()
+
+
+def test_the_order_of_a_schemas_properties_changes_the_key() -> None:
+    one, other = (
+        key(USER, {"response_format": "json_schema", "json_schema": SCHEMA % names})
+        for names in (("reasoning", "answer"), ("answer", "reasoning"))
+    )
+    assert one != other
+
+
+def test_tools_of_the_past_are_not_mentioned_where_no_tools_are_called() -> None:
+    messages = [
+        AssistantPromptMessage(content="", tool_calls=[tool_call("{}")]),
+        ToolPromptMessage(content="42", tool_call_id="c", name="f"),
+    ]
+    assert call(messages)[1].body["messages"] == [
+        {"role": "assistant", "content": ""},
+        {"role": "tool", "content": "42", "tool_call_id": "c"},
+    ]
 
 
 def test_a_header_is_not_readable_in_the_canonical_form() -> None:

@@ -238,9 +238,10 @@ def test_apps_do_not_share_in_scope_app(
     assert upstream.calls == 4
 
 
-def test_load_balanced_keys_share_answers(
-    upstream: FakeUpstream, form: dict[str, str]
+def test_load_balanced_keys_share_answers_in_a_redis(
+    upstream: FakeUpstream, form: dict[str, str], redis_url: str
 ) -> None:
+    form |= {"redis_url": redis_url, "cache_options": "redis_timeout_ms: 2000"}
     ask(form)
     ask(form | {"api_key": "another-key"})
     assert upstream.calls == 1
@@ -438,3 +439,37 @@ def test_cookies_are_not_kept(upstream: FakeUpstream, form: dict[str, str]) -> N
     for question in ("a", "b"):
         ask(form, question)
     assert "Cookie" not in upstream.headers[1]
+
+
+def test_connections_are_used_again(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    for number in range(5):
+        ask(form, f"question {number}")
+    assert upstream.connections == 1
+
+
+def test_a_whole_long_answer_reaches_the_host_in_lines_it_can_take(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    upstream.script = Script(events=[delta(content="\u0001" * 1_000_000), finish()])
+    form["cache_options"] = "max_entry_bytes: 2097152"
+    for stream in (True, False):
+        chunks = ask(form, stream=stream)
+        assert len(text(chunks)) == 1_000_000
+        assert max(len(chunk.model_dump_json()) for chunk in chunks) < 1_000_000
+        assert [chunk.delta.finish_reason for chunk in chunks[-2:]] == [None, "stop"]
+
+
+def test_a_remote_reference_in_a_schema_is_not_fetched(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    form["structured_output_support"] = "supported"
+    schema = f'{{"$ref": "{upstream.url}/schema.json"}}'
+    upstream.script = Script(events=[delta(content="{}"), finish()])
+    for _ in range(2):
+        assert (
+            text(ask(form, response_format="json_schema", json_schema=schema)) == "{}"
+        )
+    assert upstream.calls == 2
+    assert upstream.gets == 0

@@ -17,9 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def caller() -> Caller:
-    return Caller(
-        {"cache_namespace": f"test-{uuid.uuid4().hex}"}, app_id="app", user_id="user"
-    )
+    """Without a Redis, the secret tells one workspace from another."""
+    return Caller({"cache_secret": uuid.uuid4().hex}, app_id="app", user_id="user")
 
 
 def look_up(caller: Caller, **parameters: Any) -> wrapping.Lookup:
@@ -156,9 +155,14 @@ def test_a_changed_ticket_is_refused(caller: Caller) -> None:
 
 
 def test_a_ticket_of_other_credentials_is_refused(caller: Caller) -> None:
-    other = Caller({"cache_namespace": "another"})
+    other = Caller({"cache_secret": "another long secret"})
     with pytest.raises(BadInput, match="ticket"):
         wrapping.store(other, {"ticket": look_up(caller).ticket, "value": "x"})
+
+
+def test_without_a_redis_and_a_secret_nothing_is_shared_with_the_neighbours() -> None:
+    with pytest.raises(ConfigError, match=r"redis_url.*cache_secret"):
+        look_up(Caller({"cache_namespace": "guessable"}))
 
 
 def test_with_the_redis_down_the_work_goes_on() -> None:

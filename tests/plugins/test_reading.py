@@ -109,6 +109,163 @@ def test_the_end_may_lack_its_line_end_or_be_missing(last: bytes) -> None:
     assert read(framed([delta(content="a"), finish()]) + last).text == "a"
 
 
+@pytest.mark.parametrize(
+    "events_",
+    [
+        b'error: {"code": 500, "message": "slot"}\n\ndata: [DONE]\n\n',
+        b'event: error\ndata: {"message": "m"}\n\ndata: [DONE]\n\n',
+        framed([{"text": "m", "error_code": 50002}, DONE]),
+        framed([{"object": "error", "message": "m"}, DONE]),
+        framed(
+            [
+                {
+                    "error": {"code": 502},
+                    "choices": [{"delta": {}, "finish_reason": "error"}],
+                }
+            ]
+        ),
+        framed([{"choices": [{"delta": {}, "finish_reason": "error"}]}, DONE]),
+        framed([{"choices": [{"delta": {}, "error": {"code": "c"}}]}, DONE]),
+    ],
+)
+def test_an_error_in_any_servers_shape_ends_the_answer(events_: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        read(framed([delta(content="half")]) + events_)
+
+
+def test_a_bare_done_is_no_answer() -> None:
+    with pytest.raises(Incomplete):
+        read(framed([DONE]))
+
+
+def part(arguments: Any, **more: Any) -> dict[str, Any]:
+    return delta(
+        tool_calls=[
+            {"function": {"arguments": arguments, **more.pop("function", {})}, **more}
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [
+            part('{"x":1}', index=0, id="a", function={"name": "f"}),
+            part('{"y":2}', index=0, id="b", function={"name": "g"}),
+        ],
+        [
+            part('{"x":1}', id="a", function={"name": "f"}),
+            part('{"y":2}', id="b", function={"name": "g"}),
+        ],
+        [
+            part('{"x":1}', index=None, id="a", function={"name": "f"}),
+            part('{"y":2}', index=None, id="b", function={"name": "g"}),
+        ],
+        [
+            part('{"x"', id="a", function={"name": "f"}),
+            part(":1}"),
+            part('{"y":2}', id="b", function={"name": "g"}),
+        ],
+        [
+            part('{"x":1}', function={"name": "f"}),
+            part('{"y":2}', function={"name": "g"}),
+        ],
+    ],
+    ids=[
+        "index always 0",
+        "no index",
+        "null index",
+        "no index, cut",
+        "no index, no id",
+    ],
+)
+def test_parallel_tool_calls_stay_apart_however_they_are_numbered(parts: list) -> None:
+    calls = read(framed([*parts, finish("tool_calls")])).tool_calls
+    assert [(call["name"], call["arguments"]) for call in calls] == [
+        ("f", '{"x":1}'),
+        ("g", '{"y":2}'),
+    ]
+
+
+def test_arguments_given_as_an_object_become_its_json() -> None:
+    (call,) = read(
+        framed([part({"x": 1}, id="a", function={"name": "f"}), finish()])
+    ).tool_calls
+    assert json.loads(call["arguments"]) == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"choices": [{"delta": "x"}]},
+        {"choices": ["x"]},
+        {"choices": {"0": 1}},
+        delta(tool_calls=[None]),
+        delta(tool_calls={"0": {}}),
+        delta(tool_calls=[{"function": "x"}]),
+        delta(function_call={"name": 7}),
+        delta(content=7),
+        {"choices": [{"delta": {}, "finish_reason": 7}]},
+        {"choices": [], "usage": {}},
+        {"choices": [], "usage": "none"},
+    ],
+    ids=str,
+)
+def test_odd_shapes_are_passed_over(odd: dict[str, Any]) -> None:
+    whole = read(framed([delta(content="a"), usage(3, 4), odd, finish(), DONE]))
+    assert whole.text == "a"
+    assert whole.usage == Usage(3, 4)
+
+
+def test_text_in_parts_is_text() -> None:
+    data = framed(
+        [
+            delta(
+                content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+            ),
+            finish(),
+        ]
+    )
+    assert read(data).text == "ab"
+
+
+def test_half_an_emoji_and_a_bad_byte_become_replacement_characters() -> None:
+    data = b'data: {"choices": [{"delta": {"content": "a\\ud83db"}}]}\n\n'
+    data += b'data: {"choices": [{"delta": {"content": "c\xff"}}]}\n\n' + framed(
+        [finish()]
+    )
+    assert read(data).text == "a\ufffdbc\ufffd"
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    assert read(b"\xef\xbb\xbf" + framed([delta(content="a"), finish()])).text == "a"
+
+
+def test_a_long_line_is_read_in_time_proportional_to_its_length() -> None:
+    line = framed([delta(content="x" * 4_000_000), finish()])
+    chunks = [line[at : at + 1400] for at in range(0, len(line), 1400)]
+    joins = 0
+
+    class Counting(bytes):
+        def __contains__(self, other: object) -> bool:
+            nonlocal joins
+            joins += 1
+            return super().__contains__(other)  # type: ignore[arg-type]
+
+    whole = merge(Reader(show_thoughts=True).pieces(events(map(Counting, chunks))))
+    assert len(whole.text) == 4_000_000
+    assert joins <= 2 * len(chunks)
+
+
+def test_an_answer_without_an_end_is_given_up() -> None:
+    from cached_model.reader import MAX_TEXT, TooLong
+
+    with pytest.raises(TooLong):
+        read(framed([delta(content="x" * (MAX_TEXT + 1)), finish()]))
+    with pytest.raises(TooLong):
+        read(framed([part("x" * MAX_TEXT, index=0), finish()]))
+
+
 def test_done_without_a_finish_reason_is_an_end_but_not_one_to_keep() -> None:
     assert read(framed([delta(content="a"), DONE])).finish_reason is None
 
@@ -224,7 +381,7 @@ def test_a_whole_response_reads_as_its_stream_would() -> None:
 
 
 @pytest.mark.parametrize(
-    "response", [{}, {"choices": []}, {"choices": [{"message": {"content": "a"}}]}]
+    "response", [{}, {"choices": []}, {"choices": [{"message": {"content": ""}}]}]
 )
 def test_a_whole_response_without_an_end_is_incomplete(
     response: dict[str, Any],

@@ -29,17 +29,23 @@ class Call:
     body: dict[str, Any]
     schema: Mapping[str, Any] | None = None
 
-    def key_form(self, form: Form) -> dict[str, object]:
+    def key_form(self, form: Form, *, names_user: bool = False) -> dict[str, object]:
         """Everything that can change the answer.
 
         Left out: the API key, for load-balanced keys share answers; ``stream``,
         for both ways give one answer; ``user``, which is sent in scope ``user``
         only, where the scope itself is in the key. Headers are digested, for
         they may be secrets.
+
+        The response's schema is there twice, once as text: models write an
+        object's properties in the schema's order, which the canonical form of
+        the body forgets.
         """
         return {
             "url": self.url,
             "body": self.body,
+            "schema": json.dumps(self.schema) if self.schema is not None else None,
+            "names_user": names_user,
             "headers": fingerprint(canonical(dict(form.extra_headers))),
             "thoughts": form.thoughts,
         }
@@ -64,11 +70,10 @@ def build(
     if form.mode == "completion":
         body["prompt"] = codec.text_of(messages)
         return Call(f"{form.base_url}/completions", body, schema)
-    legacy = form.tool_style == "function_call"
-    body["messages"] = codec.to_openai(messages, legacy=legacy)
+    body["messages"] = codec.to_openai(messages, form.tool_style)
     if tools and form.tool_style != "no_call":
         functions = codec.tools_to_openai(tools)
-        if legacy:
+        if form.tool_style == "function_call":
             body["functions"] = functions
         else:
             body["tools"] = [{"type": "function", "function": f} for f in functions]
@@ -92,7 +97,7 @@ def _response_format(body: dict[str, Any]) -> Mapping[str, Any] | None:
         return None
     try:
         data = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
         msg = (

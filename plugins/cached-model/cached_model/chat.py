@@ -11,12 +11,13 @@ from dify_plugin.errors.model import (
 )
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import SchemaError
+from referencing import Registry
 
 from cachecore import config
 from cachecore.cache import Request
 from cachecore.errors import ConfigError, FlightBroken, NothingCached
 from cachecore.policy import Control, Scope, Traits
-from cachecore.streams import Answer, Piece, Usage, merge
+from cachecore.streams import Answer, Piece, Usage, merge, split
 from cached_model import upstream
 from cached_model.body import Call, build
 from cached_model.form import Form
@@ -43,16 +44,28 @@ def answer(
     ours = {name: parameters.get(name) for name in CACHE_PARAMETERS}
     theirs = {n: v for n, v in parameters.items() if n not in CACHE_PARAMETERS}
     call = build(form, model, messages, theirs, tools, stop)
+    # Shared answers must not depend on who asked, so nobody is named upstream.
+    names_user = form.settings.rules.scope is Scope.USER and form.send_user
     try:
-        request = _request(form, model, call, messages, ours, user, app_id)
+        request = _request(
+            form, model, call, messages, ours, user, app_id, names_user=names_user
+        )
     except ConfigError as error:
         raise InvokeBadRequestError(str(error)) from error
-    # Shared answers must not depend on who asked, so nobody is named upstream.
-    by_user = form.settings.rules.scope is Scope.USER and form.send_user
     pieces = _stream(
-        form, request, call, messages, stream=stream, user=user if by_user else None
+        form, request, call, messages, stream=stream, user=user if names_user else None
     )
-    return pieces if stream else iter([merge(pieces)])
+    return _in_lines(pieces if stream else _joined(pieces))
+
+
+def _joined(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    yield merge(pieces)
+
+
+def _in_lines(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """No piece so long that the line it becomes would have this process killed."""
+    for piece in pieces:
+        yield from split(piece)
 
 
 def _stream(
@@ -86,6 +99,8 @@ def _request(
     ours: Mapping[str, Any],
     user: str,
     app_id: str,
+    *,
+    names_user: bool,
 ) -> Request:
     rules = form.settings.rules
     ids = {Scope.SHARED: "", Scope.APP: app_id, Scope.USER: user}
@@ -93,7 +108,7 @@ def _request(
     return Request(
         kind="llm",
         label=model,
-        form=call.key_form(form),
+        form=call.key_form(form, names_user=names_user),
         rules=rules,
         control=_control(ours["cache_control"]),
         traits=Traits(
@@ -126,7 +141,10 @@ def _schema_check(schema: Mapping[str, Any]) -> Any:
     def accept(whole: Answer) -> bool:
         try:
             Draft7Validator.check_schema(schema)
-            return bool(Draft7Validator(schema).is_valid(json.loads(whole.text)))
+            # A registry of its own: jsonschema would fetch a remote $ref, and a
+            # schema is typed by a user.
+            validator = Draft7Validator(schema, registry=Registry())
+            return bool(validator.is_valid(json.loads(whole.text)))
         except (ValueError, SchemaError, RecursionError):
             return False
 

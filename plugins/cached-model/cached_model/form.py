@@ -19,14 +19,13 @@ from pydantic import Field
 from cachecore import config
 from cachecore.cache import Cache
 from cachecore.config import Options, Settings
-from cachecore.errors import ConfigError
+from cachecore.errors import ConfigError, UnkeyableError
 from cachecore.keys import canonical, fingerprint
-
-type ToolStyle = Literal["no_call", "function_call", "tool_call"]
+from difycodec.messages import ToolStyle
 
 _ENDPOINT_PATHS: Final = ("/chat/completions", "/completions")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_MAX_TOKENS: Final = 100_000_000
+_MAX_TOKEN_DIGITS: Final = 9
 _REMEMBERED_FORMS: Final = 256
 
 
@@ -75,7 +74,7 @@ class Form:
 
     def payer(self) -> str:
         """A digest of what pays upstream; it tells accounts apart, not more."""
-        return fingerprint(canonical([self.api_key, dict(self.extra_headers)]))
+        return _payer(self.base_url, self.api_key, self.extra_headers)
 
 
 _forms: LRUCache[str, Form] = LRUCache(_REMEMBERED_FORMS)
@@ -84,7 +83,11 @@ _forms_lock = threading.Lock()
 
 def read(credentials: Mapping[str, Any]) -> Form:
     """The form in ``credentials``; raises ConfigError with one sentence."""
-    memo = fingerprint(canonical(dict(credentials)))
+    try:
+        memo = fingerprint(canonical(dict(credentials)))
+    except UnkeyableError:
+        sentence = "The form holds characters that are no text; type the fields again."
+        raise ConfigError("credentials", sentence) from None
     with _forms_lock:
         form = _forms.get(memo)
     if form is None:
@@ -109,14 +112,18 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
 
     def count(name: str, label: str, default: int) -> int:
         value = text(name) or str(default)
-        if not (value.isascii() and value.isdigit() and 0 < int(value) <= _MAX_TOKENS):
+        plain = value.isascii() and value.isdigit() and len(value) <= _MAX_TOKEN_DIGITS
+        if not plain or not int(value):
             sentence = f"{label} ({name}) must be a whole number of tokens above 0."
             raise ConfigError(name, sentence)
         return int(value)
 
+    base_url = read_base_url(text("endpoint_url"))
+    api_key = read_api_key(text("api_key"))
+    extra_headers = read_headers(text("extra_headers"))
     return Form(
-        base_url=read_base_url(text("endpoint_url")),
-        api_key=read_api_key(text("api_key")),
+        base_url=base_url,
+        api_key=api_key,
         endpoint_model_name=text("endpoint_model_name"),
         mode=choice("mode", "Completion mode", "chat", "completion"),
         context_size=count("context_size", "Model context size", 4096),
@@ -166,16 +173,23 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
             "stream_include_usage", "Usage in streams", "enabled", "disabled"
         )
         == "enabled",
-        extra_headers=read_headers(text("extra_headers")),
-        settings=config.read(credentials, environ, ModelOptions),
+        extra_headers=extra_headers,
+        settings=config.read(
+            credentials, environ, ModelOptions, _payer(base_url, api_key, extra_headers)
+        ),
     )
+
+
+def _payer(base_url: str, api_key: str, extra_headers: Mapping[str, str]) -> str:
+    return fingerprint(canonical([base_url, api_key, dict(extra_headers)]))
 
 
 def read_base_url(text: str) -> str:
     """The base of an OpenAI-compatible API, without a slash at its end.
 
     One rule: an address without a path means its ``/v1``; a path is taken as
-    it is. The path of a single endpoint, pasted by mistake, is cut off.
+    it is. Where the path of a single endpoint was pasted, what stands before
+    it is the base, even if that is nothing: some servers have no ``/v1``.
     """
 
     def mistake(rest: str) -> ConfigError:
@@ -196,12 +210,12 @@ def read_base_url(text: str) -> str:
         raise mistake("must not hold a user name or password; use API Key (api_key)")
     if parts.query or parts.fragment:
         raise mistake("must not have a ? or # part")
-    path = parts.path.rstrip("/")
+    path = parts.path.rstrip("/") or "/v1"
     for ending in _ENDPOINT_PATHS:
         path = path.removesuffix(ending)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     place = host if port is None else f"{host}:{port}"
-    return f"{parts.scheme}://{place}{path or '/v1'}"
+    return f"{parts.scheme}://{place}{path}"
 
 
 def read_api_key(text: str) -> str:
@@ -222,7 +236,7 @@ def read_headers(text: str) -> dict[str, str]:
         return {}
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise mistake('must be a JSON object, as in {"X-Team": "support"}') from None
     if not isinstance(data, dict):
         raise mistake('must be a JSON object, as in {"X-Team": "support"}')

@@ -2,19 +2,29 @@
 
 Reasoning is wrapped in ``<think>`` tags, as Dify's hosts expect it; tool calls
 are put together and come whole, on the last piece, with finish_reason and
-usage. What is not an answer to its end raises Incomplete.
+usage. What is not an answer to its end raises Incomplete, whatever its shape.
 """
 
+import json
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from cachecore.streams import Piece, Usage
 from cached_model.sse import DONE
 
+# More than this is not an answer; every follower of its flight would hold it.
+MAX_TEXT: Final = 8 * 1024 * 1024
+# Tool calls go to the host in one line, which may have 5 MiB after escaping.
+MAX_ARGUMENTS: Final = 512 * 1024
+
 
 class Incomplete(Exception):
     """The upstream stopped before its answer was whole."""
+
+
+class TooLong(Exception):
+    """The upstream's answer is longer than a host can take."""
 
 
 class UpstreamError(Exception):
@@ -31,7 +41,9 @@ class Reader:
     def __init__(self, *, show_thoughts: bool) -> None:
         self._show_thoughts = show_thoughts
         self._thinking = False
-        self._calls: dict[int | str, dict[str, str]] = {}
+        self._size = 0
+        self._calls: list[dict[str, str]] = []
+        self._by_index: dict[int, dict[str, str]] = {}
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
 
@@ -45,35 +57,38 @@ class Reader:
             text = self._take(event)
             if text:
                 yield Piece(text=text)
-        if not done and self._finish_reason is None:
+        if self._finish_reason is None and not (done and self._has_content):
             raise Incomplete
         yield self._last()
 
     def whole(self, response: dict[str, Any]) -> Piece:
         """The answer that came in one JSON object."""
-        _raise_reported(response)
         choice = _first(response)
-        message = choice.get("message")
-        event = {**response, "choices": [{**choice, "delta": message or {}}]}
-        text = self._take(event)
-        if self._finish_reason is None:
+        delta = {**choice, "delta": choice.get("message")}
+        text = self._take({**response, "choices": [delta]})
+        if self._finish_reason is None and not self._has_content:
             raise Incomplete
         last = self._last()
         return Piece(text + last.text, last.tool_calls, last.finish_reason, last.usage)
 
+    @property
+    def _has_content(self) -> bool:
+        return bool(self._size or self._calls)
+
     def _take(self, event: Any) -> str:
-        _raise_reported(event)
-        usage = event.get("usage")
-        if isinstance(usage, dict):
-            self._usage = _usage(usage)
         choice = _first(event)
-        self._finish_reason = choice.get("finish_reason") or self._finish_reason
-        delta = choice.get("delta") or {}
+        _raise_reported(event, choice)
+        self._usage = _usage(event.get("usage")) or self._usage
+        finish_reason = choice.get("finish_reason")
+        if isinstance(finish_reason, str) and finish_reason:
+            self._finish_reason = finish_reason
+        delta = _mapping(choice.get("delta"))
         self._add_calls(delta)
-        text = delta.get("content") or choice.get("text") or ""
-        thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
-        if not isinstance(text, str) or not isinstance(thought, str):
-            raise Incomplete
+        thought = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
+        text = _text(delta.get("content")) or _text(choice.get("text"))
+        self._size += len(text) + len(thought)
+        if self._size > MAX_TEXT:
+            raise TooLong
         return self._with_thought(thought, text)
 
     def _with_thought(self, thought: str, text: str) -> str:
@@ -88,53 +103,95 @@ class Reader:
         return thought + text
 
     def _add_calls(self, delta: dict[str, Any]) -> None:
-        function = delta.get("function_call")
-        if isinstance(function, dict):
+        older = _mapping(delta.get("function_call"))
+        if older:
             # The older way has one call and no id: its name stands for it.
-            call = self._calls.setdefault("function", _new_call())
-            call["name"] += function.get("name") or ""
-            call["arguments"] += function.get("arguments") or ""
+            call = self._call_for({"index": 0})
+            call["name"] += _text(older.get("name"))
+            call["arguments"] += _arguments(older.get("arguments"))
             call["id"] = call["name"]
-        for position, part in enumerate(delta.get("tool_calls") or []):
-            function = part.get("function") or {}
-            index = part.get("index", position)
-            call = self._calls.setdefault(index, _new_call())
-            call["id"] = call["id"] or part.get("id") or ""
-            call["type"] = part.get("type") or call["type"]
-            call["name"] = call["name"] or function.get("name") or ""
-            call["arguments"] += function.get("arguments") or ""
+        parts = delta.get("tool_calls")
+        for part in parts if isinstance(parts, list) else ():
+            part = _mapping(part)  # noqa: PLW2901
+            function = _mapping(part.get("function"))
+            call = self._call_for(part)
+            call["id"] = call["id"] or _text(part.get("id"))
+            call["type"] = _text(part.get("type")) or call["type"]
+            call["name"] = call["name"] or _text(function.get("name"))
+            call["arguments"] += _arguments(function.get("arguments"))
+        if sum(len(call["arguments"]) for call in self._calls) > MAX_ARGUMENTS:
+            raise TooLong
+
+    def _call_for(self, part: dict[str, Any]) -> dict[str, str]:
+        """The call that a part belongs to.
+
+        By index; but a new id is a new call, for some servers number every
+        call 0, and some number none.
+        """
+        index, name = part.get("index"), _text(part.get("id"))
+        call: dict[str, str] | None = None
+        if isinstance(index, int):
+            call = self._by_index.get(index)
+        elif name:
+            call = next((c for c in self._calls if c["id"] == name), None)
+        elif self._calls and not _mapping(part.get("function")).get("name"):
+            call = self._calls[-1]
+        if call is None or (name and call["id"] and call["id"] != name):
+            call = {"id": "", "type": "function", "name": "", "arguments": ""}
+            self._calls.append(call)
+            if isinstance(index, int):
+                self._by_index[index] = call
+        return call
 
     def _last(self) -> Piece:
-        for call in self._calls.values():
+        for call in self._calls:
             call["id"] = call["id"] or f"call_{uuid.uuid4().hex}"
         return Piece(
             text="\n</think>" if self._thinking else "",
-            tool_calls=tuple(self._calls.values()),
+            tool_calls=tuple(self._calls),
             finish_reason=self._finish_reason,
             usage=self._usage,
         )
 
 
-def _new_call() -> dict[str, str]:
-    return {"id": "", "type": "function", "name": "", "arguments": ""}
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _first(event: dict[str, Any]) -> dict[str, Any]:
-    choices = event.get("choices")
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return choices[0]
-    return {}
+def _text(value: Any) -> str:
+    """Text, or the text parts of a list (Mistral's reasoning models write one)."""
+    if isinstance(value, list):
+        return "".join(_text(_mapping(part).get("text")) for part in value)
+    return value if isinstance(value, str) else ""
 
 
-def _usage(data: dict[str, Any]) -> Usage | None:
+def _arguments(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _first(event: Any) -> dict[str, Any]:
+    choices = _mapping(event).get("choices")
+    return _mapping(choices[0]) if isinstance(choices, list) and choices else {}
+
+
+def _usage(value: Any) -> Usage | None:
+    data = _mapping(value)
     prompt, completion = data.get("prompt_tokens"), data.get("completion_tokens")
-    if isinstance(prompt, int) and isinstance(completion, int | None):
-        return Usage(prompt, completion or 0)
+    if isinstance(prompt, int | float) and isinstance(completion, int | float | None):
+        return Usage(int(prompt), int(completion or 0))
     return None
 
 
-def _raise_reported(event: dict[str, Any]) -> None:
-    error = event.get("error")
-    if error and not event.get("choices"):
-        code = error.get("code") or error.get("type") if isinstance(error, dict) else ""
-        raise UpstreamError(str(code or ""))
+def _raise_reported(event: dict[str, Any], choice: dict[str, Any]) -> None:
+    """Raise for an error in any of the places where servers put one."""
+    error = event.get("error") or choice.get("error")
+    # FastChat's own two ways.
+    if not error and (event.get("object") == "error" or event.get("error_code")):
+        error = {"code": event.get("error_code") or event.get("code")}
+    if not error and choice.get("finish_reason") == "error":
+        error = {"code": "error"}
+    if error:
+        data = _mapping(error)
+        raise UpstreamError(str(data.get("code") or data.get("type") or ""))

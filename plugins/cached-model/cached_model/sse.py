@@ -2,16 +2,19 @@
 
 Bytes in whatever pieces the network gives, JSON objects out, each as soon as
 its last byte is there. Servers differ: CRLF, comments, several ``data`` lines a
-frame, no blank line between frames, no ``[DONE]``, no line end at the end.
+frame, no blank line between frames, no ``[DONE]``, no line end at the end, and
+errors as an event, a field or an object of their own.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import orjson
 
-# A line longer than this is not an answer; it would fill the process.
-MAX_LINE: Final = 32 * 1024 * 1024
+# Longer than this is not an answer; it would fill the process.
+MAX_LINE: Final = 16 * 1024 * 1024
+_MAX_FRAME_LINES: Final = 1000
 
 DONE: Final = "[DONE]"
 
@@ -23,46 +26,95 @@ class NotEvents(ValueError):
 def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | str]:
     """Each event's JSON object, and DONE for ``[DONE]``.
 
-    Raises NotEvents for a data line that never becomes JSON, also at the end.
+    What a server marks as an error comes as ``{"error": …}``. Raises NotEvents
+    for a data line that never becomes JSON, also at the end.
     """
     waiting: list[bytes] = []  # data lines of a frame that is not yet JSON
+    name = b""
     for line in _lines(chunks):
         if not line:
+            name = b""
             if waiting:
                 raise NotEvents("a frame that is not JSON")
             continue
         field, _, value = line.partition(b":")
-        if field != b"data":
+        value = value.removeprefix(b" ")
+        if field == b"event":
+            name = value
+        if field not in (b"data", b"error"):
             continue  # a comment, or a field that means nothing here
-        waiting.append(value.removeprefix(b" "))
-        text = b"\n".join(waiting).strip()
-        if text == b"[DONE]":
-            waiting.clear()
-            yield DONE
-        elif text:
-            try:
-                event = orjson.loads(text)
-            except orjson.JSONDecodeError:
-                continue
-            waiting.clear()
-            if not isinstance(event, dict):
-                raise NotEvents("an event that is not a JSON object")
-            yield event
+        waiting.append(value)
+        event = _event(waiting)
+        if event is None:
+            continue
+        waiting.clear()
+        # llama.cpp writes "error: {…}", others name the event so.
+        if b"error" in (field, name) and "error" not in event:
+            event = {"error": event}
+        yield event
     if any(part.strip() for part in waiting):
         raise NotEvents("a last frame that is not JSON")
 
 
+def _event(waiting: list[bytes]) -> dict[str, Any] | str | None:
+    """What the lines say, or None if more are needed."""
+    text = b"\n".join(waiting).strip()
+    if text == b"[DONE]":
+        return DONE
+    event = parse(text)
+    if event is None and len(waiting) > _MAX_FRAME_LINES:
+        raise NotEvents("a frame that is not JSON")
+    if not isinstance(event, dict | None):
+        raise NotEvents("an event that is not a JSON object")
+    return event
+
+
+def parse(text: bytes) -> Any:
+    """The JSON in ``text``, or None if it is none (yet).
+
+    orjson is strict; what it refuses for one bad byte or half an emoji, which
+    servers that cut between tokens do write, is read again with U+FFFD there.
+    """
+    if not text:
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        lenient = json.dumps(json.loads(text.decode("utf-8", "replace")))
+    except (ValueError, RecursionError):
+        return None
+    return _without_surrogates(json.loads(lenient))
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {key: _without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    return value
+
+
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    buffer = bytearray()
+    parts: list[bytes] = []  # of a line whose end has not come
+    size = 0
+    first = True
     for chunk in chunks:
-        buffer += chunk
-        if len(buffer) > MAX_LINE:
+        if first:
+            chunk, first = chunk.removeprefix(b"\xef\xbb\xbf"), False  # noqa: PLW2901
+        parts.append(chunk)
+        size += len(chunk)
+        if size > MAX_LINE:
             raise NotEvents("a line without an end")
-        lines = bytes(buffer).splitlines(keepends=True)
+        if b"\n" not in chunk and b"\r" not in chunk:
+            continue
+        lines = b"".join(parts).splitlines(keepends=True)
         # The last one may be cut, and a CR at the end may belong to a CRLF.
-        cut = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
-        buffer[:] = cut
+        cut = b"" if lines[-1].endswith(b"\n") else lines.pop()
+        parts, size = [cut], len(cut)
         for line in lines:
             yield line.rstrip(b"\r\n")
-    if buffer:
-        yield from bytes(buffer).splitlines()
+    yield from b"".join(parts).splitlines()

@@ -33,15 +33,17 @@ from dify_plugin.errors.model import (
 from cachecore.streams import Piece
 from cached_model.body import Call
 from cached_model.form import Form
-from cached_model.reader import Incomplete, Reader, UpstreamError
-from cached_model.sse import NotEvents, events
+from cached_model.reader import Incomplete, Reader, TooLong, UpstreamError
+from cached_model.sse import NotEvents, events, parse
 
 CONNECT_TIMEOUT: Final = 10.0
 # One process answers for up to 1,000 callers (the SDK's MAX_WORKER).
 POOL_SIZE: Final = 1000
 _READ_SIZE: Final = 64 * 1024
-_MAX_ANSWER: Final = 64 * 1024 * 1024
+_MAX_JSON: Final = 16 * 1024 * 1024
+_DRAIN_SECONDS: Final = 0.05
 _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_RATE_LIMIT: Final = re.compile(r"429|.*rate_?limit.*|too_many_requests")
 
 _session: requests.Session | None = None
 _session_lock = threading.Lock()
@@ -73,12 +75,14 @@ def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[P
             if response.status_code != HTTPStatus.OK:
                 raise _refused(response, place)
             reader = Reader(show_thoughts=form.thoughts != "not_supported")
+            arriving = _bytes(response, form, deadline)
             content_type = response.headers.get("Content-Type", "")
             if stream and "application/json" not in content_type:
-                yield from reader.pieces(events(_bytes(response, deadline)))
+                yield from reader.pieces(events(arriving))
+                _drain(response)
             else:
                 # Some servers answer a streaming request in one piece.
-                yield reader.whole(_json(response, deadline))
+                yield reader.whole(_json(arriving))
     except InvokeError:
         raise
     except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
@@ -86,6 +90,9 @@ def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[P
         raise InvokeConnectionError(msg) from error
     except (Incomplete, NotEvents) as error:
         msg = f"The model server at {place} ended its answer before it was complete."
+        raise InvokeServerUnavailableError(msg) from error
+    except TooLong as error:
+        msg = f"The model server at {place} gave an answer longer than Dify can take."
         raise InvokeServerUnavailableError(msg) from error
     except UpstreamError as error:
         raise _reported(error.code, place) from error
@@ -119,31 +126,59 @@ def _post(
         headers=headers,
         stream=True,
         allow_redirects=False,
-        timeout=(CONNECT_TIMEOUT, form.settings.options.read_timeout_seconds),
+        timeout=(CONNECT_TIMEOUT, _read_timeout(form)),
         proxies=requests.utils.get_environ_proxies(call.url),
         verify=os.environ.get("REQUESTS_CA_BUNDLE") or True,
     )
 
 
-def _bytes(response: requests.Response, deadline: float) -> Iterator[bytes]:
+def _read_timeout(form: Form) -> float:
+    options = form.settings.options
+    return min(options.read_timeout_seconds, options.deadline_seconds)
+
+
+def _bytes(response: requests.Response, form: Form, deadline: float) -> Iterator[bytes]:
     """What has arrived, as it arrives: read1 never waits for a buffer to fill."""
-    while chunk := response.raw.read1(_READ_SIZE, decode_content=True):
-        yield chunk
-        if time.monotonic() > deadline:
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
             msg = "the deadline has passed"
             raise requests.Timeout(msg)
+        _limit(response, min(left, _read_timeout(form)))
+        chunk = response.raw.read1(_READ_SIZE, decode_content=True)
+        if not chunk:
+            return
+        yield chunk
 
 
-def _json(response: requests.Response, deadline: float) -> dict[str, Any]:
-    body = bytearray()
-    for chunk in _bytes(response, deadline):
-        body += chunk
-        if len(body) > _MAX_ANSWER:
-            raise Incomplete
+def _limit(response: requests.Response, seconds: float) -> None:
+    """Bound the next read. The socket is gone once the answer was read to its end."""
+    sock = getattr(response.raw.connection, "sock", None)
+    if sock is not None:
+        sock.settimeout(seconds)
+
+
+def _drain(response: requests.Response) -> None:
+    """Read what follows ``[DONE]``: a connection that is not read out can't be reused.
+
+    It is there already, mostly: the last chunk of the transfer. It is not worth
+    a wait, and what goes wrong with it is not the answer's fault.
+    """
     try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise Incomplete from None
+        _limit(response, _DRAIN_SECONDS)
+        while response.raw.read1(_READ_SIZE):
+            pass
+    except (urllib3.exceptions.HTTPError, OSError):
+        response.raw.close()
+
+
+def _json(arriving: Iterator[bytes]) -> dict[str, Any]:
+    body = bytearray()
+    for chunk in arriving:
+        body += chunk
+        if len(body) > _MAX_JSON:
+            raise TooLong
+    data = parse(bytes(body))
     if not isinstance(data, dict):
         raise Incomplete
     return data
@@ -172,9 +207,8 @@ def _refused(response: requests.Response, place: str) -> InvokeError:
 def _code(response: requests.Response) -> str:
     """The error's code, if it is a word: the rest of a body may hold anything."""
     try:
-        error = orjson.loads(response.raw.read(_READ_SIZE, decode_content=True))[
-            "error"
-        ]
+        body = response.raw.read1(_READ_SIZE, decode_content=True)
+        error = orjson.loads(body)["error"]
         code = error.get("code") or error.get("type")
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
         return ""
@@ -186,6 +220,6 @@ def _code(response: requests.Response) -> str:
 def _reported(code: str, place: str) -> InvokeError:
     shown = f" ({code})" if _CODE.fullmatch(code) else ""
     said = f"The model server at {place} reported an error in its answer{shown}."
-    if "rate" in code or code == "429":
+    if _RATE_LIMIT.fullmatch(code.lower()):
         return InvokeRateLimitError(said)
     return InvokeServerUnavailableError(said)
