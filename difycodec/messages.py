@@ -22,6 +22,8 @@ from dify_plugin.entities.model.message import (
     VideoPromptMessageContent,
 )
 
+from difycodec.urls import is_signed
+
 type Json = dict[str, Any]
 # How an upstream is told of tools: not at all, the older way, today's way.
 type ToolStyle = Literal["no_call", "function_call", "tool_call"]
@@ -112,9 +114,14 @@ def is_conversation(messages: Iterable[PromptMessage]) -> bool:
 
 
 def has_external_url(messages: Iterable[PromptMessage]) -> bool:
-    """Whether a part is given by a URL, whose content may change behind it."""
+    """Whether a part is given by a URL whose content may change behind it.
+
+    Dify's own name an uploaded file, which does not change.
+    """
     return any(
-        isinstance(part, MultiModalPromptMessageContent) and bool(part.url)
+        isinstance(part, MultiModalPromptMessageContent)
+        and bool(part.url)
+        and not is_signed(part.url)
         for message in messages
         if isinstance(message.content, list)
         for part in message.content

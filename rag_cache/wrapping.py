@@ -14,6 +14,7 @@ from cachecore import config
 from cachecore.cache import Look, Request, app_tags
 from cachecore.errors import ConfigError, StoreError
 from cachecore.policy import Control, Rules, Scope, Switch, Traits
+from difycodec import urls
 from rag_cache import inputs, settings, ticket
 from rag_cache.inputs import BadInput
 from rag_cache.ticket import BadTicket, Ticket
@@ -73,8 +74,8 @@ def _request(caller: Caller, rules: Rules, parameters: Mapping[str, Any]) -> Req
         label=inputs.text(parameters, "name") or "value",
         form={
             "name": inputs.text(parameters, "name"),
-            "key": inputs.required(parameters, "key"),
-            "context": inputs.text(parameters, "context_keys"),
+            "key": urls.unsigned(inputs.required(parameters, "key")),
+            "context": urls.unsigned(inputs.text(parameters, "context_keys")),
         },
         rules=rules,
         control=Control(
@@ -118,6 +119,7 @@ def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
         label="value",
         form={},
         rules=read.rules,
+        traits=Traits(url_expires_at=urls.expires_at(value)),
         ttl=config.read_ttl(lifetime) if lifetime else None,
     )
     kept = settings.open_cache(read).keep(request, held.key, held.stamps, value)

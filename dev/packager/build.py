@@ -48,7 +48,7 @@ RECIPES = (
                     *_COMMON,
                     *("tools/*.yaml", "tools/*.py", "group/*.yaml"),
                     *("endpoints/*.yaml", "endpoints/*.py", "rag_cache/*.py"),
-                    *("LICENSE", *_CORE),
+                    *("LICENSE", *_CORE, *_CODEC),
                 ),
             ),
         ),

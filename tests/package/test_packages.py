@@ -27,7 +27,7 @@ CORE = {
         for n in ("__init__", "base", "breaker", "memory", "redis")
     ),
 }
-CODEC = {f"difycodec/{n}.py" for n in ("__init__", "answers", "messages")}
+CODEC = {f"difycodec/{n}.py" for n in ("__init__", "answers", "messages", "urls")}
 COMMON = {
     *(
         "manifest.yaml",
@@ -42,6 +42,7 @@ COMMON = {
 SHIPPED = {
     "rag_cache": COMMON
     | CORE
+    | CODEC
     | {"provider/rag_cache.yaml", "provider/rag_cache.py", "group/rag_cache.yaml"}
     | {
         f"tools/cache_{n}.{e}"

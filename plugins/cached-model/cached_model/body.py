@@ -16,6 +16,26 @@ from dify_plugin.errors.model import InvokeBadRequestError
 from cachecore.keys import canonical, fingerprint
 from cached_model.form import Form
 from difycodec import messages as codec
+from difycodec import urls
+
+# Everything of the form is in the key but this, each for its reason.
+LEFT_OUT: Final[Mapping[str, str]] = {
+    "display_name": "a name for people",
+    "api_key": "load-balanced keys share answers; the namespace is the tenant",
+    "context_size": "Dify cuts prompts by it, before they come",
+    "max_tokens_to_sample": "the limit of a slider; the slider's value is in the body",
+    "stream_function_calling": "tells Dify what to offer",
+    "vision_support": "tells Dify what to offer",
+    "structured_output_support": "tells Dify what to offer",
+    "stream_include_usage": "asks for token counts, not for another answer",
+    "user_identity_support": "in the key as names_user, where a user is named at all",
+    "redis_url": "where answers are kept",
+    "cache_namespace": "in the key's own name",
+    "cache_mode": "whether they are kept",
+    "cache_ttl": "for how long",
+    "cache_secret": "keys the fingerprint itself",
+    "cache_options": "limits and prices",
+}
 
 # Models that know max_completion_tokens only.
 _NEW_TOKEN_PARAM: Final = re.compile(r"^(o\d|gpt-5)")
@@ -32,10 +52,8 @@ class Call:
     def key_form(self, form: Form, *, names_user: bool = False) -> dict[str, object]:
         """Everything that can change the answer.
 
-        Left out: the API key, for load-balanced keys share answers; ``stream``,
-        for both ways give one answer; ``user``, which is sent in scope ``user``
-        only, where the scope itself is in the key. Headers are digested, for
-        they may be secrets.
+        What is left out stands in LEFT_OUT. Headers are digested, for they may
+        be secrets; Dify's file URLs stand without their signatures.
 
         The response's schema is there twice, once as text: models write an
         object's properties in the schema's order, which the canonical form of
@@ -43,7 +61,7 @@ class Call:
         """
         return {
             "url": self.url,
-            "body": self.body,
+            "body": urls.unsigned(self.body),
             "schema": json.dumps(self.schema) if self.schema is not None else None,
             "names_user": names_user,
             "headers": fingerprint(canonical(dict(form.extra_headers))),
@@ -66,7 +84,7 @@ def build(
     if "max_tokens" in body and _token_param(form, name) != "max_tokens":
         body["max_completion_tokens"] = body.pop("max_tokens")
     if stop:
-        body["stop"] = list(stop)
+        body["stop"] = [stop] if isinstance(stop, str) else list(stop)
     if form.mode == "completion":
         body["prompt"] = codec.text_of(messages)
         return Call(f"{form.base_url}/completions", body, schema)

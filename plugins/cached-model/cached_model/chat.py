@@ -23,6 +23,7 @@ from cached_model.body import Call, build
 from cached_model.form import Form
 from cached_model.tokens import estimate
 from difycodec import messages as codec
+from difycodec import urls
 
 # What the LLM node's panel says to the cache, and the upstream never sees.
 CACHE_PARAMETERS = ("cache_control", "cache_ttl", "cache_tags")
@@ -117,6 +118,7 @@ def _request(
             external_url=codec.has_external_url(messages),
             temperature=call.body.get("temperature"),
             scope_id=ids[rules.scope],
+            url_expires_at=urls.expires_at(call.body),
         ),
         tags=config.read_tags(str(ours["cache_tags"] or "")),
         belongs=(f"model:{model}",),

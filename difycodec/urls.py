@@ -1,0 +1,48 @@
+"""Dify's signed file URLs: the same file under a new signature on every call.
+
+Dify writes ``/files/<id>/file-preview?timestamp=…&nonce=…&sign=…`` (also
+``image-preview``, and ``/files/tools/<id>.png``), anew for each request, and
+serves them for 300 s (its FILES_ACCESS_TIMEOUT). So a key is made without the
+signature, and what holds such a URL expires with it.
+"""
+
+import re
+from typing import Any, Final
+
+VALID_SECONDS: Final = 300
+
+_SIGNED: Final = re.compile(
+    r"(/files/(?:tools/)?[0-9A-Fa-f-]{36}(?:/(?:file|image)-preview|\.\w{1,10})?)"
+    r"\?timestamp=(\d{1,12})&nonce=\w{1,64}&sign=[\w%=-]{1,200}"
+)
+
+
+def is_signed(url: str) -> bool:
+    """Whether the URL is one of Dify's signed ones."""
+    return _SIGNED.search(url) is not None
+
+
+def unsigned(value: Any) -> Any:
+    """The same JSON data with every signature in its texts left out."""
+    if isinstance(value, str):
+        return _SIGNED.sub(r"\1?signed", value) if "&sign=" in value else value
+    if isinstance(value, dict):
+        return {key: unsigned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [unsigned(item) for item in value]
+    return value
+
+
+def expires_at(value: Any) -> float | None:
+    """When the first signature in JSON data ends, in seconds since the epoch."""
+    if isinstance(value, str):
+        if "&sign=" not in value:
+            return None
+        times = [int(found[1]) + VALID_SECONDS for found in _SIGNED.finditer(value)]
+        return min(times, default=None)
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        ends = [end for item in value if (end := expires_at(item)) is not None]
+        return min(ends, default=None)
+    return None
