@@ -45,7 +45,7 @@ def _message(message: PromptMessage, style: ToolStyle) -> Json:
         data["name"] = message.name
     if isinstance(message, AssistantPromptMessage):
         if isinstance(data["content"], str):
-            data["content"] = _THOUGHT.sub("", data["content"], count=1)
+            data["content"] = without_thought(data["content"])
         calls = [
             {
                 "id": call.id,
@@ -126,6 +126,11 @@ def has_external_url(messages: Iterable[PromptMessage]) -> bool:
         if isinstance(message.content, list)
         for part in message.content
     )
+
+
+def without_thought(text: str) -> str:
+    """The text without the reasoning shown before it, if there is any."""
+    return _THOUGHT.sub("", text, count=1)
 
 
 def text_of(messages: Iterable[PromptMessage]) -> str:

@@ -38,7 +38,7 @@ def expires_at(value: Any) -> float | None:
     if isinstance(value, str):
         if "&sign=" not in value:
             return None
-        times = [int(found[1]) + VALID_SECONDS for found in _SIGNED.finditer(value)]
+        times = [int(found[2]) + VALID_SECONDS for found in _SIGNED.finditer(value)]
         return min(times, default=None)
     if isinstance(value, dict):
         value = list(value.values())

@@ -20,7 +20,11 @@ MODEL, TOOLS = "answercache/cached_model", "answercache/rag_cache"
 
 
 def ask(
-    host: Host, form: dict[str, str], question: str = "hi", **changes: Any
+    host: Host,
+    form: dict[str, str],
+    question: str = "hi",
+    user: str = "u",
+    **changes: Any,
 ) -> list[Any]:
     request = {
         "provider": "cached_model",
@@ -35,7 +39,7 @@ def ask(
         **changes,
     }
     return list(
-        host.plugin(MODEL).process.invoke("model", "invoke_llm", request, user_id="u")
+        host.plugin(MODEL).process.invoke("model", "invoke_llm", request, user_id=user)
     )
 
 

@@ -146,7 +146,8 @@ def _schema_check(schema: Mapping[str, Any]) -> Any:
             # A registry of its own: jsonschema would fetch a remote $ref, and a
             # schema is typed by a user.
             validator = Draft7Validator(schema, registry=Registry())
-            return bool(validator.is_valid(json.loads(whole.text)))
+            text = codec.without_thought(whole.text)
+            return bool(validator.is_valid(json.loads(text)))
         except (ValueError, SchemaError, RecursionError):
             return False
 

@@ -1,0 +1,110 @@
+"""Dify's signed file URLs: a new signature is the same file, and it expires."""
+
+import time
+import uuid
+from typing import Any
+
+from dify_plugin.entities.model.message import (
+    ImagePromptMessageContent,
+    UserPromptMessage,
+)
+
+from cachecore.keys import canonical
+from cached_model import form as forms
+from cached_model.body import build
+from difycodec import urls
+from rag_cache import wrapping
+from rag_cache.wrapping import Caller
+from tests.fake_upstream import FakeUpstream
+from tests.plugins.helpers import ask
+
+FILE = "2f6e7a52-6d5e-4d3f-9c0e-0d4f7f2d9a11"
+
+
+def signed(at: float, nonce: str, file: str = FILE, form: str = "/file-preview") -> str:
+    sign = "Dlu1LYRKokOj7BZkBFZaK4B2APHi9-2P9wQqAyptRbg%3D"
+    return (
+        f"http://dify/files/{file}{form}?timestamp={int(at)}&nonce={nonce}&sign={sign}"
+    )
+
+
+def image(url: str) -> list[Any]:
+    part = ImagePromptMessageContent(url=url, format="png", mime_type="image/png")
+    return [UserPromptMessage(content=[part])]
+
+
+def key(messages: Any) -> bytes:
+    form = forms.read({"endpoint_url": "http://h/v1"})
+    return canonical(build(form, "m", messages, {}, [], []).key_form(form))
+
+
+def test_a_new_signature_is_the_same_request_in_a_part_and_in_a_text() -> None:
+    one, other = signed(1000, "aa"), signed(2000, "bb")
+    assert key(image(one)) == key(image(other))
+    text = "See ![picture](%s) and say what it is."
+    assert key([UserPromptMessage(content=text % one)]) == key(
+        [UserPromptMessage(content=text % other)]
+    )
+
+
+def test_another_file_is_another_request() -> None:
+    other = "00000000-6d5e-4d3f-9c0e-0d4f7f2d9a11"
+    assert key(image(signed(1, "a"))) != key(image(signed(1, "a", other)))
+
+
+def test_every_form_of_them_is_known() -> None:
+    for form in ("/file-preview", "/image-preview", ".png"):
+        assert urls.is_signed(signed(1, "a", form=form))
+    assert urls.is_signed(signed(1, "a").replace("/files/", "/files/tools/"))
+
+
+def test_what_only_looks_like_one_stays_as_it_is() -> None:
+    for url in (
+        "http://h/files/not-a-uuid/file-preview?timestamp=1&nonce=a&sign=b",
+        f"http://h/files/{FILE}/file-preview?nonce=a&sign=b",
+        f"http://h/files/{FILE}/file-preview",
+        "http://h/a.png?timestamp=1&nonce=a&sign=b",
+    ):
+        assert not urls.is_signed(url)
+        assert urls.unsigned(url) == url
+
+
+def test_the_upstream_gets_the_signature(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    url = signed(time.time(), "aa")
+    ask(form, f"see {url}")
+    assert url in upstream.requests[0]["messages"][0]["content"]
+
+
+def test_a_repeated_question_about_a_file_is_a_hit(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    for nonce in ("aa", "bb"):
+        ask(form, image(signed(time.time(), nonce)))
+    assert upstream.calls == 1
+
+
+def test_an_answer_about_a_file_expires_with_its_url(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    for nonce in ("aa", "bb"):
+        ask(form, image(signed(time.time() - urls.VALID_SECONDS - 1, nonce)))
+    assert upstream.calls == 2
+
+
+def test_the_first_signature_to_end_counts() -> None:
+    texts = {
+        "a": [signed(1000, "a"), {"b": signed(500, "b") + " " + signed(2000, "c")}]
+    }
+    assert urls.expires_at(texts) == 500 + urls.VALID_SECONDS
+    assert urls.expires_at({"a": ["nothing"], "b": 1}) is None
+
+
+def test_a_stored_value_expires_with_the_url_in_it() -> None:
+    caller = Caller({"cache_secret": uuid.uuid4().hex})
+    for at, hit in ((time.time(), True), (time.time() - 301, False)):
+        missed = wrapping.look_up(caller, {"key": str(at)})
+        value = [{"content": f"![p]({signed(at, 'a')})"}]
+        wrapping.store(caller, {"ticket": missed.ticket, "value": value})
+        assert wrapping.look_up(caller, {"key": str(at)}).hit is hit
