@@ -169,7 +169,7 @@ class Cache:
             return Look(reason)
         started = self._timer()
         try:
-            key = self._keyspace.entry(request.kind, _form(request))
+            key = self.key(request)
         except UnkeyableError:
             return Look(Reason.UNKEYABLE)
         fields = self._keyspace.stamp_fields(_tags(request))
@@ -220,6 +220,10 @@ class Cache:
             self._store.delete(key)
         except StoreError:
             return  # It will not decode the next time either.
+
+    def key(self, request: Request) -> str:
+        """The key of a request; raises UnkeyableError if it has none."""
+        return self._keyspace.entry(request.kind, _form(request))
 
     # --- loading ----------------------------------------------------------
 

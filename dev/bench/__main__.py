@@ -12,7 +12,7 @@ from pathlib import Path
 
 from servers import model, redis
 
-from bench import core_hit, through_host
+from bench import core_hit, key_cost, through_host
 from bench.measure import Result
 from bench.upstream import instant_upstream
 from devhost.host import Host
@@ -50,6 +50,7 @@ def _results(*, quick: bool) -> Iterator[Result]:
         store = stack.enter_context(redis.redis_url())
         for size, limit in ((2048, 2.5), (20480, 3.5)):
             yield core_hit.run(store, size=size, limit=limit, rounds=rounds, times=500)
+        yield from key_cost.run(rounds=rounds, times=500)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         host = stack.enter_context(Host(ROOT / ".cache" / "devhost"))
         host.install(build(ROOT, RECIPES[1], scratch))

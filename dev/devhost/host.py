@@ -3,12 +3,14 @@
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from devhost import environment
+from devhost.gotypes import UnmarshalError
 from devhost.package import Package
-from devhost.process import PluginError, PluginProcess
+from devhost.process import PluginDied, PluginProcess
 
 # D/internal/core/io_tunnel/backwards_invocation/task.go:71-196, those served here:
 # the permission a manifest needs, the action it becomes, and the message it comes as.
@@ -48,7 +50,13 @@ class Host:
         folder = package.unpack(self._root)
         python = environment.python_of(folder, self._uv)
         process = PluginProcess(python, folder, self._serve, environ)
-        process.wait_ready()
+        try:
+            process.wait_ready()
+        except BaseException:
+            # The daemon's install task says "success" here and starts it for ever
+            # (local_runtime/subprocess.go:196-203); nobody would want that.
+            process.kill()
+            raise
         installed = Installed(package, process)
         self._installed[package.plugin_id] = installed
         return installed
@@ -102,25 +110,24 @@ class Host:
         """Answer a plugin's call; message forms: backwards_invocation/entities.go:11-43."""
 
         def send(event: str, message: str, data: Any = None) -> None:
-            process.write(
-                {
-                    "session_id": session,
-                    "event": "backwards_response",
-                    "data": {
-                        "backwards_request_id": call["backwards_request_id"],
-                        "event": event,
-                        "message": message,
-                        "data": data,
-                    },
-                }
-            )
+            answer = {
+                "backwards_request_id": call["backwards_request_id"],
+                "event": event,
+                "message": message,
+                "data": data,
+            }
+            process.send(session, "backwards_response", answer)
 
         try:
             for message, chunk in self._reverse(process, call):
                 send("response", message, chunk)
-        except (PluginError, PermissionError, KeyError) as error:
-            send("error", str(error))
-        send("end", "")
+        except UnmarshalError as error:  # task.go:266-280
+            send("error", f"unmarshal backwards invoke request failed: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it was, the plugin waits
+            send("error", str(error) or type(error).__name__)
+        finally:
+            with suppress(PluginDied):
+                send("end", "")
 
     def _reverse(
         self, process: PluginProcess, call: dict[str, Any]
@@ -129,12 +136,13 @@ class Host:
         if caller.package.manifest["plugins"].get("models"):
             raise PermissionError("you can not invoke dify from model")  # task.go:46-50
         if call["type"] not in REVERSE:
-            raise PermissionError(f"devhost does not serve {call['type']}")
+            # task.go:183; the daemon serves more than devhost does.
+            raise PermissionError(f"unsupported invoke type: {call['type']}")
         permission, action, message = REVERSE[call["type"]]
         if not caller.package.permission(*permission):
             raise PermissionError(
-                f"permission denied, you need to enable {permission[-1]} access in "
-                "plugin manifest"
+                "permission denied, you need to enable "
+                f"{permission[-1].replace('_', '-')} access in plugin manifest"
             )
         request = call["request"]
         data = {

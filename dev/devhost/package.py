@@ -1,6 +1,7 @@
 """A ``.difypkg``: what is in it, who it is, and where it is unpacked to."""
 
 import hashlib
+import re
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,11 @@ import yaml
 
 # pkg: internal/types/app/default.go:25
 MAX_PACKAGE_BYTES = 50 * 1024 * 1024
+
+
+_IDENTITY = re.compile(
+    r"[a-z0-9_-]{1,64}/[a-z0-9_-]{1,255}:\d{1,4}(\.\d{1,4}){1,3}(-\w{1,16})?"
+)
 
 
 class BadPackage(Exception):
@@ -55,7 +61,13 @@ class Package:
         pkg/entities/plugin_entities/plugin_declaration.go:291-295
         """
         manifest: dict[str, Any] = self.yaml("manifest.yaml")
-        kinds = manifest["plugins"]
+        kinds = manifest.get("plugins") or {}
+        if not any(kinds.values()):
+            raise BadPackage("the manifest lists no plugin")
+        # pkg/entities/plugin_entities/identity.go:22
+        identity = "{author}/{name}:{version}".format_map(manifest)
+        if not _IDENTITY.fullmatch(identity):
+            raise BadPackage(f"{identity!r} is no identity that the daemon takes")
         if kinds.get("models") and (kinds.get("tools") or kinds.get("endpoints")):
             raise BadPackage("model and tool or endpoint cannot be provided together")
         return manifest

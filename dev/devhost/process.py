@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from devhost import retyping
+from devhost.gotypes import UnmarshalError
 
 # internal/types/app/config.go:228-234: bufio.Scanner fails on a longer line, and
 # instance.go:175-236 then kills the process.
@@ -26,7 +27,8 @@ HEARTBEAT_LIMIT = 120.0
 # internal/types/app/default.go:29
 EXECUTION_TIMEOUT = 600.0
 # io_tunnel/model.gen.go:18-21, tool.gen.go:18-22, endpoint_service.go:21-25: a full
-# queue stops the reading of every session of the process.
+# queue stops the reading of every session of the process. (Endpoints drain theirs
+# at once, into another one that drops: endpoints.py.)
 QUEUE_SIZES = {"invoke_llm": 512, "invoke_tool": 1024, "invoke_endpoint": 128}
 _CLOSED = object()
 
@@ -113,15 +115,16 @@ class PluginProcess:
         data: Mapping[str, Any],
         *,
         user_id: str = "",
-        app_id: str | None = None,
         timeout: float = EXECUTION_TIMEOUT,
+        **ids: str | None,
     ) -> Iterator[Any]:
         """Send a request; give its chunks, re-typed as the daemon re-types them.
 
-        Raises PluginError for the plugin's error, PluginDied if it goes.
+        ``ids``: conversation_id, message_id, app_id, endpoint_id. Raises
+        PluginError for the plugin's error, PluginDied if it goes.
         """
         body = retyping.request(action, data)
-        return self._run(kind, action, body, user_id, app_id, timeout)
+        return self._run(kind, action, body, user_id, ids, timeout)
 
     def _run(
         self,
@@ -129,32 +132,17 @@ class PluginProcess:
         action: str,
         body: dict[str, Any],
         user_id: str,
-        app_id: str | None,
+        ids: Mapping[str, str | None],
         timeout: float,
     ) -> Iterator[Any]:
-        session = uuid.uuid4().hex
+        session = str(uuid.uuid4())
         waiting: queue.Queue[Any] = queue.Queue(QUEUE_SIZES.get(action, 1))
         with self._lock:
             self._sessions[session] = waiting
         try:
-            self.write(
-                {
-                    "session_id": session,
-                    "conversation_id": None,
-                    "message_id": None,
-                    "app_id": app_id,
-                    "endpoint_id": None,
-                    "context": None,
-                    "event": "request",
-                    # io_tunnel/mapping.go:9-34
-                    "data": {
-                        "user_id": user_id,
-                        "type": kind,
-                        "action": action,
-                        **body,
-                    },
-                }
-            )
+            # io_tunnel/mapping.go:9-34
+            sent = {"user_id": user_id, "type": kind, "action": action, **body}
+            self.send(session, "request", dict(sorted(sent.items())), ids)
             yield from self._answers(waiting, action, time.monotonic() + timeout)
         finally:
             with self._lock:
@@ -174,18 +162,31 @@ class PluginProcess:
                 case "stream":
                     try:
                         yield retyping.response(action, message["data"])
-                    except retyping.UnmarshalError as error:
+                    except UnmarshalError as error:
                         raise PluginError("unmarshal_error", str(error)) from error
                 case "error":
-                    data = message["data"]
-                    raise PluginError(data["error_type"], data["message"])
+                    told = retyping.error(message["data"])
+                    if told is not None:
+                        raise PluginError(*told)
                 case "end":
                     return
+                case _:  # generic.go:153-158
+                    raise PluginError("unknown_stream_message_type", message["type"])
 
-    def write(self, message: Mapping[str, Any]) -> None:
-        """Write one line to the plugin."""
+    def send(
+        self, session: str, event: str, data: Any, ids: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write one line to the plugin (session_manager/session.go:292-324)."""
+        empty = ("conversation_id", "message_id", "app_id", "endpoint_id", "context")
+        message = {
+            "session_id": session,
+            **dict.fromkeys(empty),
+            **(ids or {}),
+            "event": event,
+            "data": data,
+        }
         line = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
-        data = line.encode("utf-8", "surrogatepass") + b"\n"
+        data = line.encode("utf-8", "replace") + b"\n"
         stdin = self._process.stdin
         try:
             with self._write_lock:
@@ -206,8 +207,13 @@ class PluginProcess:
                 )
                 break
             self.longest_line = max(self.longest_line, len(line))
-            if line.strip():
-                self._take(line)
+            try:
+                if line.strip():
+                    self._take(line)
+            except Exception as error:  # noqa: BLE001 - event.go:27-36 recovers too
+                self.log.append(
+                    f"ERROR {type(error).__name__} in a line: {line[:200]!r}"
+                )
         self.why_gone = self.why_gone or why
         # instance.go:185-236: the end of stdout, however it came, kills the process.
         self._process.kill()
@@ -224,8 +230,12 @@ class PluginProcess:
 
     def _take(self, line: bytes) -> None:
         try:
-            event = json.loads(line)
-        except ValueError:
+            event = json.loads(
+                line.decode("utf-8", "replace"), parse_constant=_no_constant
+            )
+        except (ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
             # plugin_entities/event.go:38-49: logged as an error, else ignored.
             self.log.append(f"ERROR not JSON on stdout: {line[:200]!r}")
             return
@@ -236,18 +246,36 @@ class PluginProcess:
             case "log":
                 self.log.append(f"{event['data']['level']} {event['data']['message']}")
             case "session":
-                self._dispatch(event["session_id"], event["data"])
+                self._dispatch(str(event.get("session_id") or ""), event.get("data"))
             case "error":
-                self.log.append(f"ERROR {event['data']}")
+                self.log.append(f"ERROR {event.get('data')}")
 
-    def _dispatch(self, session: str, message: dict[str, Any]) -> None:
-        if message["type"] == "invoke" and self._reverse is not None:
-            threading.Thread(
-                target=self._reverse,
-                args=(self, session, message["data"]),
-                daemon=True,
-            ).start()
+    def _dispatch(self, session: str, message: Any) -> None:
+        if (
+            not isinstance(message, dict)
+            or not isinstance(message.get("type"), str)
+            or not message["type"]
+            or "data" not in message
+        ):
+            # event.go:94-106: what does not validate is dropped.
+            self.log.append(
+                f"ERROR a session message without type or data: {message!r:.200}"
+            )
             return
+        if message["type"] == "invoke" and self._reverse is not None:
+            call = message["data"]
+            if isinstance(call, dict) and all(
+                isinstance(call.get(name), str) and call[name]
+                for name in ("type", "backwards_request_id")
+            ):
+                threading.Thread(
+                    target=self._reverse, args=(self, session, call), daemon=True
+                ).start()
+                return
+            # generic.go:112-133: the caller's own stream ends with it.
+            text = "invoke dify failed: the call has no type or id"
+            failed = {"error_type": "invoke_dify_error", "message": text, "args": {}}
+            message = {"type": "error", "data": failed}
         while True:
             with self._lock:
                 waiting = self._sessions.get(session)
@@ -271,3 +299,8 @@ class PluginProcess:
                 self.why_gone = "no heartbeat"
                 self._process.kill()
                 return
+
+
+def _no_constant(name: str) -> None:
+    # Python reads NaN and Infinity, which are not JSON; Go refuses them.
+    raise ValueError(name)

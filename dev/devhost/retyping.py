@@ -1,193 +1,100 @@
-"""What the Go daemon's types do to JSON on its way through.
+"""What the daemon's structs leave of requests and responses on their way through.
 
-Fields that a struct lacks disappear, null becomes a zero value, numbers pass
-through float64, and what is required and missing fails the whole stream. Files
-are those of langgenius/dify-plugin-daemon, under pkg/entities.
+Fields that a struct lacks disappear, null becomes a zero value, maps are sorted,
+numbers pass through float64, and what is required and missing fails the whole
+stream. Files are those of langgenius/dify-plugin-daemon, under pkg/entities.
+
+Stricter than the daemon in one thing, on purpose: a request whose fields have
+wrong types is refused here. There its bind error is ignored and the plugin gets
+zero values (internal/server/controllers/base.go:16-26), which would hide a
+test's own mistake.
 """
 
-from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from collections.abc import Mapping
 from typing import Any
 
-type Convert = Callable[[Any], Any]
+from devhost.gotypes import (
+    Convert,
+    Omit,
+    UnmarshalError,
+    anything,
+    boolean,
+    decimal,
+    integer,
+    list_of,
+    mapping,
+    number,
+    omitted_if_empty,
+    one_of,
+    optional,
+    raw,
+    required,
+    required_pointer,
+    struct,
+    text,
+    texts,
+)
+
+_ROLES = ("system", "user", "assistant", "tool")  # model_entities/llm.go:39-50
+_PARTS = ("text", "image", "audio", "video", "document")  # llm.go:88-101
 
 
-class UnmarshalError(Exception):
-    """The daemon's ``unmarshal_error``: it closes the stream with it.
+def _message(role: Convert, part: Convert) -> Convert:
+    """A PromptMessage (model_entities/llm.go:54-62, 170-206).
 
-    internal/core/io_tunnel/generic.go:97-104
+    Its values are checked in responses only: requests do not dive into them
+    (requests/model.go:21).
     """
+    parts = list_of(
+        struct(  # llm.go:104-115
+            type=part,
+            base64_data=text,
+            url=text,
+            data=text,
+            encode_format=text,
+            format=text,
+            mime_type=text,
+            detail=text,
+            filename=text,
+            opaque_body=raw,
+        )
+    )
 
-
-class _Omit:
-    """A field with ``omitempty`` that is empty."""
-
-
-def anything(value: Any) -> Any:
-    """A value of Go's ``any``: numbers are float64, written without ``.0``."""
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return value
-    if isinstance(value, int | float):
-        number = float(value)
-        return int(number) if number.is_integer() else number
-    if isinstance(value, Mapping):
-        return {str(key): anything(item) for key, item in value.items()}
-    return [anything(item) for item in value]
-
-
-def text(value: Any) -> str:
-    """A Go string: null is empty."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise UnmarshalError("cannot unmarshal into Go value of type string")
-    return value
-
-
-def integer(value: Any) -> int:
-    """A Go int: null is 0."""
-    if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1:
-        raise UnmarshalError("cannot unmarshal into Go value of type int")
-    return int(value)
-
-
-def number(value: Any) -> float:
-    """A Go float64: null is 0."""
-    if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UnmarshalError("cannot unmarshal into Go value of type float64")
-    return anything(float(value))
-
-
-def boolean(value: Any) -> bool:
-    """A Go bool: null is false."""
-    if not isinstance(value, bool | None):
-        raise UnmarshalError("cannot unmarshal into Go value of type bool")
-    return bool(value)
-
-
-def decimal(value: Any) -> str:
-    """shopspring/decimal: from a string or a number, to a plain string."""
-    try:
-        plain = format(Decimal(str(value)), "f")
-        return plain.rstrip("0").rstrip(".") if "." in plain else plain
-    except InvalidOperation:
-        raise UnmarshalError("cannot unmarshal into decimal") from None
-
-
-def mapping(value: Any) -> Any:
-    """A Go map[string]any: null stays null."""
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        raise UnmarshalError("cannot unmarshal into Go value of type map")
-    return anything(value)
-
-
-def list_of(convert: Convert) -> Convert:
-    """A Go slice: null stays null."""
-
-    def converted(value: Any) -> Any:
+    def content(value: Any) -> Any:
+        """A string or an array; null fails the stream (llm.go:145-168)."""
         if value is None:
-            return None
-        if not isinstance(value, list):
-            raise UnmarshalError("cannot unmarshal into Go value of type slice")
-        return [convert(item) for item in value]
+            raise UnmarshalError("content field is required")
+        if isinstance(value, str):
+            return text(value)
+        if isinstance(value, list):
+            return parts(value)
+        raise UnmarshalError("content must be a string or an array")
 
-    return converted
-
-
-def optional(convert: Convert) -> Convert:
-    """A Go pointer: null stays null."""
-    return lambda value: None if value is None else convert(value)
-
-
-def required(convert: Convert) -> Convert:
-    """``validate:"required"``: absent, null and, but for pointers, zero fail."""
-
-    def converted(value: Any) -> Any:
-        if value is None or value == "":
-            raise UnmarshalError("a required field is missing")
-        return convert(value)
-
-    return converted
+    return struct(
+        role=required(role),
+        content=content,
+        name=text,
+        tool_calls=list_of(  # llm.go:117-124
+            struct(id=text, type=text, function=struct(name=text, arguments=text))
+        ),
+        tool_call_id=text,
+        opaque_body=raw,
+    )
 
 
-def raw(value: Any) -> Any:
-    """json.RawMessage with omitempty: as it came, null too; absent stays so."""
-    return value
-
-
-def struct(**fields: Convert) -> Convert:
-    """A Go struct: these fields and no other."""
-
-    def converted(value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            raise UnmarshalError("cannot unmarshal into Go struct")
-        made = {
-            name: convert(value.get(name))
-            for name, convert in fields.items()
-            if convert is not raw or name in value
-        }
-        return {name: item for name, item in made.items() if item is not _Omit}
-
-    return converted
-
-
-_part = struct(  # model_entities/llm.go:104-115
-    type=required(text),
-    base64_data=text,
-    url=text,
-    data=text,
-    encode_format=text,
-    format=text,
-    mime_type=text,
-    detail=text,
-    filename=text,
-    opaque_body=raw,
-)
-
-
-def _content(value: Any) -> Any:
-    """A string or an array; null fails the stream (model_entities/llm.go:145-168)."""
-    if value is None:
-        raise UnmarshalError("content field is required")
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return [_part(item) for item in value]
-    raise UnmarshalError("content must be a string or an array")
-
-
-_message = struct(  # model_entities/llm.go:54-62, 170-206
-    role=required(text),
-    content=_content,
-    name=text,
-    tool_calls=list_of(
-        struct(
-            id=text, type=text, function=struct(name=text, arguments=text)
-        )  # llm.go:117-124
-    ),
-    tool_call_id=text,
-    opaque_body=raw,
-)
-
-_usage = struct(  # model_entities/llm.go:267-280: all required once there is one
-    prompt_tokens=required(integer),
-    prompt_unit_price=required(decimal),
-    prompt_price_unit=required(decimal),
-    prompt_price=required(decimal),
-    completion_tokens=required(integer),
-    completion_unit_price=required(decimal),
-    completion_price_unit=required(decimal),
-    completion_price=required(decimal),
-    total_tokens=required(integer),
-    total_price=required(decimal),
-    currency=required(text),
-    latency=required(number),
+_llm_usage = struct(  # model_entities/llm.go:267-280
+    prompt_tokens=required_pointer(integer),
+    prompt_unit_price=decimal,
+    prompt_price_unit=decimal,
+    prompt_price=decimal,
+    completion_tokens=required_pointer(integer),
+    completion_unit_price=decimal,
+    completion_price_unit=decimal,
+    completion_price=decimal,
+    total_tokens=required_pointer(integer),
+    total_price=decimal,
+    currency=required_pointer(text),
+    latency=required_pointer(number),
 )
 
 _llm_chunk = struct(  # model_entities/llm.go:229-233, 282-287
@@ -195,9 +102,9 @@ _llm_chunk = struct(  # model_entities/llm.go:229-233, 282-287
     system_fingerprint=text,
     delta=required(
         struct(
-            index=required(integer),
-            message=_message,
-            usage=optional(_usage),
+            index=required_pointer(integer),
+            message=_message(one_of(*_ROLES), required(one_of(*_PARTS))),
+            usage=optional(_llm_usage),
             finish_reason=optional(text),
         )
     ),
@@ -208,61 +115,108 @@ def _llm_result(value: Any) -> Any:
     return {**_llm_chunk(value), "prompt_messages": []}  # llm.go:255-265
 
 
-_model = {  # requests/model.go:9-17
-    "provider": required(text),
-    "model": required(text),
-    "model_type": required(text),
-    "credentials": mapping,
-    "credential_type": lambda value: value or _Omit,
-}
+_asked = _message(text, text)
+_tool = struct(name=required(text), description=text, parameters=mapping)
+_credentials = {"credentials": mapping, "credential_type": omitted_if_empty}
+
+
+def _model(*types: str) -> dict[str, Convert]:  # requests/model.go:9-17
+    return {
+        "provider": required(text),
+        "model": required(text),
+        "model_type": required(one_of(*types)),
+        **_credentials,
+    }
+
+
+_ANY_TYPE = ("llm", "text-embedding", "rerank", "tts", "speech2text", "moderation")
 
 REQUESTS: Mapping[str, Convert] = {
-    "invoke_llm": struct(  # requests/model.go:19-27
-        **_model,
+    "invoke_llm": struct(  # requests/model.go:19-35
+        **_model("llm"),
         model_parameters=mapping,
-        prompt_messages=list_of(_message),
-        tools=list_of(
-            struct(name=required(text), description=text, parameters=mapping)
-        ),
+        prompt_messages=list_of(_asked),
+        tools=list_of(_tool),
+        tool_choice=lambda value: Omit if value is None else mapping(value),
         stop=list_of(text),
         json_schema=mapping,
         stream=boolean,
     ),
     "get_llm_num_tokens": struct(
-        **_model, prompt_messages=list_of(_message), tools=list_of(mapping)
+        **_model("llm"), prompt_messages=list_of(_asked), tools=list_of(_tool)
     ),
     "invoke_text_embedding": struct(  # requests/model.go:37-40
-        **_model, texts=required(list_of(text)), input_type=required(text)
+        **_model("text-embedding"),
+        texts=required(list_of(text)),
+        input_type=required(text),
     ),
     "invoke_rerank": struct(  # requests/model.go:50-55
-        **_model,
+        **_model("rerank"),
         query=required(text),
         docs=required(list_of(text)),
         score_threshold=number,
         top_n=integer,
     ),
-    "validate_model_credentials": struct(**_model),
-    "get_ai_model_schemas": struct(**_model),
+    "validate_provider_credentials": struct(**_credentials, provider=required(text)),
+    "validate_model_credentials": struct(**_model(*_ANY_TYPE)),
+    "get_ai_model_schemas": struct(**_model(*_ANY_TYPE)),
     "invoke_tool": struct(  # requests/tool.go:34-43
         provider=required(text),
         tool=required(text),
         tool_parameters=mapping,
-        credentials=mapping,
-        credential_type=lambda value: value or _Omit,
+        **_credentials,
     ),
     "validate_tool_credentials": struct(provider=required(text), credentials=mapping),
 }
 
+_validated = struct(result=boolean, credentials=mapping)  # validate.go
+
 RESPONSES: Mapping[str, Convert] = {
     "invoke_llm": _llm_result,
-    "invoke_tool": struct(  # tool_entities: ToolResponseChunk
-        type=required(text), message=mapping, meta=mapping
-    ),
-    "invoke_rerank": struct(
+    "get_llm_num_tokens": struct(num_tokens=integer),
+    "invoke_text_embedding": struct(  # model_entities/text_embedding.go
         model=required(text),
-        docs=list_of(
-            struct(index=required(integer), text=required(text), score=required(number))
+        embeddings=required_pointer(list_of(list_of(number))),
+        usage=required_pointer(
+            struct(
+                tokens=required_pointer(integer),
+                total_tokens=required_pointer(integer),
+                unit_price=decimal,
+                price_unit=decimal,
+                total_price=decimal,
+                currency=required_pointer(text),
+                latency=required_pointer(number),
+            )
         ),
+    ),
+    "invoke_rerank": struct(  # model_entities/rerank.go
+        model=required(text),
+        docs=required_pointer(
+            list_of(
+                struct(
+                    index=required_pointer(integer),
+                    text=required_pointer(text),
+                    score=required_pointer(number),
+                )
+            )
+        ),
+    ),
+    "validate_provider_credentials": _validated,
+    "validate_model_credentials": _validated,
+    "validate_tool_credentials": struct(result=boolean),
+    "invoke_tool": struct(  # tool_entities: ToolResponseChunk
+        type=required(
+            one_of(
+                *("text", "file", "blob", "blob_chunk", "json", "link", "image"),
+                *("image_link", "binary_link", "variable", "log"),
+                "retriever_resources",
+            )
+        ),
+        message=mapping,
+        meta=mapping,
+    ),
+    "invoke_endpoint": struct(  # endpoint_entities: EndpointResponseChunk
+        status=optional(integer), headers=texts, result=optional(text)
     ),
 }
 
@@ -275,3 +229,20 @@ def request(action: str, data: Any) -> Any:
 def response(action: str, data: Any) -> Any:
     """A chunk as the host gets it."""
     return RESPONSES.get(action, anything)(data)
+
+
+def error(data: Any) -> tuple[str, str] | None:
+    """The type and message of a plugin's error; None if the daemon drops it.
+
+    It does so for wrong types and more than ten args (plugin_entities/event.go:112-115,
+    io_tunnel/generic.go:134-139): the caller then sees success.
+    """
+    if not isinstance(data, Mapping):
+        return None
+    args = data.get("args") or {}
+    if not isinstance(args, Mapping) or len(args) > 10:
+        return None
+    try:
+        return text(data.get("error_type")), text(data.get("message"))
+    except UnmarshalError:
+        return None

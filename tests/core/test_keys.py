@@ -1,47 +1,7 @@
-import json
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cachecore.errors import UnkeyableError
 from cachecore.keys import Keyspace, canonical, fingerprint
-
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53), 2**53)
-    | st.text()
-    | st.floats(allow_nan=False, allow_infinity=False)
-)
-JSON = st.recursive(
-    SCALARS.filter(lambda v: not isinstance(v, str) or v.isprintable()),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(alphabet="abcdef", max_size=4), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-
-
-def shuffled(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: shuffled(value[key]) for key in reversed(list(value))}
-    if isinstance(value, list):
-        return [shuffled(item) for item in value]
-    return value
-
-
-@settings(max_examples=60, deadline=None)
-@given(JSON)
-def test_the_order_of_object_keys_does_not_matter(value: object) -> None:
-    assert canonical(shuffled(value)) == canonical(value)
-
-
-@settings(max_examples=60, deadline=None)
-@given(JSON)
-def test_the_canonical_form_is_json_that_reads_back_as_equal(value: object) -> None:
-    assert json.loads(canonical(value)) == value
 
 
 def test_the_order_of_a_list_matters() -> None:

@@ -1,11 +1,15 @@
 """Properties of keys, over random requests."""
 
 import copy
+import json
 import random
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from cachecore.keys import canonical
-from devhost import retyping
+from devhost import gotypes
 
 WORDS = [
     "",
@@ -127,4 +131,41 @@ def test_what_the_hosts_daemon_does_on_the_way_does_not_split_a_request(
     chance = random.Random(4)
     for _ in range(2000 * much):
         value = tree(chance)
-        assert canonical(retyping.anything(value)) == canonical(value)
+        assert canonical(gotypes.anything(value)) == canonical(value)
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+JSON = st.recursive(
+    SCALARS.filter(lambda v: not isinstance(v, str) or v.isprintable()),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(alphabet="abcdef", max_size=4), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def backwards(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: backwards(value[key]) for key in reversed(list(value))}
+    if isinstance(value, list):
+        return [backwards(item) for item in value]
+    return value
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON)
+def test_the_order_of_object_keys_does_not_matter(value: object) -> None:
+    assert canonical(backwards(value)) == canonical(value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON)
+def test_the_canonical_form_is_json_that_reads_back_as_equal(value: object) -> None:
+    assert json.loads(canonical(value)) == value

@@ -64,16 +64,27 @@ def test_a_line_just_below_5_mib_is_fine(speaking: Start) -> None:
         (chunk("7"), "must be a string or an array"),
         (chunk(usage='{"prompt_tokens": 1}'), "required field is missing"),
         ('chunk(session, {"model": "", "delta": {}})', "required field is missing"),
+        (
+            'out({"event": "session", "session_id": session, "data": {"type": "zz", "data": 1}})',
+            "zz",
+        ),
         ('chunk(session, {"model": "m"})', "required field is missing"),
     ],
-    ids=["null content", "a number as content", "half a usage", "no model", "no delta"],
+    ids=[
+        "null content",
+        "number as content",
+        "half a usage",
+        "no model",
+        "zz",
+        "no delta",
+    ],
 )
 def test_a_chunk_that_the_daemons_types_refuse_ends_the_stream(
     speaking: Start, answer: str, says: str
 ) -> None:
     with pytest.raises(PluginError, match=says) as raised:
         ask(speaking(answer))
-    assert raised.value.error_type == "unmarshal_error"
+    assert raised.value.error_type in ("unmarshal_error", "unknown_stream_message_type")
 
 
 def test_a_print_on_stdout_is_logged_and_otherwise_ignored(speaking: Start) -> None:
@@ -82,6 +93,34 @@ def test_a_print_on_stdout_is_logged_and_otherwise_ignored(speaking: Start) -> N
     assert any(
         "not JSON on stdout" in line and "debugging" in line for line in process.log
     )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "1",
+            "null",
+            "[1]",
+            '"x"',
+            "{}",
+            "[" * 5000,
+            '{"event": "log"}',
+            '{"event": "session"}',
+        ),
+        *(
+            '{"event": "session", "session_id": 7, "data": "x"}',
+            '{"event": "error"}',
+            "NaN",
+        ),
+        '{"event": "session", "session_id": "s", "data": {"type": "end"}}',
+    ],
+    ids=lambda line: line[:30],
+)
+def test_a_line_of_another_shape_is_dropped_and_everything_goes_on(
+    speaking: Start, line: str
+) -> None:
+    assert len(ask(speaking(f"print({line!r})\n" + chunk()))) == 1
 
 
 def test_a_print_without_a_line_end_swallows_the_next_message(speaking: Start) -> None:
@@ -141,6 +180,7 @@ def test_the_plugin_gets_what_the_daemons_types_leave_of_a_request(
     assert "unknown" not in got
     assert got["model_parameters"] == {"temperature": 1, "big": 2**53}
     assert isinstance(got["model_parameters"]["temperature"], int)
+    assert list(got) == sorted(got)
     assert got["prompt_messages"] == [
         {
             "role": "user",

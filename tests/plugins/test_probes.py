@@ -16,8 +16,9 @@ from dify_plugin.entities.model.message import (
     UserPromptMessage,
 )
 
-from cachecore.cache import Request, _form
+from cachecore.cache import Cache, Request
 from cachecore.keys import Keyspace
+from cachecore.stores.memory import MemoryStore
 from cached_model import form as forms
 from cached_model.body import build
 
@@ -60,7 +61,7 @@ def key(
     read = forms.read(fields | (form or {}))
     call = build(read, model, messages or [user()], parameters, tools, stop)
     request = Request(kind="llm", label=model, form=call.key_form(read))
-    return Keyspace(namespace).entry("llm", _form(request))
+    return Cache(MemoryStore(), Keyspace(namespace)).key(request)
 
 
 ASK = [SystemPromptMessage(content="Be brief."), user()]
