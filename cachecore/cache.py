@@ -27,7 +27,7 @@ from cachecore.errors import (
     UnkeyableError,
 )
 from cachecore.flights import Flight, FlightTable
-from cachecore.keys import SWITCH_FIELD, Keyspace, canonical
+from cachecore.keys import SWITCH_FIELD, Keyspace
 from cachecore.metrics import (
     Followed,
     Hook,
@@ -39,37 +39,14 @@ from cachecore.metrics import (
     guarded,
     hear_nothing,
 )
-from cachecore.policy import Control, Reason, Refusal, Rules, Scope, Switch, Traits
+from cachecore.policy import Control, Reason, Refusal, Switch
+from cachecore.request import Request, form_of, tags_of
 from cachecore.stores.base import Store
 from cachecore.streams import Answer, Piece, Recorder, merge, replay, unbilled
 
 logger = logging.getLogger(__name__)
 
 type Stamps = dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked of the cache.
-
-    ``form`` is everything that can change the answer, as JSON data. ``tags``
-    are the caller's own and part of the key; ``belongs`` are automatic ones
-    (``model:…``), which are not. ``label`` is the model or tool, for metrics.
-    ``credential`` is a digest of what pays upstream: followers share an error
-    only within one. ``accept`` says whether a whole answer is a valid one.
-    """
-
-    kind: str
-    label: str
-    form: Mapping[str, object]
-    rules: Rules = Rules()  # noqa: RUF009 - frozen
-    control: Control = Control.DEFAULT
-    traits: Traits = Traits()  # noqa: RUF009 - frozen
-    tags: tuple[str, ...] = ()
-    belongs: tuple[str, ...] = ()
-    ttl: int | None = None
-    credential: str = ""
-    accept: Callable[[Answer], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +149,7 @@ class Cache:
             key = self.key(request)
         except UnkeyableError:
             return Look(Reason.UNKEYABLE)
-        fields = self._keyspace.stamp_fields(_tags(request))
+        fields = self._keyspace.stamp_fields(tags_of(request))
         try:
             found = self._store.look_up(
                 key, self._keyspace.stamps, [SWITCH_FIELD, *fields]
@@ -223,7 +200,7 @@ class Cache:
 
     def key(self, request: Request) -> str:
         """The key of a request; raises UnkeyableError if it has none."""
-        return self._keyspace.entry(request.kind, _form(request))
+        return self._keyspace.entry(request.kind, form_of(request))
 
     # --- loading ----------------------------------------------------------
 
@@ -398,20 +375,6 @@ class Cache:
         )
 
 
-def _form(request: Request) -> bytes:
-    scope = request.rules.scope
-    return canonical(
-        {
-            "scope": [
-                scope.value,
-                request.traits.scope_id if scope is not Scope.SHARED else "",
-            ],
-            "tags": sorted(set(request.tags)),
-            "request": request.form,
-        }
-    )
-
-
 def _accepted(request: Request, answer: Answer) -> bool:
     try:
         return request.accept is None or request.accept(answer)
@@ -420,28 +383,6 @@ def _accepted(request: Request, answer: Answer) -> bool:
         name = type(error).__name__
         logger.warning("an answer could not be judged and is not kept: %s", name)
         return False
-
-
-def _tags(request: Request) -> set[str]:
-    return {"*", f"kind:{request.kind}", owner_tag(request), *request.belongs} | {
-        f"tag:{tag}" for tag in request.tags
-    }
-
-
-def owner_tag(request: Request) -> str:
-    """The tag that says whose an entry is, as far as that can be known.
-
-    An answer shared by all apps can't be told from another app's, so that
-    invalidating an app takes the shared ones with it (``app_tags``).
-    """
-    if request.rules.scope is Scope.APP:
-        return f"app:{request.traits.scope_id}"
-    return f"scope:{request.rules.scope.value}"
-
-
-def app_tags(app_id: str) -> tuple[str, ...]:
-    """The tags to invalidate so that nothing of an app is served again."""
-    return (f"app:{app_id}", "scope:shared", "scope:user")
 
 
 def _new_stamp() -> str:

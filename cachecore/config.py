@@ -6,7 +6,6 @@ anew for every call, so what was read and opened is remembered here, by the
 text it came from; this is the only state of the core outside a Cache.
 """
 
-import difflib
 import hashlib
 import re
 import threading
@@ -15,15 +14,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
-import yaml
 from cachetools import LRUCache
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cachecore import redis_url
 from cachecore.cache import Cache
 from cachecore.errors import ConfigError
 from cachecore.keys import PREFIX, Keyspace, canonical, fingerprint
 from cachecore.metrics import Hook, hear_nothing
+from cachecore.options import Options, read_options
 from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
 from cachecore.stores.memory import MemoryStore
 from cachecore.stores.redis import RedisStore
@@ -35,53 +33,9 @@ ENV_ALLOWED_REDIS: Final = "RESPONSE_CACHE_ALLOWED_REDIS"
 
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MIN_SECRET: Final = 12
-_MAX_OPTIONS_TEXT: Final = 4000
-_MAX_OPTIONS_BRACKETS: Final = 20
 _MAX_TAGS: Final = 16
 _MAX_TAG: Final = 100
 _REMEMBERED_CACHES: Final = 256
-
-
-class PriceOption(BaseModel):
-    """What the upstream bills per ``per`` tokens."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    input: float = Field(0, ge=0, le=1e6, description="a number from 0 to 1000000")
-    output: float = Field(0, ge=0, le=1e6, description="a number from 0 to 1000000")
-    per: int = Field(
-        1_000_000, ge=1, le=10**9, description="a number of tokens from 1 to 1000000000"
-    )
-    currency: str = Field(
-        "USD", pattern="^[A-Z]{3}$", description="three capital letters, as in USD"
-    )
-
-
-class Options(BaseModel):
-    """What one line of YAML in ``cache_options`` may say."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    price: PriceOption = Field(
-        PriceOption(), description="a mapping, as in {input: 0.15, output: 0.6}"
-    )
-    max_temperature: float = Field(1.0, ge=0, le=2, description="a number from 0 to 2")
-    max_entry_bytes: int = Field(
-        1024 * 1024,
-        ge=1024,
-        # The host kills a plugin that writes a line over 5 MiB; JSON in JSON doubles.
-        le=2 * 1024 * 1024,
-        description="a number of bytes from 1024 to 2097152",
-    )
-    memory_bytes: int = Field(
-        64 * 1024 * 1024,
-        ge=1024 * 1024,
-        le=1024**3,
-        description="a number of bytes from 1048576 to 1073741824",
-    )
-    redis_timeout_ms: int = Field(
-        50, ge=5, le=5000, description="a number of milliseconds from 5 to 5000"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,69 +119,6 @@ def read_tags(text: str, name: str = "cache_tags") -> tuple[str, ...]:
         )
         raise ConfigError(name, sentence)
     return tags
-
-
-def read_options[O: Options](text: str, options_type: type[O]) -> O:
-    """The options in one line of YAML: a flow mapping, braces optional."""
-    line = text.strip()
-    if not line:
-        return options_type()
-    if len(line) > _MAX_OPTIONS_TEXT:
-        raise _bad_options(f"may have at most {_MAX_OPTIONS_TEXT} characters")
-    # PyYAML takes seconds over what is nested deeply, and all requests wait.
-    if line.count("[") + line.count("{") > _MAX_OPTIONS_BRACKETS:
-        raise _bad_options(f"may have at most {_MAX_OPTIONS_BRACKETS} brackets")
-    try:
-        # BaseLoader makes strings, lists and mappings only; the schema types them.
-        data = yaml.load(line, Loader=yaml.BaseLoader)
-        if not isinstance(data, dict):
-            data = yaml.load("{" + line + "}", Loader=yaml.BaseLoader)
-    except yaml.YAMLError:
-        data = _braced(line)
-    if not isinstance(data, dict):
-        raise _bad_options("must be one line such as max_temperature: 0.5")
-    try:
-        return options_type.model_validate(data)
-    except ValidationError as error:
-        raise _bad_options(_explain(error, options_type)) from None
-
-
-def _braced(line: str) -> object:
-    try:
-        return yaml.load("{" + line + "}", Loader=yaml.BaseLoader)
-    except yaml.YAMLError:
-        raise _bad_options(
-            "is not YAML; write it as in max_temperature: 0.5, "
-            "price: {input: 0.15, output: 0.6}"
-        ) from None
-
-
-def _bad_options(rest: str) -> ConfigError:
-    return ConfigError("cache_options", f"Cache options (cache_options) {rest}.")
-
-
-def _explain(error: ValidationError, options_type: type[BaseModel]) -> str:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    model: type[BaseModel] = options_type
-    for part in path[:-1]:
-        inner = model.model_fields[part].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
-    name, shown = path[-1], ".".join(path)
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}" if near else f"known are {_names(model)}"
-        return (
-            f"has no option {shown[:60]!r}; {hint}?"
-            if near
-            else (f"has no option {shown[:60]!r}; {hint}")
-        )
-    return f"need {model.model_fields[name].description} for {shown}"
-
-
-def _names(model: type[BaseModel]) -> str:
-    return ", ".join(sorted(model.model_fields))
 
 
 def _read_store(

@@ -11,8 +11,9 @@ from typing import Any
 
 from cachecore import config
 from cachecore.cache import Cache
-from cachecore.config import Options, Settings
+from cachecore.config import Settings
 from cachecore.keys import canonical
+from cachecore.options import Options
 
 
 def read(credentials: Mapping[str, Any]) -> Settings[Options]:

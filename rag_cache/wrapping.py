@@ -11,9 +11,10 @@ from time import time
 from typing import Any
 
 from cachecore import config
-from cachecore.cache import Look, Request, app_tags
+from cachecore.cache import Look
 from cachecore.errors import ConfigError, StoreError
 from cachecore.policy import Control, Rules, Scope, Switch, Traits
+from cachecore.request import Request, app_tags
 from difycodec import urls
 from rag_cache import inputs, settings, ticket
 from rag_cache.inputs import BadInput

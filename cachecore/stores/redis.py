@@ -225,49 +225,57 @@ def _open(url: RedisUrl, timeout: float) -> _Door:
             "ssl_certfile": url.certfile,
             "ssl_keyfile": url.keyfile,
         }
-    if url.form == "cluster":
-        nodes = [ClusterNode(host, port) for host, port in url.hosts]
-        return _Clustered(
-            RedisCluster(
-                startup_nodes=nodes,
-                ssl=url.tls,
-                max_connections=MAX_CONNECTIONS,
-                cluster_error_retry_attempts=1,
-                **limits,
-            )
-        )
-    if url.form == "sentinel":
-        sentinel = Sentinel(
-            url.hosts,
-            sentinel_kwargs={
-                **limits,
-                "ssl": url.tls,
-                "username": url.sentinel_username,
-                "password": url.sentinel_password,
-            },
-            **limits,
-        )
-        master = sentinel.master_for(
-            url.service, db=url.db, ssl=url.tls, max_connections=MAX_CONNECTIONS
-        )
-        return _Pooled(master.connection_pool)
+    match url.form:
+        case "cluster":
+            return _open_cluster(url, limits)
+        case "sentinel":
+            return _open_sentinel(url, limits)
+        case _:
+            return _open_server(url, limits)
+
+
+def _open_server(url: RedisUrl, limits: dict[str, Any]) -> _Door:
+    kind: Any
+    place: dict[str, Any]
     if url.form == "unix":
         limits.pop("socket_connect_timeout")
-        place: dict[str, Any] = {
-            "connection_class": redis.UnixDomainSocketConnection,
-            "path": url.path,
-        }
+        kind, place = redis.UnixDomainSocketConnection, {"path": url.path}
     else:
         host, port = url.hosts[0]
-        place = {
-            "connection_class": redis.SSLConnection if url.tls else redis.Connection,
-            "host": host,
-            "port": port,
-        }
+        kind = redis.SSLConnection if url.tls else redis.Connection
+        place = {"host": host, "port": port}
     pool = redis.ConnectionPool(
-        max_connections=MAX_CONNECTIONS, db=url.db, **place, **limits
+        connection_class=kind,
+        max_connections=MAX_CONNECTIONS,
+        db=url.db,
+        **place,
+        **limits,
     )
     return _Pooled(pool)
+
+
+def _open_sentinel(url: RedisUrl, limits: dict[str, Any]) -> _Door:
+    own = {
+        "ssl": url.tls,
+        "username": url.sentinel_username,
+        "password": url.sentinel_password,
+    }
+    sentinel = Sentinel(url.hosts, sentinel_kwargs={**limits, **own}, **limits)
+    master = sentinel.master_for(
+        url.service, db=url.db, ssl=url.tls, max_connections=MAX_CONNECTIONS
+    )
+    return _Pooled(master.connection_pool)
+
+
+def _open_cluster(url: RedisUrl, limits: dict[str, Any]) -> _Door:
+    client = RedisCluster(
+        startup_nodes=[ClusterNode(host, port) for host, port in url.hosts],
+        ssl=url.tls,
+        max_connections=MAX_CONNECTIONS,
+        cluster_error_retry_attempts=1,
+        **limits,
+    )
+    return _Clustered(client)
 
 
 # What people read, by what redis-py raised; the first that fits.

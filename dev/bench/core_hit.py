@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import redis
 
 from bench.measure import Result, by_turns, ratio, timed
-from cachecore.cache import Request
 from cachecore.config import StoreSettings, open_cache
+from cachecore.request import Request
 from cachecore.streams import Piece, Usage
 
 SENTENCE = "The parcel is on its way and arrives within two to four working days. "

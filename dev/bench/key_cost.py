@@ -7,8 +7,8 @@ import orjson
 
 from bench.core_hit import prose
 from bench.measure import Result, by_turns, ratio, timed
-from cachecore.cache import Request
 from cachecore.config import StoreSettings, open_cache
+from cachecore.request import Request
 
 
 def run(*, rounds: int, times: int) -> list[Result]:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cachecore.cache import Cache, Request
+from cachecore.cache import Cache
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
 from cachecore.metrics import Event, Lookup, Refused
+from cachecore.request import Request
 from cachecore.stores.base import Found
 from cachecore.stores.memory import MemoryStore
 from cachecore.streams import Piece, Usage

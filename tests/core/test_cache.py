@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from cachecore.cache import app_tags
 from cachecore.errors import FlightBroken, NothingCached, StoreError
 from cachecore.keys import Keyspace
 from cachecore.policy import Control, Rules, Scope, Switch, Traits
+from cachecore.request import app_tags
 from cachecore.stores.memory import MemoryStore
 from cachecore.streams import Piece, Usage
 from tests.core.helpers import END, Bench, BrokenStore, FailingFrom, request

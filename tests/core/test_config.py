@@ -1,8 +1,8 @@
 import pytest
 
 from cachecore import config
-from cachecore.config import Options
 from cachecore.errors import ConfigError
+from cachecore.options import Options, read_options
 from cachecore.policy import Price, Scope
 from cachecore.stores.memory import MemoryStore
 
@@ -123,7 +123,7 @@ def test_every_wrong_value_is_one_sentence_that_names_its_field(
     ],
 )
 def test_options_are_one_line_of_yaml_with_or_without_braces(text: str) -> None:
-    assert config.read_options(text, Options).max_temperature == 0.5
+    assert read_options(text, Options).max_temperature == 0.5
 
 
 def test_a_secret_is_in_no_sentence_and_no_repr() -> None:

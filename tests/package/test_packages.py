@@ -13,21 +13,17 @@ import yaml
 from packager.build import RECIPES, Recipe, build
 
 ROOT = Path(__file__).parents[2]
-CORE = {
-    *(
-        f"cachecore/{n}.py"
-        for n in ("__init__", "cache", "config", "entry", "errors", "flights")
-    ),
-    *(
-        f"cachecore/{n}.py"
-        for n in ("keys", "metrics", "policy", "redis_url", "streams")
-    ),
-    *(
-        f"cachecore/stores/{n}.py"
-        for n in ("__init__", "base", "breaker", "memory", "redis")
-    ),
-}
-CODEC = {f"difycodec/{n}.py" for n in ("__init__", "answers", "messages", "urls")}
+
+
+def modules(folder: str, names: str) -> set[str]:
+    return {f"{folder}/{name}.py" for name in ["__init__", *names.split()]}
+
+
+CORE = modules(
+    "cachecore",
+    "cache config entry errors flights keys metrics options policy redis_url request streams",
+) | modules("cachecore/stores", "base breaker memory redis")
+CODEC = modules("difycodec", "answers messages urls")
 COMMON = {
     *(
         "manifest.yaml",
@@ -50,36 +46,12 @@ SHIPPED = {
         for e in ("py", "yaml")
     }
     | {"endpoints/healthz.yaml", "endpoints/healthz.py"}
-    | {
-        f"rag_cache/{n}.py"
-        for n in (
-            "__init__",
-            "doors",
-            "inputs",
-            "settings",
-            "shell",
-            "ticket",
-            "wrapping",
-        )
-    },
+    | modules("rag_cache", "doors inputs settings shell ticket wrapping"),
     "cached_model": COMMON
     | CORE
     | CODEC
     | {"provider/cached_model.yaml", "provider/cached_model.py", "models/llm/llm.py"}
-    | {
-        f"cached_model/{n}.py"
-        for n in (
-            "__init__",
-            "body",
-            "chat",
-            "check",
-            "form",
-            "reader",
-            "schema",
-            "sse",
-        )
-    }
-    | {f"cached_model/{n}.py" for n in ("tokens", "upstream")},
+    | modules("cached_model", "body chat check form reader schema sse tokens upstream"),
 }
 each = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 

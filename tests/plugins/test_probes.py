@@ -16,8 +16,9 @@ from dify_plugin.entities.model.message import (
     UserPromptMessage,
 )
 
-from cachecore.cache import Cache, Request
+from cachecore.cache import Cache
 from cachecore.keys import Keyspace
+from cachecore.request import Request
 from cachecore.stores.memory import MemoryStore
 from cached_model import form as forms
 from cached_model.body import build

@@ -14,9 +14,9 @@ from jsonschema.exceptions import SchemaError
 from referencing import Registry
 
 from cachecore import config
-from cachecore.cache import Request
 from cachecore.errors import ConfigError, FlightBroken, NothingCached
 from cachecore.policy import Control, Scope, Traits
+from cachecore.request import Request
 from cachecore.streams import Answer, Piece, Usage, merge, split
 from cached_model import upstream
 from cached_model.body import Call, build

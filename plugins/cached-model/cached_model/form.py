@@ -18,9 +18,10 @@ from pydantic import Field
 
 from cachecore import config
 from cachecore.cache import Cache
-from cachecore.config import Options, Settings
+from cachecore.config import Settings
 from cachecore.errors import ConfigError, UnkeyableError
 from cachecore.keys import canonical, fingerprint
+from cachecore.options import Options
 from difycodec.messages import ToolStyle
 
 _ENDPOINT_PATHS: Final = ("/chat/completions", "/completions")
@@ -97,82 +98,83 @@ def read(credentials: Mapping[str, Any]) -> Form:
     return form
 
 
-def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
-    def text(name: str) -> str:
-        value = credentials.get(name)
+# Select fields: what people call them, and their values, the default first.
+_CHOICES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "mode": ("Completion mode", ("chat", "completion")),
+    "function_calling_type": (
+        "Function calling",
+        ("no_call", "function_call", "tool_call"),
+    ),
+    "stream_function_calling": (
+        "Stream function calling",
+        ("not_supported", "supported"),
+    ),
+    "vision_support": ("Vision support", ("no_support", "support")),
+    "structured_output_support": ("Structured output", ("not_supported", "supported")),
+    "agent_thought_support": (
+        "Thinking",
+        ("supported", "not_supported", "only_thinking_supported"),
+    ),
+    "token_param_name": (
+        "Token parameter",
+        ("auto", "max_tokens", "max_completion_tokens"),
+    ),
+    "user_identity_support": ("User identity", ("support", "no_support")),
+    "stream_include_usage": ("Usage in streams", ("enabled", "disabled")),
+}
+_YES: Final = ("support", "supported", "enabled")
+
+
+class _Fields:
+    """The texts of a form. Each mistake raises ConfigError."""
+
+    def __init__(self, credentials: Mapping[str, Any]) -> None:
+        self._credentials = credentials
+
+    def text(self, name: str) -> str:
+        value = self._credentials.get(name)
         return "" if value is None else str(value).strip()
 
-    def choice(name: str, label: str, *choices: str) -> Any:
-        """One of ``choices``; the first is the default."""
-        value = text(name) or choices[0]
+    def choice(self, name: str) -> Any:
+        label, choices = _CHOICES[name]
+        value = self.text(name) or choices[0]
         if value not in choices:
             sentence = f"{label} ({name}) must be one of {', '.join(choices)}."
             raise ConfigError(name, sentence)
         return value
 
-    def count(name: str, label: str, default: int) -> int:
-        value = text(name) or str(default)
+    def yes(self, name: str) -> bool:
+        return self.choice(name) in _YES
+
+    def count(self, name: str, label: str, default: int) -> int:
+        value = self.text(name) or str(default)
         plain = value.isascii() and value.isdigit() and len(value) <= _MAX_TOKEN_DIGITS
         if not plain or not int(value):
             sentence = f"{label} ({name}) must be a whole number of tokens above 0."
             raise ConfigError(name, sentence)
         return int(value)
 
-    base_url = read_base_url(text("endpoint_url"))
-    api_key = read_api_key(text("api_key"))
-    extra_headers = read_headers(text("extra_headers"))
+
+def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
+    fields = _Fields(credentials)
+    base_url = read_base_url(fields.text("endpoint_url"))
+    api_key = read_api_key(fields.text("api_key"))
+    extra_headers = read_headers(fields.text("extra_headers"))
     return Form(
         base_url=base_url,
         api_key=api_key,
-        endpoint_model_name=text("endpoint_model_name"),
-        mode=choice("mode", "Completion mode", "chat", "completion"),
-        context_size=count("context_size", "Model context size", 4096),
-        max_tokens_to_sample=count("max_tokens_to_sample", "Max tokens", 4096),
-        tool_style=choice(
-            "function_calling_type",
-            "Function calling",
-            "no_call",
-            "function_call",
-            "tool_call",
-        ),
-        stream_tool_calls=choice(
-            "stream_function_calling",
-            "Stream function calling",
-            "not_supported",
-            "supported",
-        )
-        == "supported",
-        vision=choice("vision_support", "Vision support", "no_support", "support")
-        == "support",
-        structured_output=choice(
-            "structured_output_support",
-            "Structured output",
-            "not_supported",
-            "supported",
-        )
-        == "supported",
-        thoughts=choice(
-            "agent_thought_support",
-            "Thinking",
-            "supported",
-            "not_supported",
-            "only_thinking_supported",
-        ),
-        token_param_name=choice(
-            "token_param_name",
-            "Token parameter",
-            "auto",
-            "max_tokens",
-            "max_completion_tokens",
-        ),
-        send_user=choice(
-            "user_identity_support", "User identity", "support", "no_support"
-        )
-        == "support",
-        include_usage=choice(
-            "stream_include_usage", "Usage in streams", "enabled", "disabled"
-        )
-        == "enabled",
+        endpoint_model_name=fields.text("endpoint_model_name"),
+        mode=fields.choice("mode"),
+        context_size=fields.count("context_size", "Model context size", 4096),
+        max_tokens_to_sample=fields.count("max_tokens_to_sample", "Max tokens", 4096),
+        tool_style=fields.choice("function_calling_type"),
+        stream_tool_calls=fields.yes("stream_function_calling"),
+        vision=fields.yes("vision_support"),
+        structured_output=fields.yes("structured_output_support"),
+        thoughts=fields.choice("agent_thought_support"),
+        token_param_name=fields.choice("token_param_name"),
+        send_user=fields.yes("user_identity_support"),
+        include_usage=fields.yes("stream_include_usage"),
         extra_headers=extra_headers,
         settings=config.read(
             credentials, environ, ModelOptions, _payer(base_url, api_key, extra_headers)

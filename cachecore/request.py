@@ -1,0 +1,70 @@
+"""What is asked of the cache: everything that can change the answer, and whose it is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cachecore.keys import canonical
+from cachecore.policy import Control, Rules, Scope, Traits
+from cachecore.streams import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of the cache.
+
+    ``form`` is everything that can change the answer, as JSON data. ``tags``
+    are the caller's own and part of the key; ``belongs`` are automatic ones
+    (``model:…``), which are not. ``label`` is the model or tool, for metrics.
+    ``credential`` is a digest of what pays upstream: followers share an error
+    only within one. ``accept`` says whether a whole answer is a valid one.
+    """
+
+    kind: str
+    label: str
+    form: Mapping[str, object]
+    rules: Rules = Rules()  # noqa: RUF009 - frozen
+    control: Control = Control.DEFAULT
+    traits: Traits = Traits()  # noqa: RUF009 - frozen
+    tags: tuple[str, ...] = ()
+    belongs: tuple[str, ...] = ()
+    ttl: int | None = None
+    credential: str = ""
+    accept: Callable[[Answer], bool] | None = None
+
+
+def form_of(request: Request) -> bytes:
+    """The canonical form that the key is made of; raises UnkeyableError."""
+    scope = request.rules.scope
+    return canonical(
+        {
+            "scope": [
+                scope.value,
+                request.traits.scope_id if scope is not Scope.SHARED else "",
+            ],
+            "tags": sorted(set(request.tags)),
+            "request": request.form,
+        }
+    )
+
+
+def tags_of(request: Request) -> set[str]:
+    """Every tag that an entry for this request carries."""
+    return {"*", f"kind:{request.kind}", owner_tag(request), *request.belongs} | {
+        f"tag:{tag}" for tag in request.tags
+    }
+
+
+def owner_tag(request: Request) -> str:
+    """The tag that says whose an entry is, as far as that can be known.
+
+    An answer shared by all apps can't be told from another app's, so that
+    invalidating an app takes the shared ones with it (``app_tags``).
+    """
+    if request.rules.scope is Scope.APP:
+        return f"app:{request.traits.scope_id}"
+    return f"scope:{request.rules.scope.value}"
+
+
+def app_tags(app_id: str) -> tuple[str, ...]:
+    """The tags to invalidate so that nothing of an app is served again."""
+    return (f"app:{app_id}", "scope:shared", "scope:user")
