@@ -272,8 +272,8 @@ def _open_cluster(url: RedisUrl, limits: dict[str, Any]) -> _Door:
         startup_nodes=[ClusterNode(host, port) for host, port in url.hosts],
         ssl=url.tls,
         max_connections=MAX_CONNECTIONS,
-        cluster_error_retry_attempts=1,
-        **limits,
+        # One more try: a slot that has moved is not an outage.
+        **{**limits, "retry": Retry(NoBackoff(), 1)},
     )
     return _Clustered(client)
 

@@ -1,0 +1,163 @@
+"""The store's contract on every form of Redis that a URL can name (scripts/test --all)."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from servers import redis as servers
+from servers import topologies
+
+from cachecore.cache import Cache
+from cachecore.errors import StoreError
+from cachecore.keys import Keyspace
+from cachecore.redis_url import parse
+from cachecore.request import Request
+from cachecore.stores.redis import RedisStore
+from cachecore.streams import Piece
+from tests.contract.store_contract import StoreContract
+
+FORMS = [
+    "standalone",
+    "valkey",
+    "unix",
+    "tls",
+    "tls with client certificates",
+    "sentinel",
+    "cluster",
+]
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("redis")
+    match request.param:
+        case "standalone":
+            with servers.server() as (place, _):
+                yield place
+        case "valkey":
+            with servers.valkey() as place:
+                yield place
+        case "unix":
+            with topologies.unix(folder) as place:
+                yield place
+        case "tls":
+            with topologies.tls(folder) as place:
+                yield place
+        case "tls with client certificates":
+            with topologies.tls(folder, clients=True) as place:
+                yield place
+        case "sentinel":
+            with topologies.sentinel(folder) as (place, _):
+                yield place
+        case "cluster":
+            with topologies.cluster(folder) as place:
+                yield place
+
+
+class TestEveryForm(StoreContract):
+    @pytest.fixture
+    def store(self, url: str) -> Iterator[RedisStore]:
+        opened = RedisStore(parse(url), timeout=2)
+        yield opened
+        opened.close()
+
+    @pytest.fixture
+    def let_pass(self) -> Callable[[float], None]:
+        return time.sleep
+
+
+def ask(store: RedisStore, text: str) -> str:
+    cache = Cache(store, Keyspace("t"))
+    request = Request(kind="llm", label="m", form={"q": "a question"})
+    pieces = cache.stream(request, lambda: iter([Piece(text, finish_reason="stop")]))
+    return "".join(piece.text for piece in pieces)
+
+
+def test_a_repeated_question_is_answered_through_every_form(url: str) -> None:
+    store = RedisStore(parse(url), timeout=2)
+    assert ask(store, "kept") == ask(store, "another") == "kept"
+    store.close()
+
+
+def test_a_failover_costs_hits_and_no_answer(tmp_path: Path) -> None:
+    with topologies.sentinel(tmp_path) as (url, master):
+        store = RedisStore(parse(url), timeout=0.2)
+        assert ask(store, "kept") == "kept"
+        master.kill()
+        deadline = time.monotonic() + 30
+        answers = set()
+        while True:
+            answers.add(ask(store, "from upstream"))
+            try:
+                store.check("t:check", "t:stamps")
+                break
+            except StoreError:
+                assert time.monotonic() < deadline, "the new master was never found"
+                time.sleep(0.2)
+        assert answers <= {"kept", "from upstream"}
+        assert ask(store, "new") in {"kept", "from upstream", "new"}
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "says"),
+    [
+        ("rediss://127.0.0.1:{port}", "could not be reached over TLS"),
+        ("redis://127.0.0.1:{port}", ""),
+    ],
+    ids=["an authority that nobody knows", "plain text to a TLS port"],
+)
+def test_a_mistake_about_tls_is_one_sentence(
+    tmp_path: Path, scheme: str, says: str
+) -> None:
+    with topologies.tls(tmp_path) as url:
+        port = url.partition("127.0.0.1:")[2].partition("?")[0]
+        store = RedisStore(parse(scheme.format(port=port)), timeout=2)
+        with pytest.raises(StoreError) as raised:
+            store.check("k", "h")
+        assert says in str(raised.value)
+        assert str(raised.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://{place}", "redis://:wrong@{place}", "redis://me:wrong@{place}"]
+)
+def test_a_missing_or_wrong_password_is_one_sentence(url: str) -> None:
+    with servers.server("--requirepass", "right") as (plain, _):
+        place = plain.removeprefix("redis://")
+        store = RedisStore(parse(url.format(place=place)), timeout=2)
+        with pytest.raises(StoreError, match="user name or password"):
+            store.check("k", "h")
+        right = RedisStore(parse(f"redis://:right@{place}"), timeout=2)
+        right.check("k", "h")
+        right.close()
+
+
+def test_a_replica_is_told_from_its_master() -> None:
+    with servers.server() as (master, _):
+        port = master.rpartition(":")[2]
+        with servers.server("--replicaof", f"127.0.0.1 {port}") as (replica, _):
+            store = RedisStore(parse(replica), timeout=2)
+            with pytest.raises(StoreError, match="read-only replica"):
+                store.check("k", "h")
+            store.close()
+
+
+def test_a_full_redis_is_one_sentence_and_still_answers_hits() -> None:
+    with servers.server("--maxmemory", "1mb", "--maxmemory-policy", "noeviction") as (
+        url,
+        _,
+    ):
+        store = RedisStore(parse(url), timeout=2)
+
+        def fill() -> None:
+            for number in range(1000):
+                store.keep(f"k{number}", b"x" * 10_000, 60)
+
+        with pytest.raises(StoreError, match="allkeys-lru"):
+            fill()
+        assert store.look_up("k0", "h", ["a"]).fields == (None,)
+        store.close()
