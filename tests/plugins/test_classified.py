@@ -284,3 +284,38 @@ def test_a_part_that_reaches_the_upstream_changes_the_key(one: Any, other: Any) 
 
 def test_the_models_own_name_is_in_the_key() -> None:
     assert key(model="a") != key(model="b")
+
+
+def test_what_the_host_does_to_a_request_on_the_way_does_not_split_it() -> None:
+    """Nulls, empty strings and numbers as the daemon re-types them (host contract 3.6)."""
+    from devhost import retyping
+    from tests.integration.requests_of_many_kinds import requests
+
+    form = forms.read(BASE | {"structured_output_support": "supported"})
+
+    def form_of(data: dict[str, Any]) -> bytes:
+        read = ModelInvokeLLMRequest.model_validate(
+            {"user_id": "u", "type": "model", "action": "invoke_llm", **data}
+        )
+        parameters = {
+            n: v for n, v in read.model_parameters.items() if n not in CACHE_PARAMETERS
+        }
+        call = build(
+            form,
+            "m",
+            read.prompt_messages,
+            parameters,
+            read.tools or [],
+            read.stop or [],
+        )
+        return canonical(call.key_form(form))
+
+    for request in requests():
+        sent = {
+            "provider": "p",
+            "model": "m",
+            "model_type": "llm",
+            "credentials": {},
+            **request,
+        }
+        assert form_of(retyping.request("invoke_llm", sent)) == form_of(sent)
