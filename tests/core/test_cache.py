@@ -390,6 +390,15 @@ def test_after_its_first_failure_a_request_leaves_the_store_alone(
     assert store.calls == calls
 
 
+def test_garbage_that_cannot_be_deleted_is_the_last_that_the_store_hears_of() -> None:
+    memory = MemoryStore()
+    key = Bench(memory).cache.find(request()).key
+    memory.keep(key, b"garbage", 60)
+    store = FailingFrom(memory, "delete")
+    assert Bench(store).text(request(), "answer") == "answer"
+    assert store.calls == ["look_up", "delete"]
+
+
 def test_garbage_under_a_key_is_a_miss_and_is_deleted() -> None:
     bench = Bench()
     key = bench.cache.find(request()).key

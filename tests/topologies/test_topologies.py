@@ -1,5 +1,6 @@
 """The store's contract on every form of Redis that a URL can name (scripts/test --all)."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,4 +161,23 @@ def test_a_full_redis_is_one_sentence_and_still_answers_hits() -> None:
         with pytest.raises(StoreError, match="allkeys-lru"):
             fill()
         assert store.look_up("k0", "h", ["a"]).fields == (None,)
+        store.close()
+
+
+def test_a_frozen_redis_costs_one_wait_and_no_answer() -> None:
+    """SIGSTOP: it accepts connections and answers nothing."""
+    with servers.server() as (url, process):
+        store = RedisStore(parse(url), timeout=0.05)
+        assert ask(store, "kept") == "kept"
+        process.send_signal(signal.SIGSTOP)
+        try:
+            assert [ask(store, "from upstream") for _ in range(50)] == [
+                "from upstream"
+            ] * 50
+        finally:
+            process.send_signal(signal.SIGCONT)
+        deadline = time.monotonic() + 20
+        while ask(store, "from upstream") != "kept":
+            assert time.monotonic() < deadline, "the breaker never closed"
+            time.sleep(0.1)
         store.close()
