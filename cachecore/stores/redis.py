@@ -17,6 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
     NoPermissionError,
@@ -115,13 +116,15 @@ class RedisStore:
         self._timeout = timeout
         self._breaker = Breaker(url.shown)
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._lock = threading.Lock()  # guards _door; never held around I/O
         self._door: _Door | None = None
 
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
         value, texts = self._run(("GET", key), ("HMGET", hash_key, *fields))
-        if isinstance(value, ResponseError):
+        if isinstance(value, ResponseError) and "WRONGTYPE" in str(value):
             # Another type under our key is not an entry; the caller deletes it.
             value = b""
+        self._sound(value)
         return Found(value, tuple(_text(text) for text in self._sound(texts)))
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
@@ -173,11 +176,21 @@ class RedisStore:
         try:
             # Only now: who waited for a slot must see a breaker that has opened.
             with self._breaker.call(), self._translated():
-                if self._door is None:
-                    self._door = _open(self._url, self._timeout)
-                return self._door.run(commands)
+                return self._opened().run(commands)
         finally:
             self._slots.release()
+
+    def _opened(self) -> _Door:
+        door = self._door
+        if door is None:
+            door = _open(self._url, self._timeout)
+            with self._lock:
+                if self._door is None:
+                    self._door = door
+                    return door
+                spare, door = door, self._door
+            spare.close()  # Another caller was quicker.
+        return door
 
     def close(self) -> None:
         """Drop the connections. The store may be used again; it reconnects."""
@@ -291,6 +304,7 @@ _REMEDIES: Final[tuple[tuple[type[Exception], str], ...]] = (
         OutOfMemoryError,
         "is full; set its maxmemory-policy to allkeys-lru or give it more memory.",
     ),
+    (AskError, "is a node of a Cluster; write redis+cluster:// in the URL."),
     (BusyLoadingError, "is still loading its data; try again shortly."),
     (
         redis.exceptions.TimeoutError,

@@ -147,6 +147,18 @@ def test_a_replica_is_told_from_its_master() -> None:
             store.close()
 
 
+def test_a_clusters_node_taken_for_a_server_is_one_sentence(tmp_path: Path) -> None:
+    with topologies.cluster(tmp_path) as url:
+        node = url.removeprefix("redis+cluster://").partition(",")[0]
+        store = RedisStore(parse(f"redis://{node}"), timeout=2)
+        # Two of three keys live elsewhere; these two can't both be at home.
+        with pytest.raises(StoreError, match=r"redis\+cluster://"):
+            _ = [
+                store.look_up(f"k{number}", f"h{number}", ["a"]) for number in range(20)
+            ]
+        store.close()
+
+
 def test_a_full_redis_is_one_sentence_and_still_answers_hits() -> None:
     with servers.server("--maxmemory", "1mb", "--maxmemory-policy", "noeviction") as (
         url,
