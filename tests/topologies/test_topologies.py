@@ -151,7 +151,7 @@ def test_a_clusters_node_taken_for_a_server_is_one_sentence(tmp_path: Path) -> N
     with topologies.cluster(tmp_path) as url:
         node = url.removeprefix("redis+cluster://").partition(",")[0]
         store = RedisStore(parse(f"redis://{node}"), timeout=2)
-        # Two of three keys live elsewhere; these two can't both be at home.
+        # Of twenty keys, some live on another node.
         with pytest.raises(StoreError, match=r"redis\+cluster://"):
             _ = [
                 store.look_up(f"k{number}", f"h{number}", ["a"]) for number in range(20)
