@@ -29,7 +29,11 @@ def run(redis_url: str, *, size: int, limit: float, rounds: int, times: int) -> 
     client = redis.Redis.from_url(redis_url)
     client.set(f"{settings.namespace}:raw", text, px=60_000)
 
+    loads = 0
+
     def load() -> Iterator[Piece]:
+        nonlocal loads
+        loads += 1
         yield Piece(text)
         yield Piece(finish_reason="stop", usage=Usage(500, 500))
 
@@ -40,7 +44,7 @@ def run(redis_url: str, *, size: int, limit: float, rounds: int, times: int) -> 
         ]
         form = {"model": "m", "temperature": 0.2, "messages": messages}
         request = Request(kind="llm", label="m", form=form)
-        return next(iter(cache.stream(request, load))).text
+        return "".join(piece.text for piece in cache.stream(request, load))
 
     def raw() -> bytes | None:
         return client.get(f"{settings.namespace}:raw")
@@ -51,4 +55,6 @@ def run(redis_url: str, *, size: int, limit: float, rounds: int, times: int) -> 
     ours, reference = by_turns(
         lambda: timed(hit, times), lambda: timed(raw, times), rounds
     )
+    if loads != 1:
+        raise AssertionError(f"{loads} loads: the hits were none")
     return ratio(f"core hit, {size // 1024} KB / raw GET", ours, reference, limit)

@@ -45,6 +45,7 @@ def warm_against_cold(
     host: Host, form: Mapping[str, str], model: str, *, rounds: int
 ) -> Result:
     """The same question again, against the model's own first token."""
+    # That the warm ones are hits is what scripts/demo checks by the model's counters.
     cold: list[float] = []
     warm: list[float] = []
     for number in range(rounds):
