@@ -248,6 +248,10 @@ class Cache:
             self._tell(Loaded(request.kind, request.label, first or seconds, seconds))
             if self._flights.is_current(look.key, flight):
                 self._keep_answer(request, look.key, stamps, recorder, seconds)
+                if not self._flights.is_current(look.key, flight):
+                    # A refresh began while this was being written, and may have
+                    # written before it: rather nothing than the older answer.
+                    self._drop(look.key)
         except BaseException as error:
             # Off the table before followers wake: they would join it again.
             self._flights.leave(look.key, flight)

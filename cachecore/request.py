@@ -13,10 +13,11 @@ class Request:
     """What is asked of the cache.
 
     ``form`` is everything that can change the answer, as JSON data. ``tags``
-    are the caller's own and part of the key; ``belongs`` are automatic ones
-    (``model:…``), which are not. ``label`` is the model or tool, for metrics.
-    ``credential`` is a digest of what pays upstream: followers share an error
-    only within one. ``accept`` says whether a whole answer is a valid one.
+    are the caller's own, ``belongs`` automatic ones (``model:…``); both are part
+    of the key, for a caller with others would find every entry invalidated.
+    ``label`` is the model or tool, for metrics. ``credential`` is a digest of
+    what decides how a load fails (who pays, its time limits): followers share
+    an error only within one. ``accept`` says whether a whole answer is valid.
     """
 
     kind: str
@@ -42,6 +43,7 @@ def form_of(request: Request) -> bytes:
                 request.traits.scope_id if scope is not Scope.SHARED else "",
             ],
             "tags": sorted(set(request.tags)),
+            "belongs": sorted(set(request.belongs)),
             "request": request.form,
         }
     )

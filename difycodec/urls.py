@@ -13,7 +13,11 @@ VALID_SECONDS: Final = 300
 
 _SIGNED: Final = re.compile(
     r"(/files/(?:tools/)?[0-9A-Fa-f-]{36}(?:/(?:file|image)-preview|\.\w{1,10})?)"
-    r"\?timestamp=(\d{1,12})&nonce=\w{1,64}&sign=[\w%=-]{1,200}"
+    r"\?timestamp=(\d{1,12})&(?:amp;)?nonce=[0-9a-f]{32}"
+    # 43 letters of base64 and its padding, and not one more: what follows may be
+    # the question itself, for Chinese needs no space before it.
+    r"&(?:amp;)?sign=[A-Za-z0-9_-]{43}(?:=|%3D)",
+    re.ASCII,
 )
 
 
@@ -25,7 +29,7 @@ def is_signed(url: str) -> bool:
 def unsigned(value: Any) -> Any:
     """The same JSON data with every signature in its texts left out."""
     if isinstance(value, str):
-        return _SIGNED.sub(r"\1?signed", value) if "&sign=" in value else value
+        return _SIGNED.sub(r"\1?signed", value) if "sign=" in value else value
     if isinstance(value, dict):
         return {key: unsigned(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -36,7 +40,7 @@ def unsigned(value: Any) -> Any:
 def expires_at(value: Any) -> float | None:
     """When the first signature in JSON data ends, in seconds since the epoch."""
     if isinstance(value, str):
-        if "&sign=" not in value:
+        if "sign=" not in value:
             return None
         times = [int(found[2]) + VALID_SECONDS for found in _SIGNED.finditer(value)]
         return min(times, default=None)

@@ -40,6 +40,10 @@ MAX_CONNECTIONS: Final = 64
 # fault of Redis: it opens no breaker.
 SLOT_TIMEOUT: Final = 0.5
 
+_NO_REDIS: Final = (
+    "What answers at the Redis URL (redis_url) does not speak as Redis does."
+)
+
 type Command = tuple[str | bytes | int, ...]
 type Reply = Any
 
@@ -125,7 +129,9 @@ class RedisStore:
             # Another type under our key is not an entry; the caller deletes it.
             value = b""
         self._sound(value)
-        return Found(value, tuple(_text(text) for text in self._sound(texts)))
+        if not isinstance(value, bytes | None):
+            raise StoreError(_NO_REDIS)
+        return Found(value, tuple(self._texts(texts, len(fields))))
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
         self._one("SET", key, value, "PX", max(1, int(ttl * 1000)))
@@ -141,12 +147,12 @@ class RedisStore:
         for reply in written:
             self._sound(reply)
         standing = {}
-        for field, text in zip(fields, self._sound(texts), strict=True):
+        for field, text in zip(fields, self._texts(texts, len(fields)), strict=True):
             if text is None:
                 # Evicted between the two commands: there is nothing to write under.
                 msg = "Redis evicts the cache's stamps as soon as they are written."
                 raise StoreError(msg)
-            standing[field] = text.decode("utf-8", "replace")
+            standing[field] = text
         return standing
 
     def replace(self, hash_key: str, fields: Mapping[str, str]) -> None:
@@ -165,6 +171,17 @@ class RedisStore:
         )
         for reply in replies:
             self._sound(reply)
+
+    def _texts(self, reply: Reply, count: int) -> list[str | None]:
+        """The texts of an HMGET; anything may answer at an address."""
+        items = self._sound(reply)
+        if not isinstance(items, list) or len(items) != count:
+            raise StoreError(_NO_REDIS)
+        if not all(isinstance(item, bytes | None) for item in items):
+            raise StoreError(_NO_REDIS)
+        return [
+            None if item is None else item.decode("utf-8", "replace") for item in items
+        ]
 
     def _one(self, *command: str | bytes | int) -> Reply:
         return self._sound(self._run(command)[0])
@@ -208,16 +225,14 @@ class RedisStore:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (RedisError, RedisClusterException, OSError, ValueError) as error:
+        except StoreError:
+            raise
+        except Exception as error:  # whatever it is, it must not fail an answer
             raise StoreError(_remedy(error, self._url)) from error
 
     def __repr__(self) -> str:
         state = "open" if self._breaker.is_open else "closed"
         return f"<RedisStore {self._url.shown}, breaker {state}>"
-
-
-def _text(text: bytes | None) -> str | None:
-    return None if text is None else text.decode("utf-8", "replace")
 
 
 def _open(url: RedisUrl, timeout: float) -> _Door:

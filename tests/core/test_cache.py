@@ -189,6 +189,20 @@ def test_text_that_json_cannot_carry_is_served_and_not_kept() -> None:
     assert bench.refusals == ["invalid_output"]
 
 
+def test_an_older_answer_still_being_written_is_taken_back() -> None:
+    bench = Bench()
+    honest = bench.store.keep
+
+    def keep_slowly(*args: object) -> None:
+        bench.store.keep = honest
+        bench.ask(request(control=Control.REFRESH), "new")
+        honest(*args)
+
+    bench.store.keep = keep_slowly
+    bench.ask(request(), "old")
+    assert bench.text(request(), "newest") == "newest"
+
+
 def test_an_answer_asked_for_earlier_does_not_replace_one_asked_for_later() -> None:
     bench = Bench()
     one = bench.cache.stream(request(), bench.loader("one", "one"))

@@ -51,7 +51,9 @@ SHIPPED = {
     | CORE
     | CODEC
     | {"provider/cached_model.yaml", "provider/cached_model.py", "models/llm/llm.py"}
-    | modules("cached_model", "body chat check form reader schema sse tokens upstream"),
+    | modules(
+        "cached_model", "body chat check form reader schema schemas sse tokens upstream"
+    ),
 }
 each = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 

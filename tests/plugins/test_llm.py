@@ -473,3 +473,87 @@ def test_a_remote_reference_in_a_schema_is_not_fetched(
         )
     assert upstream.calls == 2
     assert upstream.gets == 0
+
+
+def test_a_compressed_stream_is_read_and_kept(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    import gzip
+
+    frames = (
+        b'data: {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}\n\n'
+    )
+    upstream.script = Script(
+        body=gzip.compress(frames + b"data: [DONE]\n\n"),
+        headers={"Content-Type": "text/event-stream", "Content-Encoding": "gzip"},
+    )
+    assert text(ask(form)) == text(ask(form)) == "a"
+    assert upstream.calls == 1
+
+
+def test_pings_after_the_end_hold_nobody_up(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    pings = [b": ping\n\n"] * 200
+    upstream.script = Script(
+        events=[delta(content="a"), finish(), "[DONE]", *pings], delay=0.02
+    )
+    form["cache_options"] = "deadline_seconds: 2"
+    assert text(ask(form)) == text(ask(form)) == "a"
+    assert upstream.calls == 1
+
+
+def test_a_server_that_dribbles_past_the_deadline_is_given_up(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    upstream.script = Script(events=[b": ping\n"] * 300, delay=0.02)
+    form["cache_options"] = "deadline_seconds: 1"
+    with pytest.raises(InvokeConnectionError, match="did not answer in time"):
+        ask(form)
+
+
+def test_two_models_of_one_endpoint_hit_each_for_itself(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    from models.llm.llm import CachedModelLargeLanguageModel
+
+    form["endpoint_model_name"] = "real"
+    for _ in range(3):
+        for name in ("one", "other"):
+            model = CachedModelLargeLanguageModel([])
+            assert list(model.invoke(name, form, [UserPromptMessage(content="hi")], {}))
+    assert upstream.calls == 2
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        '{"type": "string", "pattern": "^(a+)+$"}',
+        '{"$ref": "#"}',
+        '{"items": {"uniqueItems": true}}',
+        '{"$ref": "http://h/s.json"}',
+        '{"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"}',
+    ],
+)
+def test_a_schema_that_could_take_forever_is_not_run(
+    upstream: FakeUpstream, form: dict[str, str], schema: str
+) -> None:
+    form["structured_output_support"] = "supported"
+    upstream.script = Script(events=[delta(content='"' + "a" * 40 + '!"'), finish()])
+    for _ in range(2):
+        ask(form, response_format="json_schema", json_schema=schema)
+    assert upstream.calls == 2
+
+
+def test_references_inside_a_schema_are_followed(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    form["structured_output_support"] = "supported"
+    schema = (
+        '{"$defs": {"n": {"type": "integer"}}, "type": "object",'
+        ' "properties": {"pattern": {"$ref": "#/$defs/n"}}, "required": ["pattern"]}'
+    )
+    for answer, calls in (('{"pattern": "x"}', 1), ('{"pattern": 1}', 2), ("", 2)):
+        upstream.script = Script(events=[delta(content=answer), finish()])
+        ask(form, response_format="json_schema", json_schema=schema)
+        assert upstream.calls == calls

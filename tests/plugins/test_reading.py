@@ -396,3 +396,42 @@ def test_a_whole_response_without_an_end_is_incomplete(
 )
 def test_token_estimates_are_of_the_right_size(text: str, low: int, high: int) -> None:
     assert low <= estimate(text) <= high
+
+
+def test_an_empty_data_line_is_a_heartbeat() -> None:
+    assert (
+        read(framed([delta(content="a")]) + b"data: \n\n" + framed([finish()])).text
+        == "a"
+    )
+
+
+def test_a_frame_of_many_lines_is_read_once() -> None:
+    lines = json.dumps(delta(content="x" * 1000), indent=0).split("\n")
+    frame = "".join(f"data: {line}\n" for line in lines) + "\n"
+    many = "data: {\n" + 'data: "a": 1,\n' * 20_000 + 'data: "b": 2}\n\n'
+    assert read((many + frame).encode() + framed([finish()])).text == "x" * 1000
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        delta(tool_calls=[{"index": 0, "function": {"name": "f" * 600_000}}]),
+        delta(tool_calls=[{"index": n, "function": {}} for n in range(5000)]),
+        {"choices": [{"delta": {}, "finish_reason": "x" * 100}]},
+    ],
+    ids=["a long name", "many calls", "a long reason"],
+)
+def test_no_part_of_an_answer_can_outgrow_the_hosts_line(event: dict[str, Any]) -> None:
+    from cached_model.reader import TooLong
+
+    with pytest.raises(TooLong):
+        read(framed([event, finish()]))
+
+
+@pytest.mark.parametrize("count", ["NaN", "1e999", "1e30", "-1", '"7"', "true"])
+def test_a_count_of_tokens_that_is_none_is_passed_over(count: str) -> None:
+    odd = f'data: {{"choices": [], "usage": {{"prompt_tokens": {count}}}}}\n\n'.encode()
+    usage_ = read(
+        framed([delta(content="a"), usage(3, 4)]) + odd + framed([finish()])
+    ).usage
+    assert usage_ in (Usage(3, 4), Usage(1, 0))

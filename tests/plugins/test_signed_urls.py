@@ -4,6 +4,7 @@ import time
 import uuid
 from typing import Any
 
+import pytest
 from dify_plugin.entities.model.message import (
     ImagePromptMessageContent,
     UserPromptMessage,
@@ -23,9 +24,8 @@ FILE = "2f6e7a52-6d5e-4d3f-9c0e-0d4f7f2d9a11"
 
 def signed(at: float, nonce: str, file: str = FILE, form: str = "/file-preview") -> str:
     sign = "Dlu1LYRKokOj7BZkBFZaK4B2APHi9-2P9wQqAyptRbg%3D"
-    return (
-        f"http://dify/files/{file}{form}?timestamp={int(at)}&nonce={nonce}&sign={sign}"
-    )
+    query = f"timestamp={int(at)}&nonce={nonce.encode().hex():0<32}&sign={sign}"
+    return f"http://dify/files/{file}{form}?{query}"
 
 
 def image(url: str) -> list[Any]:
@@ -56,6 +56,22 @@ def test_every_form_of_them_is_known() -> None:
     for form in ("/file-preview", "/image-preview", ".png"):
         assert urls.is_signed(signed(1, "a", form=form))
     assert urls.is_signed(signed(1, "a").replace("/files/", "/files/tools/"))
+
+
+@pytest.mark.parametrize("end", ["%3D", "="])
+@pytest.mark.parametrize(
+    "more", ["请翻译成英文", "請求書を要約して", "and-translate", "_x", "=1", "%20"]
+)
+def test_what_is_written_right_behind_one_is_not_a_part_of_it(
+    end: str, more: str
+) -> None:
+    url = signed(1000, "a").replace("%3D", end)
+    assert urls.unsigned(url + more).endswith("?signed" + more)
+    assert urls.unsigned(url + more) != urls.unsigned(url)
+
+
+def test_one_in_html_is_known() -> None:
+    assert urls.is_signed(signed(1000, "a").replace("&", "&amp;"))
 
 
 def test_what_only_looks_like_one_stays_as_it_is() -> None:

@@ -11,14 +11,13 @@ from dify_plugin.errors.model import (
 )
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import SchemaError
-from referencing import Registry
 
 from cachecore import config
 from cachecore.errors import ConfigError, FlightBroken, NothingCached
 from cachecore.policy import Control, Scope, Traits
 from cachecore.request import Request
 from cachecore.streams import Answer, Piece, Usage, merge, split
-from cached_model import upstream
+from cached_model import schemas, upstream
 from cached_model.body import Call, build
 from cached_model.form import Form
 from cached_model.tokens import estimate
@@ -123,7 +122,7 @@ def _request(
         tags=config.read_tags(str(ours["cache_tags"] or "")),
         belongs=(f"model:{model}",),
         ttl=config.read_ttl(ttl) if ttl else None,
-        credential=form.payer(),
+        credential=form.credential(),
         accept=_schema_check(call.schema) if call.schema is not None else None,
     )
 
@@ -142,12 +141,10 @@ def _schema_check(schema: Mapping[str, Any]) -> Any:
 
     def accept(whole: Answer) -> bool:
         try:
-            Draft7Validator.check_schema(schema)
-            # A registry of its own: jsonschema would fetch a remote $ref, and a
-            # schema is typed by a user.
-            validator = Draft7Validator(schema, registry=Registry())
+            flat = schemas.flat(schema)
+            Draft7Validator.check_schema(flat)
             text = codec.without_thought(whole.text)
-            return bool(validator.is_valid(json.loads(text)))
+            return bool(Draft7Validator(flat).is_valid(json.loads(text)))
         except (ValueError, SchemaError, RecursionError):
             return False
 

@@ -73,9 +73,15 @@ class Form:
         """What the upstream calls the model that Dify calls ``model``."""
         return self.endpoint_model_name or model
 
-    def payer(self) -> str:
-        """A digest of what pays upstream; it tells accounts apart, not more."""
-        return _payer(self.base_url, self.api_key, self.extra_headers)
+    def credential(self) -> str:
+        """A digest of what decides how a call fails: who pays, and the time limits.
+
+        Followers with the same one would meet their leader's error themselves.
+        """
+        options = self.settings.options
+        limits = [options.read_timeout_seconds, options.deadline_seconds]
+        payer = _payer(self.base_url, self.api_key, self.extra_headers)
+        return fingerprint(canonical([payer, *limits]))
 
 
 _forms: LRUCache[str, Form] = LRUCache(_REMEMBERED_FORMS)

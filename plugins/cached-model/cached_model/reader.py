@@ -17,6 +17,9 @@ from cached_model.sse import DONE
 MAX_TEXT: Final = 8 * 1024 * 1024
 # Tool calls go to the host in one line, which may have 5 MiB after escaping.
 MAX_ARGUMENTS: Final = 512 * 1024
+_CALL_OVERHEAD: Final = 150  # characters of JSON around each
+_MAX_REASON: Final = 64
+_MAX_TOKENS: Final = 10**9
 
 
 class Incomplete(Exception):
@@ -81,6 +84,8 @@ class Reader:
         self._usage = _usage(event.get("usage")) or self._usage
         finish_reason = choice.get("finish_reason")
         if isinstance(finish_reason, str) and finish_reason:
+            if len(finish_reason) > _MAX_REASON:
+                raise TooLong
             self._finish_reason = finish_reason
         delta = _mapping(choice.get("delta"))
         self._add_calls(delta)
@@ -119,7 +124,8 @@ class Reader:
             call["type"] = _text(part.get("type")) or call["type"]
             call["name"] = call["name"] or _text(function.get("name"))
             call["arguments"] += _arguments(function.get("arguments"))
-        if sum(len(call["arguments"]) for call in self._calls) > MAX_ARGUMENTS:
+        size = sum(len(part) for call in self._calls for part in call.values())
+        if size + _CALL_OVERHEAD * len(self._calls) > MAX_ARGUMENTS:
             raise TooLong
 
     def _call_for(self, part: dict[str, Any]) -> dict[str, str]:
@@ -179,9 +185,13 @@ def _first(event: Any) -> dict[str, Any]:
 def _usage(value: Any) -> Usage | None:
     data = _mapping(value)
     prompt, completion = data.get("prompt_tokens"), data.get("completion_tokens")
-    if isinstance(prompt, int | float) and isinstance(completion, int | float | None):
-        return Usage(int(prompt), int(completion or 0))
+    if _is_count(prompt) and _is_count(completion or 0):
+        return Usage(int(prompt or 0), int(completion or 0))
     return None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= _MAX_TOKENS
 
 
 def _raise_reported(event: dict[str, Any], choice: dict[str, Any]) -> None:

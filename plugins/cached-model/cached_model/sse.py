@@ -14,7 +14,8 @@ import orjson
 
 # Longer than this is not an answer; it would fill the process.
 MAX_LINE: Final = 16 * 1024 * 1024
-_MAX_FRAME_LINES: Final = 1000
+# A frame of more lines than this is parsed at its end only, not line by line.
+_EAGER_LINES: Final = 16
 
 DONE: Final = "[DONE]"
 
@@ -30,12 +31,15 @@ def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | str]:
     for a data line that never becomes JSON, also at the end.
     """
     waiting: list[bytes] = []  # data lines of a frame that is not yet JSON
+    size = 0  # of them
     name = b""
     for line in _lines(chunks):
         if not line:
-            name = b""
-            if waiting:
-                raise NotEvents("a frame that is not JSON")
+            if any(part.strip() for part in waiting):
+                # Not empty, as some servers' heartbeat is: it must be JSON now.
+                yield _marked(_whole(waiting), name)
+            waiting.clear()
+            size, name = 0, b""
             continue
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -44,16 +48,32 @@ def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | str]:
         if field not in (b"data", b"error"):
             continue  # a comment, or a field that means nothing here
         waiting.append(value)
-        event = _event(waiting)
+        size += len(value)
+        if size > MAX_LINE:
+            raise NotEvents("a frame without an end")
+        event = _event(waiting) if len(waiting) <= _EAGER_LINES else None
         if event is None:
             continue
         waiting.clear()
+        size = 0
         # llama.cpp writes "error: {…}", others name the event so.
-        if b"error" in (field, name) and "error" not in event:
-            event = {"error": event}
-        yield event
+        yield _marked(event, name or field)
     if any(part.strip() for part in waiting):
-        raise NotEvents("a last frame that is not JSON")
+        yield _marked(_whole(waiting), name)
+
+
+def _whole(waiting: list[bytes]) -> dict[str, Any] | str:
+    """A frame at its end: it must be JSON."""
+    event = _event(waiting)
+    if event is None:
+        raise NotEvents("a frame that is not JSON")
+    return event
+
+
+def _marked(event: dict[str, Any] | str, name: bytes) -> dict[str, Any] | str:
+    if name == b"error" and "error" not in event:
+        return {"error": event}
+    return event
 
 
 def _event(waiting: list[bytes]) -> dict[str, Any] | str | None:
@@ -62,8 +82,6 @@ def _event(waiting: list[bytes]) -> dict[str, Any] | str | None:
     if text == b"[DONE]":
         return DONE
     event = parse(text)
-    if event is None and len(waiting) > _MAX_FRAME_LINES:
-        raise NotEvents("a frame that is not JSON")
     if not isinstance(event, dict | None):
         raise NotEvents("an event that is not a JSON object")
     return event

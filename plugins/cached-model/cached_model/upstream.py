@@ -18,6 +18,7 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import gevent
 import orjson
 import requests
 import urllib3
@@ -42,8 +43,13 @@ POOL_SIZE: Final = 1000
 _READ_SIZE: Final = 64 * 1024
 _MAX_JSON: Final = 16 * 1024 * 1024
 _DRAIN_SECONDS: Final = 0.05
+_DRAIN_READS: Final = 3
 _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_RATE_LIMIT: Final = re.compile(r"429|.*rate_?limit.*|too_many_requests")
+
+
+class DeadlinePassed(Exception):
+    """The call took all the time it may. No OSError: urllib3 would make it another."""
+
 
 _session: requests.Session | None = None
 _session_lock = threading.Lock()
@@ -71,7 +77,9 @@ def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[P
     deadline = time.monotonic() + form.settings.options.deadline_seconds
     place = urlsplit(call.url).netloc
     try:
-        with closing(_post(form, call, stream=stream, user=user)) as response:
+        with _until(deadline):
+            opened = _post(form, call, stream=stream, user=user)
+        with closing(opened) as response:
             if response.status_code != HTTPStatus.OK:
                 raise _refused(response, place)
             reader = Reader(show_thoughts=form.thoughts != "not_supported")
@@ -85,7 +93,11 @@ def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[P
                 yield reader.whole(_json(arriving))
     except InvokeError:
         raise
-    except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
+    except (
+        DeadlinePassed,
+        requests.Timeout,
+        urllib3.exceptions.TimeoutError,
+    ) as error:
         msg = f"The model server at {place} did not answer in time."
         raise InvokeConnectionError(msg) from error
     except (Incomplete, NotEvents) as error:
@@ -140,15 +152,21 @@ def _read_timeout(form: Form) -> float:
 def _bytes(response: requests.Response, form: Form, deadline: float) -> Iterator[bytes]:
     """What has arrived, as it arrives: read1 never waits for a buffer to fill."""
     while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            msg = "the deadline has passed"
-            raise requests.Timeout(msg)
-        _limit(response, min(left, _read_timeout(form)))
-        chunk = response.raw.read1(_READ_SIZE, decode_content=True)
+        _limit(response, _read_timeout(form))
+        with _until(deadline):
+            chunk = response.raw.read1(_READ_SIZE, decode_content=True)
         if not chunk:
             return
         yield chunk
+
+
+def _until(deadline: float) -> gevent.Timeout:
+    """Bound what blocks, however it dribbles: a socket's own limit is for each read.
+
+    Around single calls only: across a ``yield`` it would strike the caller.
+    """
+    left = max(0.0, deadline - time.monotonic())
+    return gevent.Timeout(left, DeadlinePassed())
 
 
 def _limit(response: requests.Response, seconds: float) -> None:
@@ -165,11 +183,13 @@ def _drain(response: requests.Response) -> None:
     a wait, and what goes wrong with it is not the answer's fault.
     """
     try:
-        _limit(response, _DRAIN_SECONDS)
-        while response.raw.read1(_READ_SIZE):
-            pass
-    except (urllib3.exceptions.HTTPError, OSError):
-        response.raw.close()
+        with _until(time.monotonic() + _DRAIN_SECONDS):
+            for _ in range(_DRAIN_READS):
+                if not response.raw.read1(_READ_SIZE, decode_content=True):
+                    return
+    except Exception:  # noqa: BLE001, S110 - the answer is whole; close below
+        pass
+    response.raw.close()
 
 
 def _json(arriving: Iterator[bytes]) -> dict[str, Any]:
@@ -218,8 +238,10 @@ def _code(response: requests.Response) -> str:
 
 
 def _reported(code: str, place: str) -> InvokeError:
-    shown = f" ({code})" if _CODE.fullmatch(code) else ""
+    known = code if _CODE.fullmatch(code) else ""
+    shown = f" ({known})" if known else ""
     said = f"The model server at {place} reported an error in its answer{shown}."
-    if _RATE_LIMIT.fullmatch(code.lower()):
+    word = known.lower()
+    if word == "429" or "rate_limit" in word or "ratelimit" in word:
         return InvokeRateLimitError(said)
     return InvokeServerUnavailableError(said)
