@@ -15,14 +15,14 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 
 from cachecore.errors import UnkeyableError
 
 PREFIX: Final = "dify:cache:v1"
-KINDS: Final = ("llm", "embedding", "rerank", "retrieval", "app", "value")
+type Kind = Literal["llm", "embedding", "rerank", "retrieval", "app", "value"]
 
 SWITCH_FIELD: Final = "switch"
 
@@ -83,7 +83,7 @@ class Keyspace:
     namespace: str
     secret: bytes | None = None
 
-    def entry(self, kind: str, form: bytes) -> str:
+    def entry(self, kind: Kind, form: bytes) -> str:
         """The key of an entry. Braces keep its lease and flight in its slot."""
         mark = fingerprint(form, self.secret)
         return f"{PREFIX}:{self.namespace}:{kind}:{{{mark}}}"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cachecore.keys import canonical
+from cachecore.keys import Kind, canonical
 from cachecore.policy import Control, Rules, Scope, Traits
 from cachecore.streams import Answer
 
@@ -20,7 +20,7 @@ class Request:
     an error only within one. ``accept`` says whether a whole answer is valid.
     """
 
-    kind: str
+    kind: Kind
     label: str
     form: Mapping[str, object]
     rules: Rules = Rules()  # noqa: RUF009 - frozen
