@@ -10,7 +10,6 @@ import queue
 import secrets
 import string
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,11 +32,16 @@ WITHOUT_BODY = {101, 204, 304}
 
 
 class Endpoints:
-    """A server for hooks. ``port`` 0 takes a free one."""
+    """A server for hooks. ``port`` 0 takes a free one.
 
-    def __init__(self, port: int = 0) -> None:
+    ``handled`` is how long the first piece of a reply takes to be handled, in
+    seconds: a plugin that ends within it loses the rest.
+    """
+
+    def __init__(self, port: int = 0, handled: float = FIRST_PIECE_HANDLED) -> None:
         self._hooks: dict[str, tuple[PluginProcess, dict[str, Any], str]] = {}
-        handler = type("Handler", (_Handler,), {"hooks": self._hooks})
+        known = {"hooks": self._hooks, "handled": handled}
+        handler = type("Handler", (_Handler,), known)
         self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
         threading.Thread(
@@ -69,7 +73,7 @@ class _Reply:
     waiting: what does not fit is lost.
     """
 
-    def __init__(self, chunks: Iterator[Any]) -> None:
+    def __init__(self, chunks: Iterator[Any], handled: float) -> None:
         self._chunks = chunks
         self._ended = threading.Event()
         self._pieces: queue.Queue[bytes | None] = queue.Queue()
@@ -80,8 +84,7 @@ class _Reply:
         if self.first is None:
             return
         threading.Thread(target=self._drain, daemon=True).start()
-        time.sleep(FIRST_PIECE_HANDLED)
-        self.cut = self._ended.is_set()
+        self.cut = self._ended.wait(handled)
 
     def _head(self) -> bytes | None:
         """Read up to the first piece of the body; None if there is no body."""
@@ -129,6 +132,7 @@ class _Reply:
 
 class _Handler(BaseHTTPRequestHandler):
     hooks: Mapping[str, tuple[PluginProcess, dict[str, Any], str]]
+    handled: float
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
@@ -153,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             endpoint_id=endpoint_id,
         )
         try:
-            self._answer(_Reply(chunks))
+            self._answer(_Reply(chunks, self.handled))
         except _Failed as error:  # endpoint.go:181-185
             told = {"message": str(error), "args": None}
             told["error_type"] = "PluginDaemonInternalServerError"

@@ -20,10 +20,12 @@ chunk(session, {"status": 200, "headers": {}, "result": raw.hex()})
 
 
 @pytest.fixture
-def asking(speaking: Start) -> Iterator[Callable[[str], Ask]]:
-    endpoints = Endpoints()
+def asking(speaking: Start) -> Iterator[Callable[..., Ask]]:
+    opened: list[Endpoints] = []
 
-    def start(answer: str) -> Ask:
+    def start(answer: str, **options: float) -> Ask:
+        endpoints = Endpoints(**options)  # type: ignore[arg-type]
+        opened.append(endpoints)
         url = endpoints.add(speaking(answer.strip()), {"a": 1})
         place, path = url.removeprefix("http://").split("/", 1)
 
@@ -40,7 +42,8 @@ def asking(speaking: Start) -> Iterator[Callable[[str], Ask]]:
         return ask
 
     yield start
-    endpoints.close()
+    for endpoints in opened:
+        endpoints.close()
 
 
 def pieces(*results: str, pause: float = 0.0, after: str = "") -> str:
@@ -95,7 +98,7 @@ def test_a_chunked_body_is_put_together(asking: Callable[[str], Ask]) -> None:
 def test_a_reply_in_pieces_with_pauses_arrives_whole(
     asking: Callable[[str], Ask],
 ) -> None:
-    status, headers, body = asking(pieces("a", "b", "c", pause=0.02))()
+    status, headers, body = asking(pieces("a", "b", "c", pause=0.1))()
     assert (status, headers["X-A"], body) == (200, "1", b"abc")
 
 
@@ -103,7 +106,7 @@ def test_a_reply_in_quick_pieces_is_cut_to_its_first(
     asking: Callable[[str], Ask],
 ) -> None:
     """endpoint_service.go:88-90. So: one piece, or pauses."""
-    assert asking(pieces("a", "b", "c"))()[2] == b"a"
+    assert asking(pieces("a", "b", "c"), handled=1.0)()[2] == b"a"
 
 
 FAIL = (
@@ -125,7 +128,7 @@ def test_an_error_before_the_body_is_a_500_in_json(
 def test_an_error_after_a_piece_is_appended_to_the_body(
     asking: Callable[[str], Ask],
 ) -> None:
-    status, _, body = asking(pieces("a", after="time.sleep(0.05)\n" + FAIL))()
+    status, _, body = asking(pieces("a", after="time.sleep(0.3)\n" + FAIL))()
     assert status == 200
     assert body.startswith(b"a{")
     assert b'"error_type": "E"' in body
