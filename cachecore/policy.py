@@ -34,6 +34,10 @@ class Scope(StrEnum):
     APP = "app"
     USER = "user"
 
+    def whose(self, *, app_id: str, user_id: str) -> str:
+        """The ``scope_id`` of a request; empty if shared, or if the host named none."""
+        return {Scope.SHARED: "", Scope.APP: app_id, Scope.USER: user_id}[self]
+
 
 class Switch(StrEnum):
     """The operator's switch for a whole namespace."""

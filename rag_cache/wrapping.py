@@ -11,9 +11,9 @@ from time import time
 from typing import Any
 
 from cachecore import config
-from cachecore.cache import Look
+from cachecore.cache import Cache, Look
 from cachecore.errors import ConfigError, StoreError
-from cachecore.policy import Control, Rules, Scope, Switch, Traits
+from cachecore.policy import Control, Rules, Switch, Traits
 from cachecore.request import Request, app_tags
 from difycodec import urls
 from rag_cache import inputs, settings, ticket
@@ -69,7 +69,6 @@ def _age(look: Look) -> float:
 
 
 def _request(caller: Caller, rules: Rules, parameters: Mapping[str, Any]) -> Request:
-    ids = {Scope.SHARED: "", Scope.APP: caller.app_id, Scope.USER: caller.user_id}
     return Request(
         kind="value",
         label=inputs.text(parameters, "name") or "value",
@@ -82,7 +81,9 @@ def _request(caller: Caller, rules: Rules, parameters: Mapping[str, Any]) -> Req
         control=Control(
             inputs.choice(parameters, "cache_control", "default", "bypass", "refresh")
         ),
-        traits=Traits(scope_id=ids[rules.scope]),
+        traits=Traits(
+            scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id)
+        ),
         tags=config.read_tags(inputs.text(parameters, "cache_tags")),
     )
 
@@ -158,7 +159,7 @@ def invalidate(caller: Caller, parameters: Mapping[str, Any]) -> str:
     return f"The {target} {name} is invalidated."
 
 
-def _turn(cache: Any, word: str) -> str:
+def _turn(cache: Cache, word: str) -> str:
     if word not in Switch:
         msg = "The parameter name must be on, read_only or off to turn the switch."
         raise BadInput(msg)

@@ -103,7 +103,6 @@ def _request(
     names_user: bool,
 ) -> Request:
     rules = form.settings.rules
-    ids = {Scope.SHARED: "", Scope.APP: app_id, Scope.USER: user}
     ttl = str(ours["cache_ttl"] or "").strip()
     return Request(
         kind="llm",
@@ -116,7 +115,7 @@ def _request(
             tools="tools" in call.body or "functions" in call.body,
             external_url=codec.has_external_url(messages),
             temperature=call.body.get("temperature"),
-            scope_id=ids[rules.scope],
+            scope_id=rules.scope.whose(app_id=app_id, user_id=user),
             url_expires_at=urls.expires_at(call.body),
         ),
         tags=config.read_tags(str(ours["cache_tags"] or "")),
