@@ -1,7 +1,8 @@
 """The order of things, and nothing else.
 
 key -> look up -> judge -> join or lead -> load -> keep -> tell. Decisions are
-in ``policy``, bytes in ``entry``, storage in ``stores``, company in ``flights``.
+in ``policy``, bytes in ``entry``, what is kept in ``shelf``, company in ``flights``
+and ``relay``.
 
 Two promises shape every line: what the loader raises reaches the caller
 unchanged, and what the store raises never does. After its first store failure
@@ -9,68 +10,56 @@ a request does not touch the store again.
 """
 
 import logging
-import secrets
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from random import uniform
-from typing import Any
+from typing import Any, Final
 
-from cachecore import entry as entries
 from cachecore import policy
-from cachecore.entry import Cost, Entry
-from cachecore.errors import (
-    CorruptEntry,
-    LeaderGone,
-    NothingCached,
-    StoreError,
-    UnkeyableError,
-)
+from cachecore.entry import Entry
+from cachecore.errors import FlightBroken, LeaderGone, NothingCached, StoreError
 from cachecore.flights import Flight, FlightTable
-from cachecore.keys import SWITCH_FIELD, Keyspace
-from cachecore.metrics import (
-    Followed,
-    Hook,
-    Invalidated,
-    Kept,
-    Loaded,
-    Lookup,
-    Refused,
-    guarded,
-    hear_nothing,
-)
-from cachecore.policy import Control, Reason, Refusal, Switch
-from cachecore.request import Request, form_of, tags_of
+from cachecore.keys import Keyspace
+from cachecore.metrics import Followed, Kept, Loaded, Lookup, Stale
+from cachecore.policy import Control, Reason, Refusal
+from cachecore.relay import Lead, Pace, Relay, Shared
+from cachecore.request import Request
+from cachecore.shelf import Look, Sealed, Shelf, Stamps
 from cachecore.stores.base import Store
 from cachecore.streams import Answer, Piece, Recorder, merge, replay, unbilled
 
 logger = logging.getLogger(__name__)
 
-type Stamps = dict[str, str]
+# Refreshes behind a stale answer at a time, by one cache.
+MAX_BEHIND: Final = 16
+
+# Those who take what is there; the others have said what they want.
+_LENIENT: Final = (Control.DEFAULT, Control.ALWAYS)
+
+type Load = Callable[[], Iterable[Piece]]
+
+
+@dataclass(slots=True)
+class _Met:
+    """What a request has met so far. A store that failed it once is left alone."""
+
+    failure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What a look-up found.
+class _Trip:
+    """A load under way: the first of this process for its key."""
 
-    ``key`` is empty where the cache may not be used. ``stamps`` has those that
-    stand, by field (None: absent); it is None where nothing may be kept.
-    ``entry`` is there on a hit only.
-    """
-
-    reason: Reason
-    key: str = ""
-    stamps: dict[str, str | None] | None = None
-    entry: Entry | None = None
-    writable: bool = False
-    seconds: float = 0.0
+    request: Request
+    look: Look
+    stamps: Stamps
+    flight: Flight
+    load: Load
+    met: _Met
 
 
-def _payload_as_is(payload: Any) -> Any:
-    return payload
-
-
-class Cache:
+class Cache(Shelf):
     """A cache over one store and one namespace. Thread-safe."""
 
     def __init__(
@@ -78,41 +67,57 @@ class Cache:
         store: Store,
         keyspace: Keyspace,
         *,
-        cipher_key: bytes | None = None,
-        hook: Hook = hear_nothing,
-        clock: Callable[[], float] = time.time,
-        timer: Callable[[], float] = time.perf_counter,
+        monotonic: Callable[[], float] = time.monotonic,
+        pace: Pace | None = None,
+        **options: Any,
     ) -> None:
-        self._store = store
-        self._keyspace = keyspace
-        self._cipher_key = cipher_key
-        self._tell = guarded(hook)
-        self._clock = clock
-        self._timer = timer
+        super().__init__(store, keyspace, **options)
         self._flights = FlightTable()
+        self._relay = (
+            Relay(store, self._cipher_key, monotonic, pace) if store.shared else None
+        )
+        self._behind = threading.BoundedSemaphore(MAX_BEHIND)
 
     # --- asking -----------------------------------------------------------
 
     def stream(
-        self, request: Request, load: Callable[[], Iterable[Piece]]
+        self, request: Request, load: Load, *, outlives: bool = True
     ) -> Iterator[Piece]:
         """The answer in pieces: kept, followed, or loaded and kept.
 
-        Raises what ``load`` raises; NothingCached for a miss under ``only``;
-        FlightBroken where a followed answer ended after a part was shown.
+        ``outlives`` says that ``load`` can go on when the call has ended; a
+        stale answer is refreshed behind only then. Raises what ``load`` raises;
+        NothingCached for a miss under ``only``; FlightBroken where a followed
+        answer ended after a part was shown.
         """
+        met = _Met()
+        pieces = self._answer(request, load, met, outlives=outlives)
+        if request.rules.stale_if_error and request.control in _LENIENT:
+            return self._or_stale(request, met, pieces)
+        return pieces
+
+    def _answer(
+        self, request: Request, load: Load, met: _Met, *, outlives: bool
+    ) -> Iterator[Piece]:
         while True:
             mark = self._flights.mark()
             look = self.find(request, Answer.from_payload)
-            self._tell_look(request, look)
-            if look.entry is not None:
-                yield from replay(look.entry.payload)
+            entry = look.entry
+            if entry is None and outlives and self._may_lag(request, look.stale):
+                entry = look.stale
+                look = replace(look, reason=Reason.STALE)
+                self._refresh(request, look, load, mark)
+            met.failure = met.failure or look.reason is Reason.UNAVAILABLE
+            self._tell_look(request, look, entry)
+            if entry is not None:
+                yield from replay(entry.payload)
                 return
             if request.control is Control.ONLY:
                 msg = f"no cached answer may be served ({look.reason.value})"
                 raise NothingCached(msg)
             stamps = self.settle(look)
             if stamps is None:
+                met.failure = met.failure or look.writable
                 yield from load()
                 return
             flight, leads = self._flights.join(
@@ -125,156 +130,188 @@ class Cache:
             if flight is None:
                 continue
             if leads:
-                yield from self._lead(request, look, stamps, flight, load)
+                yield from self._fly(_Trip(request, look, stamps, flight, load, met))
                 return
             try:
                 yield from self._follow(request, flight)
             except LeaderGone:
+                self._flights.leave(look.key, flight)
                 continue
             return
 
-    def find(
-        self, request: Request, read: Callable[[Any], Any] = _payload_as_is
-    ) -> Look:
-        """Look a request up and judge what is there. Never raises for the store.
-
-        ``read`` turns the payload into what the caller uses; a ValueError from
-        it means that the entry is not one.
-        """
-        reason = policy.bypass(request.rules, request.control, request.traits)
-        if reason is not None:
-            return Look(reason)
-        started = self._timer()
-        try:
-            key = self.key(request)
-        except UnkeyableError:
-            return Look(Reason.UNKEYABLE)
-        fields = self._keyspace.stamp_fields(tags_of(request))
-        try:
-            found = self._store.look_up(
-                key, self._keyspace.stamps, [SWITCH_FIELD, *fields]
-            )
-        except StoreError:
-            return Look(Reason.UNAVAILABLE, key, seconds=self._timer() - started)
-        switch = Switch.read(found.fields[0])
-        if switch is Switch.OFF:
-            return Look(Reason.SWITCHED_OFF, seconds=self._timer() - started)
-        stamps = dict(zip(fields, found.fields[1:], strict=True))
-        reason, entry = self._judge(request, key, found.value, stamps, read)
-        # What can't be read is deleted; if that fails, the store has failed once.
-        sound = reason is not Reason.CORRUPT or self._drop(key)
-        return Look(
-            reason,
-            key,
-            stamps,
-            entry,
-            writable=switch is Switch.ON and sound,
-            seconds=self._timer() - started,
-        )
-
-    def _judge(
-        self,
-        request: Request,
-        key: str,
-        value: bytes | None,
-        stamps: Mapping[str, str | None],
-        read: Callable[[Any], Any],
-    ) -> tuple[Reason, Entry | None]:
-        if request.control is Control.REFRESH:
-            return Reason.REFRESH, None
-        if value is None:
-            return Reason.ABSENT, None
-        try:
-            entry = entries.decode(value, key, self._cipher_key)
-            reason = policy.judge(entry, stamps, self._clock())
-            if reason is not Reason.HIT:
-                return reason, None
-            return reason, replace(entry, payload=read(entry.payload))
-        except (CorruptEntry, ValueError):
-            return Reason.CORRUPT, None
-
-    def _drop(self, key: str) -> bool:
-        try:
-            self._store.delete(key)
-        except StoreError:
-            return False
-        return True
-
-    def key(self, request: Request) -> str:
-        """The key of a request; raises UnkeyableError if it has none."""
-        return self._keyspace.entry(request.kind, form_of(request))
+    def _follow(self, request: Request, flight: Flight) -> Iterator[Piece]:
+        for pieces in flight.follow(request.credential):
+            yield _joined(pieces)
+        self._tell(Followed(request.kind, request.label))
 
     # --- loading ----------------------------------------------------------
 
-    def settle(self, look: Look) -> Stamps | None:
-        """The stamps that an entry for this look-up is to be written under.
+    def _fly(self, trip: _Trip, *, behind: bool = False) -> Iterator[Piece]:
+        """Lead this process: load, or listen to who loads elsewhere.
 
-        Sets those that are absent. To be taken before the work is done, so that
-        an invalidation while it runs wins. None where nothing may be kept.
+        ``behind`` loads only where nobody else does.
         """
-        if look.stamps is None or not look.writable:
-            return None
-        absent = [field for field, stamp in look.stamps.items() if stamp is None]
-        standing = {f: s for f, s in look.stamps.items() if s is not None}
-        if absent:
+        key = trip.look.key
+        try:
+            yield from self._led(trip, behind=behind)
+        except BaseException as error:
+            # Off the table before followers wake: they would join it again.
+            self._flights.leave(key, trip.flight)
+            trip.flight.crash(error)
+            raise
+        # After keeping: who misses the flight must find the entry.
+        self._flights.leave(key, trip.flight)
+
+    def _led(self, trip: _Trip, *, behind: bool) -> Iterator[Piece]:
+        relay, request, key = self._relay, trip.request, trip.look.key
+        given_up = ""
+        while relay is not None:
             try:
-                standing |= self._store.settle(
-                    self._keyspace.stamps, {field: _new_stamp() for field in absent}
+                claim, value = relay.claim(
+                    key, trip.stamps, over=request.control is Control.REFRESH
                 )
             except StoreError:
-                return None
-        return standing
+                trip.met.failure = True
+                break
+            if isinstance(claim, Lead):
+                yield from self._led_under(claim, value, trip)
+                return
+            if behind:
+                raise LeaderGone("another process is loading it")
+            if claim == given_up:
+                break  # It lives, and could not be listened to.
+            given_up = claim
+            try:
+                yield from self._listen(trip, relay, claim)
+            except LeaderGone:
+                continue
+            except StoreError:
+                trip.met.failure = True
+                break
+            return
+        yield from self._load(trip, None)
 
-    def _lead(
-        self,
-        request: Request,
-        look: Look,
-        stamps: Stamps,
-        flight: Flight,
-        load: Callable[[], Iterable[Piece]],
+    def _led_under(
+        self, lead: Lead, value: bytes | None, trip: _Trip
     ) -> Iterator[Piece]:
+        reason, entry = self.judge(
+            trip.request, lead.key, value, trip.stamps, Answer.from_payload
+        )
+        if entry is None or reason is not Reason.HIT:
+            yield from self._load(trip, lead)
+            return
+        # Kept by another process since this one looked.
+        lead.leave()
+        for piece in replay(entry.payload):
+            trip.flight.publish(piece)
+            yield piece
+        trip.flight.land()
+
+    def _listen(self, trip: _Trip, relay: Relay, token: str) -> Iterator[Piece]:
+        """What another process loads; taken over where it ends and that is fair."""
+        request = trip.request
+        shown: list[Piece] = []
+        try:
+            for pieces in relay.listen(trip.look.key, token, request.credential):
+                shown += pieces
+                trip.flight.publish(merge(pieces))
+                yield _joined(pieces)
+        except Shared as error:
+            revived = request.revive(error.name, error.text)
+            if revived is not None:
+                raise revived from None
+            if not shown:
+                raise LeaderGone("the load failed elsewhere") from None
+        except FlightBroken:
+            pass
+        else:
+            trip.flight.land()
+            self._tell(Followed(request.kind, request.label))
+            return
+        yield from self._resume(trip, shown)
+
+    def _resume(self, trip: _Trip, shown: list[Piece]) -> Iterator[Piece]:
+        """Another answer, if it begins with what was shown of the one that broke off.
+
+        Then what the caller has is this answer from its first word to its last,
+        and nothing is spliced; else it ends with FlightBroken.
+        """
+        part = merge(shown)
+        owed = part.text
+        for piece in trip.load():
+            common = min(len(owed), len(piece.text))
+            rest = replace(piece, text=piece.text[common:])
+            differs = owed[:common] != piece.text[:common] or part.tool_calls
+            owed = owed[common:]
+            if differs or (owed and (piece.tool_calls or piece.finish_reason)):
+                raise FlightBroken("the load that this answer came from ended early")
+            if rest != Piece():
+                trip.flight.publish(rest)
+                yield rest
+        trip.flight.land()
+
+    def _load(self, trip: _Trip, lead: Lead | None) -> Iterator[Piece]:
+        request, flight = trip.request, trip.flight
         recorder = Recorder(request.rules.max_entry_bytes)
         started, first = self._timer(), None
+        if lead is not None:
+            lead.attach(flight)
         try:
-            for piece in load():
+            for piece in trip.load():
                 if first is None:
                     first = self._timer() - started
                 recorder.add(piece)
                 flight.publish(piece)
+                if lead is not None:
+                    lead.moved()
                 yield piece
-            # Reached by exhaustion only: close() and errors leave the loop above.
-            flight.land()
-            seconds = self._timer() - started
-            self._tell(Loaded(request.kind, request.label, first or seconds, seconds))
-            if self._flights.is_current(look.key, flight):
-                self._keep_answer(request, look.key, stamps, recorder, seconds)
-                if not self._flights.is_current(look.key, flight):
-                    # A refresh began while this was being written, and may have
-                    # written before it: rather nothing than the older answer.
-                    self._drop(look.key)
         except BaseException as error:
-            # Off the table before followers wake: they would join it again.
-            self._flights.leave(look.key, flight)
-            flight.crash(error)
+            if lead is not None:
+                lead.crash(error, request.credential)
             raise
-        # After keeping: who misses the flight must find the entry.
-        self._flights.leave(look.key, flight)
+        # Reached by exhaustion only: close() and errors leave the loop above.
+        flight.land()
+        seconds = self._timer() - started
+        self._tell(Loaded(request.kind, request.label, first or seconds, seconds))
+        self._land(trip, lead, self._sealed(trip, recorder, seconds))
 
-    def _follow(self, request: Request, flight: Flight) -> Iterator[Piece]:
-        for pieces in flight.follow(request.credential):
-            piece = merge(pieces)
-            yield replace(piece, usage=unbilled(piece.usage))
-        self._tell(Followed(request.kind, request.label))
+    # --- keeping ----------------------------------------------------------
 
-    def _keep_answer(
-        self,
-        request: Request,
-        key: str,
-        stamps: Stamps,
-        recorder: Recorder,
-        seconds: float,
-    ) -> None:
-        answer = recorder.answer()
+    def _land(self, trip: _Trip, lead: Lead | None, sealed: Sealed | None) -> None:
+        """Keep the answer, unless one that was asked for later is on its way."""
+        request, key, flight = trip.request, trip.look.key, trip.flight
+        refusal: Refusal | None = None
+        if trip.met.failure:
+            refusal = Refusal.UNAVAILABLE
+        else:
+            if not self._flights.is_current(key, flight):
+                sealed = None
+            try:
+                if not self._put(key, lead, sealed):
+                    refusal = Refusal.SUPERSEDED
+            except StoreError:
+                refusal = Refusal.UNAVAILABLE
+        if sealed is None:
+            return
+        if refusal is not None:
+            self._refuse(request, refusal)
+        elif not self._flights.is_current(key, flight):
+            # A refresh began while this was being written, and may have written
+            # before it: rather nothing than the older answer.
+            self._drop(key)
+        else:
+            self._tell(Kept(request.kind, request.label, len(sealed.data)))
+
+    def _put(self, key: str, lead: Lead | None, sealed: Sealed | None) -> bool:
+        """Write the entry and end the lead's stream; raises StoreError."""
+        if lead is not None:
+            return lead.land(sealed.data, sealed.ttl) if sealed else lead.land(None, 1)
+        if sealed is not None:
+            self._store.keep(key, sealed.data, sealed.ttl)
+        return True
+
+    def _sealed(self, trip: _Trip, recorder: Recorder, seconds: float) -> Sealed | None:
+        request, answer = trip.request, recorder.answer()
         refusal = policy.refuse(
             answer.finish_reason,
             has_text=bool(answer.text.strip()),
@@ -289,7 +326,7 @@ class Cache:
             refusal = Refusal.INVALID_OUTPUT
         if refusal is not None:
             self._refuse(request, refusal)
-            return
+            return None
         usage = answer.usage
         cost = policy.cost(
             usage.prompt_tokens if usage else 0,
@@ -297,74 +334,80 @@ class Cache:
             seconds,
             request.rules.price,
         )
-        self.keep(request, key, stamps, answer.payload(), cost)
+        return self.seal(request, trip.look.key, trip.stamps, answer.payload(), cost)
 
-    # --- keeping ----------------------------------------------------------
+    # --- stale answers ----------------------------------------------------
 
-    def keep(
-        self,
-        request: Request,
-        key: str,
-        stamps: Stamps,
-        payload: object,
-        cost: Cost = Cost(),  # noqa: B008 - frozen
-    ) -> bool:
-        """Put ``payload`` under ``key``; False where the store refused it."""
-        now = self._clock()
-        life = policy.lifetime(
-            request.ttl or request.rules.ttl,
-            now,
-            uniform(-1, 1),  # noqa: S311 - jitter, not a secret
-            request.traits.url_expires_at,
-        )
-        if life.stale_until <= now:
-            return False
-        entry = Entry(payload, now, life.fresh_until, life.stale_until, stamps, cost)
+    def _may_lag(self, request: Request, stale: Entry | None) -> bool:
+        window = request.rules.stale_while_revalidate
+        return request.control in _LENIENT and self._is_spare(stale, window)
+
+    def _is_spare(self, stale: Entry | None, window: float) -> bool:
+        return stale is not None and policy.may_lag(stale, window, self._clock())
+
+    def _refresh(self, request: Request, look: Look, load: Load, mark: int) -> None:
+        """Load anew behind a stale answer, unless somebody does already."""
+        if not self._behind.acquire(blocking=False):
+            return
+        stamps = self.settle(look)
+        flight, leads = None, False
+        if stamps is not None:
+            flight, leads = self._flights.join(
+                look.key, stamps, request.credential, mark=mark, alone=False
+            )
+        if stamps is None or flight is None or not leads:
+            self._behind.release()
+            return
+        trip = _Trip(request, look, stamps, flight, load, _Met())
+        threading.Thread(
+            target=self._refreshed, args=(trip,), name="cache-refresh", daemon=True
+        ).start()
+
+    def _refreshed(self, trip: _Trip) -> None:
         try:
-            text = entries.serialise(entry)
-            # Before it is deflated: this much comes out again, in one line.
-            if len(text) > request.rules.max_entry_bytes:
-                return self._refuse(request, Refusal.TOO_LARGE)
-            data = entries.seal(text, key, self._cipher_key)
-            self._store.keep(key, data, life.stale_until - now)
-        except (TypeError, RecursionError):  # a lone surrogate, a NaN, no bottom
-            return self._refuse(request, Refusal.INVALID_OUTPUT)
-        except StoreError:
-            return self._refuse(request, Refusal.UNAVAILABLE)
-        self._tell(Kept(request.kind, request.label, len(data)))
-        return True
+            for _ in self._fly(trip, behind=True):
+                pass
+        except LeaderGone:
+            pass  # Another process refreshes it.
+        except Exception as error:  # noqa: BLE001 - its caller has been served
+            # The name alone: the error's text is for a caller, and there is none.
+            name = type(error).__name__
+            logger.warning("a stale answer could not be refreshed: %s", name)
+        finally:
+            self._behind.release()
 
-    def _refuse(self, request: Request, refusal: Refusal) -> bool:
-        self._tell(Refused(request.kind, request.label, refusal))
-        return False
+    def _or_stale(
+        self, request: Request, met: _Met, pieces: Iterator[Piece]
+    ) -> Iterator[Piece]:
+        """The pieces, or a stale answer where they fail before the first of them."""
+        shown = False
+        try:
+            for piece in pieces:
+                shown = True
+                yield piece
+        except Exception as error:
+            stale = None if shown or met.failure else self._spare(request, error)
+            if stale is None:
+                raise
+            self._tell(Stale(request.kind, request.label))
+            yield from replay(stale.payload)
 
-    # --- operating --------------------------------------------------------
+    def _spare(self, request: Request, error: Exception) -> Entry | None:
+        """What may be served in place of ``error``; looked up anew.
 
-    def invalidate(self, tags: Iterable[str]) -> None:
-        """Kill every entry written so far under any of ``tags``; ``*`` is all.
-
-        Raises StoreError: an operator must know that it did not happen.
+        The load may have taken minutes: what was invalidated meanwhile is dead.
         """
-        fields = self._keyspace.stamp_fields(tags)
-        self._store.replace(
-            self._keyspace.stamps, {field: _new_stamp() for field in fields}
-        )
-        self._tell(Invalidated(len(fields)))
+        if isinstance(error, NothingCached) or not request.excuses(error):
+            return None
+        look = self.find(request, Answer.from_payload)
+        if look.entry is not None:
+            return look.entry
+        window = request.rules.stale_if_error
+        return look.stale if self._is_spare(look.stale, window) else None
 
-    def turn(self, switch: Switch) -> None:
-        """Set the namespace's switch for everyone, from the next request on.
+    # --- telling ----------------------------------------------------------
 
-        Raises StoreError.
-        """
-        self._store.replace(self._keyspace.stamps, {SWITCH_FIELD: switch.value})
-
-    def check(self) -> None:
-        """Try the store as it will be used. Raises StoreError with a remedy."""
-        probe = self._keyspace.entry("value", secrets.token_bytes(16))
-        self._store.check(probe, self._keyspace.stamps)
-
-    def _tell_look(self, request: Request, look: Look) -> None:
-        entry = look.entry
+    def _tell_look(self, request: Request, look: Look, entry: Entry | None) -> None:
         self._tell(
             Lookup(
                 request.kind,
@@ -377,6 +420,12 @@ class Cache:
         )
 
 
+def _joined(pieces: Iterable[Piece]) -> Piece:
+    """Several pieces as one, which another caller has paid for."""
+    piece = merge(pieces)
+    return replace(piece, usage=unbilled(piece.usage))
+
+
 def _accepted(request: Request, answer: Answer) -> bool:
     try:
         return request.accept is None or request.accept(answer)
@@ -385,7 +434,3 @@ def _accepted(request: Request, answer: Answer) -> bool:
         name = type(error).__name__
         logger.warning("an answer could not be judged and is not kept: %s", name)
         return False
-
-
-def _new_stamp() -> str:
-    return secrets.token_hex(8)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
+from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
 
@@ -87,6 +88,8 @@ def read[O: Options](
                 options.price.per,
                 options.price.currency,
             ),
+            stale_while_revalidate=options.stale_while_revalidate_seconds,
+            stale_if_error=options.stale_if_error_seconds,
         ),
         options=options,
     )
@@ -207,7 +210,9 @@ def _choice(
 
 
 _caches: LRUCache[StoreSettings, Cache] = LRUCache(_REMEMBERED_CACHES)
-_caches_lock = threading.Lock()
+# One for each Redis, whatever the namespaces in it: it is slow or gone for all.
+_stores: WeakValueDictionary[tuple[str, float], RedisStore] = WeakValueDictionary()
+_caches_lock = threading.Lock()  # guards both
 
 
 def open_cache(settings: StoreSettings, hook: Hook = hear_nothing) -> Cache:
@@ -225,7 +230,7 @@ def open_cache(settings: StoreSettings, hook: Hook = hear_nothing) -> Cache:
 
 def _open(settings: StoreSettings, hook: Hook) -> Cache:
     store = (
-        RedisStore(redis_url.parse(settings.redis_url), settings.timeout)
+        _redis_store(settings)
         if settings.redis_url
         else MemoryStore(settings.memory_bytes)
     )
@@ -238,6 +243,15 @@ def _open(settings: StoreSettings, hook: Hook) -> Cache:
         cipher_key=cipher_key,
         hook=hook,
     )
+
+
+def _redis_store(settings: StoreSettings) -> RedisStore:
+    place = settings.redis_url, settings.timeout
+    store = _stores.get(place)
+    if store is None:
+        store = RedisStore(redis_url.parse(settings.redis_url), settings.timeout)
+        _stores[place] = store
+    return store
 
 
 def derive_keys(secret: str, namespace: str) -> tuple[bytes, bytes]:

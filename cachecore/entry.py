@@ -124,6 +124,11 @@ def seal(text: bytes, key: str, cipher_key: bytes | None = None) -> bytes:
 
 def decode(data: bytes, key: str, cipher_key: bytes | None = None) -> Entry:
     """The entry written under ``key``; raises CorruptEntry for anything else."""
+    return _entry(unseal(data, key, cipher_key))
+
+
+def unseal(data: bytes, key: str, cipher_key: bytes | None = None) -> bytes:
+    """What ``seal`` was given; raises CorruptEntry for any other bytes or key."""
     if data[:2] != MAGIC or len(data) < _HEADER_SIZE:
         msg = "not an entry"
         raise CorruptEntry(msg)
@@ -132,9 +137,7 @@ def decode(data: bytes, key: str, cipher_key: bytes | None = None) -> Entry:
         msg = f"an entry of format {version}/{flags}, which this version does not know"
         raise CorruptEntry(msg)
     text = _open(data, flags, key, cipher_key)
-    if flags & _DEFLATED:
-        text = _inflate(text)
-    return _entry(text)
+    return _inflate(text) if flags & _DEFLATED else text
 
 
 def _digest(key: str, header: bytes, text: bytes) -> bytes:

@@ -4,6 +4,7 @@ CacheError
   + ConfigError        a setting is missing or makes no sense; shown to the user
   + UnkeyableError     a request has no canonical form; it bypasses the cache
   + StoreError         the store failed; never leaves ``Cache``'s answering path
+    - StillConnecting  it can't be asked yet; a connection is being made
   + CorruptEntry       bytes under a key that are not an entry we know
   + NothingCached      the caller asked for a cached answer only, and there is none
   + FlightError
@@ -40,6 +41,16 @@ class StoreError(CacheError):
     def __init__(self, remedy: str) -> None:
         super().__init__(remedy)
         self.remedy = remedy
+
+
+class StillConnecting(StoreError):
+    """No connection is free, and the one being made is not there yet.
+
+    No fault of the store: it opens no breaker.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Redis is still being connected to.")
 
 
 class CorruptEntry(CacheError):

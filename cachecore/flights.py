@@ -2,34 +2,55 @@
 
 The first caller leads: it loads, and publishes each piece as it comes. The
 others follow the same buffer and get every piece, from the first. The table
-never calls the loader itself; it only knows who flies.
-
-This is the first of the three steps of docs/adr/0005: across processes a lease
-and a stream come in here, without a change for the callers.
+never calls the loader itself; it only knows who flies. What the leader of a
+flight publishes may come from another process: see ``relay``.
 """
 
 import copy
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from cachecore.errors import FlightBroken, LeaderGone
 from cachecore.streams import Piece
 
 _REMEMBERED_LANDINGS: Final = 1024
+# What a flight remembers for those that come later, in characters. A longer
+# answer is not kept either; who lags so far behind has lost it.
+MAX_BUFFER: Final = 4 * 1024 * 1024
+# An answer without any progress for so long is no longer waited for by those who
+# have shown nothing of it, in seconds.
+IDLE_LIMIT: Final = 60.0
+# A follower's turn costs this much of the process's one thread, roughly; a crowd
+# takes its turns at a pace that leaves most of it to others. In seconds.
+_TURN: Final = 0.0005
+_SHORTEST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.25
+_LOOK_UP_AFTER: Final = 1.0
 
 
 class Flight:
     """A load under way: the leader publishes, followers read along."""
 
-    def __init__(self, stamps: Mapping[str, str], credential: str) -> None:
+    def __init__(
+        self,
+        stamps: Mapping[str, str],
+        credential: str,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.stamps = dict(stamps)
         self._credential = credential
+        self._timer = timer
         # Reentrant, as in the table: the garbage collector may close a leader's
         # generator, and so call ``crash``, while this very thread holds the lock.
         self._changed = threading.Condition(threading.RLock())  # guards all below
         self._pieces: list[Piece] = []
+        self._dropped = 0
+        self._size = 0
+        self._followers = 0
+        self._moved_at = timer()
         self._landed = False
         self._error: BaseException | None = None
 
@@ -37,45 +58,86 @@ class Flight:
         """Give a piece to every follower."""
         with self._changed:
             self._pieces.append(piece)
-            self._changed.notify_all()
+            self._size += _weight(piece)
+            while self._size > MAX_BUFFER and len(self._pieces) > 1:
+                self._size -= _weight(self._pieces.pop(0))
+                self._dropped += 1
+            self._moved_at = self._timer()
+            # One, who wakes the next: a crowd woken at once would hold up
+            # everybody else in the process until it is through.
+            self._changed.notify()
 
     def land(self) -> None:
         """Say that the answer is whole."""
         with self._changed:
             self._landed = True
-            self._changed.notify_all()
+            self._changed.notify()
 
     def crash(self, error: BaseException) -> None:
         """Say that no more will come. A landed flight can't crash."""
         with self._changed:
             if not self._landed:
                 self._error = error
-                self._changed.notify_all()
+                self._changed.notify()
+
+    @property
+    def is_joinable(self) -> bool:
+        """Whether a follower would still get every piece, from the first."""
+        return not self._dropped
+
+    def since(self, seen: int) -> list[Piece] | None:
+        """The pieces behind the first ``seen``; None if some of them are gone."""
+        with self._changed:
+            if seen < self._dropped:
+                return None
+            return self._pieces[seen - self._dropped :]
 
     def follow(self, credential: str) -> Iterator[list[Piece]]:
         """Every piece from the first, in batches of all that is new.
 
         Raises the leader's error for a follower with the same upstream
         credential: it would meet the same. Else LeaderGone if nothing was
-        given out yet, FlightBroken if something was.
+        given out yet, FlightBroken if something was. LeaderGone also where
+        nothing has moved for IDLE_LIMIT.
         """
         seen = 0
-        while True:
+        with self._changed:
+            self._followers += 1
+        try:
+            while True:
+                fresh, error = self._wait(seen)
+                if fresh is None:
+                    raise FlightBroken("this caller reads slower than it can be kept")
+                if fresh:
+                    seen += len(fresh)
+                    yield fresh
+                    self._pause()
+                elif error is not None:
+                    raise self._share(error, shown=seen > 0, credential=credential)
+                else:
+                    return
+        finally:
             with self._changed:
-                self._changed.wait_for(
-                    lambda seen=seen: (  # type: ignore[misc]
-                        len(self._pieces) > seen or self._landed or self._error
-                    )
-                )
-                fresh = self._pieces[seen:]
-                error, landed = self._error, self._landed
-            if fresh:
-                seen += len(fresh)
-                yield fresh
-            elif error is not None:
-                raise self._share(error, shown=seen > 0, credential=credential)
-            elif landed:
-                return
+                self._followers -= 1
+                self._changed.notify()
+
+    def _wait(self, seen: int) -> tuple[list[Piece] | None, BaseException | None]:
+        """What is new, or nothing and the leader's error; None: it is gone."""
+        with self._changed:
+            while True:
+                fresh = self.since(seen)
+                if fresh or fresh is None or self._landed or self._error:
+                    self._changed.notify()  # the next in turn
+                    return fresh, self._error
+                # Not for ever: whoever was to wake this one may have been killed.
+                self._changed.wait(_LOOK_UP_AFTER)
+                if not seen and self._timer() - self._moved_at > IDLE_LIMIT:
+                    raise LeaderGone("the load has come to a standstill")
+
+    def _pause(self) -> None:
+        pause = self._followers * _TURN
+        if pause > _SHORTEST_PAUSE:
+            time.sleep(min(pause, _LONGEST_PAUSE))
 
     def _share(
         self, error: BaseException, *, shown: bool, credential: str
@@ -85,6 +147,10 @@ class Flight:
         if shown:
             return FlightBroken("the load that this answer came from ended early")
         return LeaderGone("the load ended without an answer")
+
+
+def _weight(piece: Piece) -> int:
+    return len(piece.text) + sum(len(call["arguments"]) for call in piece.tool_calls)
 
 
 class FlightTable:
@@ -120,7 +186,11 @@ class FlightTable:
         with self._lock:
             current = self._flights.get(key)
             if not alone:
-                if current is not None and current.stamps == stamps:
+                if (
+                    current is not None
+                    and current.stamps == stamps
+                    and current.is_joinable
+                ):
                     return current, False
                 if self._landings.get(key, -1) >= mark:
                     return None, False
@@ -137,7 +207,10 @@ class FlightTable:
             return self._flights.get(key) is flight
 
     def leave(self, key: str, flight: Flight) -> None:
-        """Take a flight off the table. The leader calls it, whatever happened."""
+        """Take a flight off the table. Its leader calls it, whatever happened.
+
+        So does a follower whom it has left waiting for too long.
+        """
         with self._lock:
             if self._flights.get(key) is flight:
                 del self._flights[key]

@@ -72,6 +72,16 @@ def fingerprint(form: bytes, secret: bytes | None = None) -> str:
     return hmac.digest(secret, form, "sha256").hex()
 
 
+def lease_key(entry_key: str) -> str:
+    """The key of the lease to load an entry, in the entry's slot."""
+    return f"{entry_key}:lease"
+
+
+def flight_key(entry_key: str, token: str) -> str:
+    """The key of the stream that the load under the lease ``token`` is told in."""
+    return f"{entry_key}:flight:{token}"
+
+
 @dataclass(frozen=True, slots=True)
 class Keyspace:
     """The names that one namespace may use in a store.

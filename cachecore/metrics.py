@@ -65,13 +65,21 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Stale:
+    """The upstream failed, and an answer past its time stood in for its error."""
+
+    kind: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Invalidated:
     """Stamps were replaced: this many tags lost their entries."""
 
     tags: int
 
 
-type Event = Lookup | Followed | Loaded | Kept | Refused | Invalidated
+type Event = Lookup | Followed | Loaded | Kept | Refused | Stale | Invalidated
 type Hook = Callable[[Event], None]
 
 
@@ -104,7 +112,7 @@ class Counters:
                 name = ("lookup", event.kind, event.reason.value)
             case Refused():
                 name = ("refused", event.kind, event.refusal.value)
-            case Followed() | Loaded() | Kept():
+            case Followed() | Loaded() | Kept() | Stale():
                 name = (type(event).__name__.lower(), event.kind, "")
             case Invalidated():
                 name = ("invalidated", "", "")

@@ -47,6 +47,12 @@ class Options(BaseModel):
         le=2 * 1024 * 1024,
         description="a number of bytes from 1024 to 2097152",
     )
+    stale_while_revalidate_seconds: int = Field(
+        0, ge=0, le=2592000, description="a number of seconds from 0 (off) to 2592000"
+    )
+    stale_if_error_seconds: int = Field(
+        0, ge=0, le=2592000, description="a number of seconds from 0 (off) to 2592000"
+    )
     memory_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1024 * 1024,

@@ -64,6 +64,8 @@ class Reason(StrEnum):
     INVALIDATED = "invalidated"
     CORRUPT = "corrupt"
     REFRESH = "refresh"
+    # a hit past its time, with a refresh behind
+    STALE = "stale"
     # bypasses
     MODE_OFF = "mode_off"
     CONTROL = "bypass_asked"
@@ -86,6 +88,7 @@ class Refusal(StrEnum):
     FINISH_REASON = "finish_reason"
     TOOL_CALLS = "tool_calls"
     INVALID_OUTPUT = "invalid_output"
+    SUPERSEDED = "superseded"
     UNAVAILABLE = "cache_unavailable"
 
 
@@ -114,6 +117,10 @@ class Rules:
     max_temperature: float = 1.0
     max_entry_bytes: int = 1024 * 1024
     price: Price = Price()
+    # For so many seconds past its time an answer may still be served: while it is
+    # refreshed behind, and where the upstream fails (RFC 5861).
+    stale_while_revalidate: int = 0
+    stale_if_error: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +173,23 @@ def judge(entry: Entry, stamps: Mapping[str, str | None], now: float) -> Reason:
         standing = stamps.get(field)
         if standing is None or standing != stamp:
             return Reason.INVALIDATED
-    if not entry.stamps or not now < entry.fresh_until:
+    if not entry.stamps:
+        return Reason.INVALIDATED
+    if not now < entry.fresh_until:
         return Reason.EXPIRED
     # Written by a machine whose clock runs ahead by more than any lifetime.
     if entry.created_at > now + MAX_TTL:
         return Reason.EXPIRED
     return Reason.HIT
+
+
+def may_lag(entry: Entry, window: float, now: float) -> bool:
+    """Whether an expired entry may still be served, ``window`` seconds past its time.
+
+    Its stamps were judged before: what was invalidated is dead, never stale.
+    """
+    ends = min(entry.fresh_until + window, entry.stale_until)
+    return entry.fresh_until <= now < ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +201,23 @@ class Lifetime:
 
 
 def lifetime(
-    ttl: float, now: float, spread: float, url_expires_at: float | None = None
+    ttl: float,
+    now: float,
+    spread: float,
+    url_expires_at: float | None = None,
+    stale: float = 0,
 ) -> Lifetime:
-    """When an answer made at ``now`` goes stale.
+    """When an answer made at ``now`` goes stale, and ``stale`` seconds later is gone.
 
     ``spread`` in [-1, 1] places it within the jitter. A signed URL in the
     request ends the life of its answer.
     """
     fresh_until = now + ttl * (1 + JITTER * spread)
+    stale_until = fresh_until + stale
     if url_expires_at is not None:
         fresh_until = min(fresh_until, url_expires_at)
-    return Lifetime(fresh_until=fresh_until, stale_until=fresh_until)
+        stale_until = min(stale_until, url_expires_at)
+    return Lifetime(fresh_until=fresh_until, stale_until=stale_until)
 
 
 def refuse(

@@ -43,6 +43,24 @@ class Piece:
     usage: Usage | None = None
 
 
+def plain(piece: Piece) -> list[Any]:
+    """The piece as JSON data, for another process."""
+    usage = piece.usage
+    tokens = [usage.prompt_tokens, usage.completion_tokens] if usage else None
+    return [piece.text, list(piece.tool_calls), piece.finish_reason, tokens]
+
+
+def from_plain(data: Any) -> Piece:
+    """The piece that ``data`` was made of; raises ValueError otherwise."""
+    try:
+        text, calls, finish_reason, tokens = data
+        usage = None if tokens is None else Usage(int(tokens[0]), int(tokens[1]))
+        return Piece(str(text), tuple(map(_tool_call, calls)), finish_reason, usage)
+    except (KeyError, TypeError, IndexError) as error:
+        msg = "the data is not a piece of an answer"
+        raise ValueError(msg) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer: what every way of asking for it must give."""

@@ -11,10 +11,11 @@ from time import time
 from typing import Any
 
 from cachecore import config
-from cachecore.cache import Cache, Look
+from cachecore.cache import Cache
 from cachecore.errors import ConfigError, StoreError
 from cachecore.policy import Control, Rules, Switch, Traits
 from cachecore.request import Request, app_tags
+from cachecore.shelf import Look
 from difycodec import urls
 from rag_cache import inputs, settings, ticket
 from rag_cache.inputs import BadInput

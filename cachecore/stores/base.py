@@ -1,8 +1,9 @@
 """What the cache needs of a place to keep entries.
 
 A store holds bytes under keys, each with a time to live, and hashes of short
-texts (the stamps). It decides nothing. Every method raises StoreError, and
-nothing else, when it could not do its work.
+texts (the stamps). A shared one also holds leases and streams, in which the
+processes that use it meet. It decides nothing. Every method raises StoreError,
+and nothing else, when it could not do its work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,58 @@ class Found:
     fields: tuple[str | None, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who holds a lease after it was claimed, and what its entry holds now."""
+
+    holder: str
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life of a load. Times in seconds.
+
+    ``lease_ttl`` of 0 leaves the lease to its end. ``records`` go on the stream.
+    """
+
+    lease: str
+    stream: str
+    token: str
+    lease_ttl: float
+    stream_ttl: float
+    records: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """The end of a load. ``value`` is None where nothing is to be kept."""
+
+    entry: str
+    lease: str
+    stream: str
+    token: str
+    value: bytes | None
+    ttl: float
+    records: tuple[bytes, ...]
+    stream_ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """New records of a stream, and who holds the lease.
+
+    ``records`` are (position, bytes); bytes are None for a listener's own sign.
+    """
+
+    records: tuple[tuple[str, bytes | None], ...]
+    holder: str | None
+
+
 class Store(Protocol):
     """The contract. tests/contract/store_contract.py checks it for every store."""
+
+    shared: bool  # whether other processes use it, so that leases make sense
 
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
         """Read an entry and fields of a hash, in one round trip."""
@@ -39,9 +90,39 @@ class Store(Protocol):
     def replace(self, hash_key: str, fields: Mapping[str, str]) -> None:
         """Set every field, whatever was there."""
 
-    def check(self, key: str, hash_key: str) -> None:
+    def check(self, key: str, hash_key: str) -> tuple[str, ...]:
         """Do each kind of operation once, on ``key`` and ``hash_key``; leave nothing.
 
         For the moment the credentials are saved: raises StoreError with a
-        sentence that names the remedy.
+        sentence that names the remedy, and returns such sentences about what
+        works and should be better.
+        """
+
+    def claim(
+        self, entry: str, lease: str, token: str, ttl: float, *, over: bool
+    ) -> Claim:
+        """Take a lease that is free, or older than ``token`` can use; read the entry.
+
+        A token ends in ``.`` and a mark of the stamps that its load began
+        under; a lease with another mark is taken over, and ``over`` takes any.
+        """
+
+    def beat(self, beats: Sequence[Beat]) -> list[int]:
+        """Keep leases and add records; how many records, signs included, each has."""
+
+    def land(self, landing: Landing) -> bool:
+        """Keep the entry, end the stream, give the lease back: at once, in this order.
+
+        Keeps it, and returns true, only under the token's own lease, or where
+        there is neither a lease nor an entry. A stream that nobody listens to
+        is not made.
+        """
+
+    def listen(
+        self, stream: str, lease: str, after: str, wait: float, *, sign: bool
+    ) -> Heard:
+        """Records behind the position ``after``; waits ``wait`` seconds for one.
+
+        ``sign`` leaves a record of one's own, so that the leader knows that
+        somebody listens. The first position is ``"0"``.
         """

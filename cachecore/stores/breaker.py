@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from cachecore.errors import StoreError
+from cachecore.errors import StillConnecting, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -38,25 +38,31 @@ class Breaker:
         return self._retry_at is not None
 
     @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self, *, forced: bool = False) -> Iterator[None]:
         """Raise StoreError at once while open; else watch what the body raises.
 
-        A StoreError out of the body counts as a failure, anything else not.
+        A StoreError out of the body counts as a failure, anything else not, and
+        neither does StillConnecting: what is being connected to has not failed.
         Only the call that was let through to try moves an open breaker: those
-        that were under way when it opened say nothing new.
+        that were under way when it opened say nothing new. ``forced`` is let
+        through at any time: a person waits for its verdict.
         """
-        tries = self._admit()
+        tries = self._admit(forced=forced)
         try:
             yield
+        except StillConnecting:
+            raise
         except StoreError as error:
-            self._failed(error, tries=tries)
+            self.fail(error, tried=tries)
             raise
         if tries:
             self._close()
 
-    def _admit(self) -> bool:
+    def _admit(self, *, forced: bool) -> bool:
         if not self.is_open:
             return False
+        if forced:
+            return True
         with self._lock:
             now = self._timer()
             if self._retry_at is None:
@@ -68,12 +74,13 @@ class Breaker:
             self._retry_at = now + self._pause
             return True
 
-    def _failed(self, error: StoreError, *, tries: bool) -> None:
+    def fail(self, error: StoreError, *, tried: bool = False) -> None:
+        """Open it, or keep it open for longer if this call was let through to try."""
         with self._lock:
             opens = self._retry_at is None
-            if tries:
+            if tried:
                 self._pause = min(self._pause * 2, LONGEST_PAUSE)
-            if opens or tries:
+            if opens or tried:
                 self._retry_at = self._timer() + self._pause
         if opens:
             logger.warning(

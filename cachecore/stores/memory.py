@@ -11,7 +11,7 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from cachecore.stores.base import Found
+from cachecore.stores.base import Beat, Claim, Found, Heard, Landing
 
 # Python's own cost of a key, a tuple and a dict slot, roughly.
 _OVERHEAD: Final = 300
@@ -19,6 +19,7 @@ _OVERHEAD: Final = 300
 _MAX_HASH_FIELDS: Final = 100_000
 
 type _Kept = tuple[bytes, float]
+type _Records = list[tuple[str, bytes | None]]
 
 
 def _size(kept: _Kept) -> int:
@@ -26,32 +27,37 @@ def _size(kept: _Kept) -> int:
 
 
 class MemoryStore:
-    """A store in a bounded dict; the entry unused longest goes first."""
+    """A store in a bounded dict; the entry unused longest goes first.
+
+    ``shared`` is for tests: several caches over one store, as if each were a
+    process of its own.
+    """
 
     def __init__(
-        self, max_bytes: int = 64 * 1024 * 1024, clock: Callable[[], float] = time.time
+        self,
+        max_bytes: int = 64 * 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+        *,
+        shared: bool = False,
     ) -> None:
+        self.shared = shared
         self._clock = clock
-        self._lock = threading.Lock()  # guards both below
+        self._lock = threading.Lock()  # guards all below
+        self._told = threading.Condition(self._lock)
         self._entries: LRUCache[str, _Kept] = LRUCache(max_bytes, getsizeof=_size)
         self._hashes: dict[str, LRUCache[str, str]] = {}
+        self._leases: dict[str, tuple[str, float]] = {}
+        self._streams: dict[str, tuple[_Records, float]] = {}
 
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
         with self._lock:
-            kept = self._entries.get(key)
-            if kept is not None and kept[1] <= self._clock():
-                del self._entries[key]
-                kept = None
             standing = self._hash(hash_key)
             found = tuple(standing.get(field) for field in fields)
-        return Found(kept[0] if kept else None, found)
+            return Found(self._get(key), found)
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
         with self._lock:
-            if len(value) + _OVERHEAD > self._entries.maxsize:
-                self._entries.pop(key, None)
-                return
-            self._entries[key] = (value, self._clock() + ttl)
+            self._set(key, value, ttl)
 
     def delete(self, key: str) -> None:
         with self._lock:
@@ -70,8 +76,83 @@ class MemoryStore:
             for field, text in fields.items():
                 standing[field] = text
 
-    def check(self, key: str, hash_key: str) -> None:
+    def check(self, key: str, hash_key: str) -> tuple[str, ...]:
         del key, hash_key  # Nothing here can be misconfigured.
+        return ()
+
+    def claim(
+        self, entry: str, lease: str, token: str, ttl: float, *, over: bool
+    ) -> Claim:
+        mark = token[token.rindex(".") :]
+        with self._lock:
+            holder = self._holder(lease)
+            if holder is None or over or not holder.endswith(mark):
+                holder = token
+                self._leases[lease] = (token, self._clock() + ttl)
+            return Claim(holder, self._get(entry))
+
+    def beat(self, beats: Sequence[Beat]) -> list[int]:
+        with self._lock:
+            for beat in beats:
+                if beat.lease_ttl and self._holder(beat.lease) == beat.token:
+                    until = self._clock() + beat.lease_ttl
+                    self._leases[beat.lease] = (beat.token, until)
+                if beat.records:
+                    self._add(beat.stream, beat.records, beat.stream_ttl)
+            return [len(self._stream(beat.stream)) for beat in beats]
+
+    def land(self, landing: Landing) -> bool:
+        with self._lock:
+            holder = self._holder(landing.lease)
+            free = holder is None and self._get(landing.entry) is None
+            kept = landing.value is not None and (holder == landing.token or free)
+            if kept:
+                self._set(landing.entry, landing.value or b"", landing.ttl)
+            if self._stream(landing.stream):
+                self._add(landing.stream, landing.records, landing.stream_ttl)
+            if holder == landing.token:
+                del self._leases[landing.lease]
+            return kept
+
+    def listen(
+        self, stream: str, lease: str, after: str, wait: float, *, sign: bool
+    ) -> Heard:
+        with self._lock:
+            if sign:
+                self._add(stream, (None,), 60)
+            first = int(after)
+            if not self._stream(stream)[first:]:
+                self._told.wait(wait)
+            fresh = tuple(self._stream(stream)[first:])
+            return Heard(fresh, self._holder(lease))
+
+    def _holder(self, lease: str) -> str | None:
+        token, until = self._leases.get(lease, ("", 0.0))
+        return token if until > self._clock() else None
+
+    def _stream(self, key: str) -> _Records:
+        records, until = self._streams.get(key, ([], 0.0))
+        return records if until > self._clock() else []
+
+    def _add(self, key: str, records: Sequence[bytes | None], ttl: float) -> None:
+        standing = self._stream(key)
+        for record in records:
+            standing.append((str(len(standing) + 1), record))
+        self._streams[key] = (standing, self._clock() + ttl)
+        self._told.notify_all()
+
+    def _get(self, key: str) -> bytes | None:
+        kept = self._entries.get(key)
+        if kept is not None and kept[1] <= self._clock():
+            del self._entries[key]
+            return None
+        return kept[0] if kept else None
+
+    def _set(self, key: str, value: bytes, ttl: float) -> None:
+        if len(value) + _OVERHEAD > self._entries.maxsize:
+            self._entries.pop(key, None)
+        else:
+            self._entries[key] = (value, self._clock() + ttl)
 
     def _hash(self, hash_key: str) -> "LRUCache[str, str]":
         return self._hashes.setdefault(hash_key, LRUCache(_MAX_HASH_FIELDS))

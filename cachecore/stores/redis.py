@@ -1,131 +1,72 @@
-"""Entries in Redis or Valkey: standalone, TLS, UNIX socket, Sentinel, Cluster.
+"""Entries, stamps, leases and streams in Redis or Valkey, as commands.
 
-The only file that imports redis. A look-up is one pipeline and, off a cluster,
-one round trip. Commands used: GET SET DEL HMGET HSETNX HSET, and on connecting
-AUTH and SELECT where the URL asks for them. Values always get a time to live.
-
-redis-py's defaults retry for up to a minute (its 8.1: ten tries of 5 s), which
-is why every limit is set here.
+A look-up is one pipeline and, off a cluster, one round trip. Commands used:
+GET SET DEL EXISTS PEXPIRE, HMGET HSETNX HSET, EVAL, XADD XLEN XREAD; on
+connecting AUTH and SELECT where the URL asks for them; INFO when credentials
+are saved, if it is allowed. Values always get a time to live.
 """
 
+import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, Protocol
-
-import redis
-from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    BusyLoadingError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    RedisError,
-    ResponseError,
-)
-from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from cachecore.errors import StoreError
 from cachecore.redis_url import RedisUrl
-from cachecore.stores.base import Found
+from cachecore.stores import health, scripts
+from cachecore.stores.base import Beat, Claim, Found, Heard, Landing
 from cachecore.stores.breaker import Breaker
+from cachecore.stores.connections import (
+    MAX_CONNECTIONS,
+    Command,
+    ErrorReply,
+    Reply,
+    open_door,
+)
 
-MAX_CONNECTIONS: Final = 64
-# How long a caller waits for one of them. All being busy is our own crowd, not a
-# fault of Redis: it opens no breaker.
+logger = logging.getLogger(__name__)
+
+# How long a caller waits for one of the connections. All being busy is our own
+# crowd, not a fault of Redis: it opens no breaker.
 SLOT_TIMEOUT: Final = 0.5
+# Who listens to a stream holds a connection while it waits; more than this many
+# ask again and again instead.
+MAX_LISTENERS: Final = 32
+_ASK_AGAIN: Final = 0.05
+# For what a person waits for: saving credentials, invalidating.
+PATIENCE: Final = 3.0
+# A listener's sign outlives any lease, for the leader makes the stream its own.
+_SIGN_TTL: Final = 60_000
 
 _NO_REDIS: Final = (
     "What answers at the Redis URL (redis_url) does not speak as Redis does."
 )
 
-type Command = tuple[str | bytes | int, ...]
-type Reply = Any
-
-
-class _Door(Protocol):
-    def run(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies in order; an error reply stands in its place."""
-
-    def close(self) -> None:
-        """Drop the connections."""
-
-
-class _Pooled:
-    """One server, or the master that Sentinel names."""
-
-    def __init__(self, pool: redis.ConnectionPool) -> None:
-        self._pool = pool
-
-    def run(self, commands: Sequence[Command]) -> list[Reply]:
-        # redis-py's own pipeline costs a hit as much again as the round trip;
-        # these are the calls that it makes underneath.
-        connection = self._pool.get_connection()
-        whole = False
-        try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            replies = [_reply(connection) for _ in commands]
-            whole = True
-        finally:
-            if not whole:
-                # A late reply on this connection would answer the next caller.
-                connection.disconnect()
-            self._pool.release(connection)
-        return replies
-
-    def close(self) -> None:
-        self._pool.disconnect()
-
-
-def _reply(connection: Any) -> Reply:
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error
-
-
-class _Clustered:
-    """A Redis Cluster. An entry and its namespace's stamps live in two slots."""
-
-    def __init__(self, client: RedisCluster) -> None:
-        self._client = client
-
-    def run(self, commands: Sequence[Command]) -> list[Reply]:
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        replies: list[Reply] = pipeline.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, RedisError) and not isinstance(reply, ResponseError):
-                raise reply
-        return replies
-
-    def close(self) -> None:
-        self._client.close()
-
 
 class RedisStore:
     """A store in the Redis that ``url`` names. Connects when first asked.
 
-    ``timeout`` in seconds bounds connecting and each reply.
+    ``timeout`` in seconds bounds each call as a whole. Thread-safe, and made to
+    be shared: what is known of a Redis (its breaker) is known to all who use it.
     """
+
+    shared = True
 
     def __init__(self, url: RedisUrl, timeout: float = 0.05) -> None:
         self._url = url
         self._timeout = timeout
         self._breaker = Breaker(url.shown)
+        self._complaint = health.Complaint(url.shown)
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self._lock = threading.Lock()  # guards _door; never held around I/O
-        self._door: _Door | None = None
+        self._listeners = threading.BoundedSemaphore(MAX_LISTENERS)
+        self._door = open_door(url, self._breaker.fail)
+
+    # --- entries and stamps -----------------------------------------------
 
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
         value, texts = self._run(("GET", key), ("HMGET", hash_key, *fields))
-        if isinstance(value, ResponseError) and "WRONGTYPE" in str(value):
+        if isinstance(value, ErrorReply) and "WRONGTYPE" in value.text:
             # Another type under our key is not an entry; the caller deletes it.
             value = b""
         self._sound(value)
@@ -134,10 +75,10 @@ class RedisStore:
         return Found(value, tuple(self._texts(texts, len(fields))))
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
-        self._one("SET", key, value, "PX", max(1, int(ttl * 1000)))
+        self._write("SET", key, value, "PX", _ms(ttl))
 
     def delete(self, key: str) -> None:
-        self._one("DEL", key)
+        self._write("DEL", key)
 
     def settle(self, hash_key: str, fields: Mapping[str, str]) -> dict[str, str]:
         *written, texts = self._run(
@@ -145,7 +86,7 @@ class RedisStore:
             ("HMGET", hash_key, *fields),
         )
         for reply in written:
-            self._sound(reply)
+            self._accepted(reply)
         standing = {}
         for field, text in zip(fields, self._texts(texts, len(fields)), strict=True):
             if text is None:
@@ -157,20 +98,121 @@ class RedisStore:
 
     def replace(self, hash_key: str, fields: Mapping[str, str]) -> None:
         pairs = [part for pair in fields.items() for part in pair]
-        self._one("HSET", hash_key, *pairs)
+        limit = max(self._timeout, PATIENCE)
+        self._accepted(
+            self._run(("HSET", hash_key, *pairs), limit=limit, forced=True)[0]
+        )
 
-    def check(self, key: str, hash_key: str) -> None:
-        replies = self._run(
+    def check(self, key: str, hash_key: str) -> tuple[str, ...]:
+        probe = key + ":check"
+        commands: tuple[Command, ...] = (
             ("HMGET", hash_key, "switch"),
-            ("HSETNX", key + ":check", "field", "1"),
-            ("HSET", key + ":check", "field", "2"),
-            ("DEL", key + ":check"),
+            ("HSETNX", probe, "field", "1"),
+            ("HSET", probe, "field", "2"),
+            ("DEL", probe),
             ("SET", key, b"check", "PX", 1000),
             ("GET", key),
+            ("EVAL", scripts.CLAIM, 2, key, f"{key}:lease", "t.m", 1000, ".m", "0"),
+            ("EVAL", scripts.BEAT, 2, f"{key}:lease", probe, "t.m", 1000, 1000, b"x"),
+            ("XREAD", "COUNT", 1, "STREAMS", probe, "0"),
+            (
+                *("EVAL", scripts.LAND, 3, key, f"{key}:lease", probe),
+                *("t.m", b"check", 1000, 1000, b"x"),
+            ),
+            ("DEL", probe),
             ("DEL", key),
         )
-        for reply in replies:
+        limit = max(self._timeout, PATIENCE)
+        for reply in self._run(*commands, limit=limit, forced=True):
             self._sound(reply)
+        started = time.monotonic()
+        self._run(("HMGET", hash_key, "switch"), limit=limit)
+        took = time.monotonic() - started
+        slow = health.slowness(took, self._timeout)
+        if self._url.form == "cluster":
+            return slow  # Each node has its own memory; Dify uses no Cluster of ours.
+        asked = ("INFO", "memory"), *(("EXISTS", name) for name in health.NAMES_OF_DIFY)
+        return slow + health.advice(self._run(*asked, limit=limit))
+
+    # --- leases and streams -----------------------------------------------
+
+    def claim(
+        self, entry: str, lease: str, token: str, ttl: float, *, over: bool
+    ) -> Claim:
+        mark = token[token.rindex(".") :]
+        reply = self._write(
+            *("EVAL", scripts.CLAIM, 2, entry, lease),
+            *(token, _ms(ttl), mark, "1" if over else "0"),
+        )
+        match reply:
+            case [bytes() as holder, (bytes() | None) as value]:
+                return Claim(holder.decode("utf-8", "replace"), value)
+        raise StoreError(_NO_REDIS)
+
+    def beat(self, beats: Sequence[Beat]) -> list[int]:
+        replies = self._run(*map(_beat, beats))
+        counts = [self._accepted(reply) for reply in replies]
+        if not all(isinstance(count, int) for count in counts):
+            raise StoreError(_NO_REDIS)
+        return counts
+
+    def land(self, landing: Landing) -> bool:
+        names = landing.entry, landing.lease, landing.stream, landing.token
+        ttls = _ms(landing.ttl), _ms(landing.stream_ttl)
+        value, told = landing.value or b"", landing.records
+        kept = self._write("EVAL", scripts.LAND, 3, *names, value, *ttls, *told)
+        return bool(kept == 1)
+
+    def listen(
+        self, stream: str, lease: str, after: str, wait: float, *, sign: bool
+    ) -> Heard:
+        before: tuple[Command, ...] = ()
+        if sign:
+            before = (
+                ("XADD", stream, "*", "s", b"1"),
+                ("PEXPIRE", stream, _SIGN_TTL),
+            )
+        until = time.monotonic() + wait
+        if self._door.blocks and wait and self._listeners.acquire(blocking=False):
+            try:
+                return self._heard(before, stream, lease, after, wait)
+            finally:
+                self._listeners.release()
+        while True:
+            heard = self._heard(before, stream, lease, after, 0)
+            left = until - time.monotonic()
+            if heard.records or left <= 0:
+                return heard
+            before = ()
+            time.sleep(min(_ASK_AGAIN, left))
+
+    def _heard(
+        self,
+        before: Sequence[Command],
+        stream: str,
+        lease: str,
+        after: str,
+        wait: float,
+    ) -> Heard:
+        block = ("BLOCK", _ms(wait)) if wait else ()
+        replies = self._run(
+            *before,
+            ("XREAD", "COUNT", 1000, *block, "STREAMS", stream, after),
+            ("GET", lease),
+            limit=self._timeout + wait,
+            slotted=not wait,
+        )
+        for reply in replies[: len(before)]:
+            self._sound(reply)
+        streams, holder = (self._sound(reply) for reply in replies[-2:])
+        if not isinstance(holder, bytes | None):
+            raise StoreError(_NO_REDIS)
+        return Heard(
+            tuple(_records(streams)),
+            None if holder is None else holder.decode("utf-8", "replace"),
+        )
+
+    # --- the calls themselves ---------------------------------------------
 
     def _texts(self, reply: Reply, count: int) -> list[str | None]:
         """The texts of an HMGET; anything may answer at an address."""
@@ -183,172 +225,73 @@ class RedisStore:
             None if item is None else item.decode("utf-8", "replace") for item in items
         ]
 
-    def _one(self, *command: str | bytes | int) -> Reply:
-        return self._sound(self._run(command)[0])
+    def _write(self, *command: str | bytes | int) -> Reply:
+        return self._accepted(self._run(command)[0])
 
-    def _run(self, *commands: Command) -> list[Reply]:
-        if not self._slots.acquire(timeout=SLOT_TIMEOUT):
+    def _run(
+        self,
+        *commands: Command,
+        limit: float | None = None,
+        forced: bool = False,
+        slotted: bool = True,
+    ) -> list[Reply]:
+        if slotted and not self._slots.acquire(timeout=SLOT_TIMEOUT):
             msg = f"All {MAX_CONNECTIONS} connections to Redis are busy."
             raise StoreError(msg)
         try:
             # Only now: who waited for a slot must see a breaker that has opened.
-            with self._breaker.call(), self._translated():
-                return self._opened().run(commands)
+            with self._breaker.call(forced=forced):
+                return self._door.run(commands, limit or self._timeout)
         finally:
-            self._slots.release()
-
-    def _opened(self) -> _Door:
-        door = self._door
-        if door is None:
-            door = _open(self._url, self._timeout)
-            with self._lock:
-                if self._door is None:
-                    self._door = door
-                    return door
-                spare, door = door, self._door
-            spare.close()  # Another caller was quicker.
-        return door
+            if slotted:
+                self._slots.release()
 
     def close(self) -> None:
         """Drop the connections. The store may be used again; it reconnects."""
-        door, self._door = self._door, None
-        if door is not None:
-            door.close()
+        self._door.close()
 
     def _sound(self, reply: Reply) -> Reply:
         """The reply, or its error. Error replies are quick and open no breaker."""
-        if isinstance(reply, RedisError):
-            raise StoreError(_remedy(reply, self._url)) from reply
+        if isinstance(reply, ErrorReply):
+            raise StoreError(reply.remedy)
         return reply
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except StoreError:
-            raise
-        except Exception as error:  # whatever it is, it must not fail an answer
-            raise StoreError(_remedy(error, self._url)) from error
+    def _accepted(self, reply: Reply) -> Reply:
+        """The reply to what writes. A Redis that refuses to be written to is told of."""
+        if isinstance(reply, ErrorReply):
+            self._complaint.refused(reply.remedy)
+        else:
+            self._complaint.accepted()
+        return self._sound(reply)
 
     def __repr__(self) -> str:
         state = "open" if self._breaker.is_open else "closed"
         return f"<RedisStore {self._url.shown}, breaker {state}>"
 
 
-def _open(url: RedisUrl, timeout: float) -> _Door:
-    limits: dict[str, Any] = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "health_check_interval": 0,
-        "protocol": 2,
-        "username": url.username,
-        "password": url.password,
-        # The handshake shall need no command that the ACL line does not name.
-        "driver_info": None,
-    }
-    if url.tls:
-        limits |= {
-            "ssl_ca_certs": url.ca_certs,
-            "ssl_certfile": url.certfile,
-            "ssl_keyfile": url.keyfile,
-        }
-    match url.form:
-        case "cluster":
-            return _open_cluster(url, limits)
-        case "sentinel":
-            return _open_sentinel(url, limits)
-        case _:
-            return _open_server(url, limits)
+def _beat(beat: Beat) -> Command:
+    ttls = int(beat.lease_ttl * 1000), _ms(beat.stream_ttl)
+    names = beat.lease, beat.stream, beat.token
+    return ("EVAL", scripts.BEAT, 2, *names, *ttls, *beat.records)
 
 
-def _open_server(url: RedisUrl, limits: dict[str, Any]) -> _Door:
-    kind: Any
-    place: dict[str, Any]
-    if url.form == "unix":
-        limits.pop("socket_connect_timeout")
-        kind, place = redis.UnixDomainSocketConnection, {"path": url.path}
-    else:
-        host, port = url.hosts[0]
-        kind = redis.SSLConnection if url.tls else redis.Connection
-        place = {"host": host, "port": port}
-    pool = redis.ConnectionPool(
-        connection_class=kind,
-        max_connections=MAX_CONNECTIONS,
-        db=url.db,
-        **place,
-        **limits,
-    )
-    return _Pooled(pool)
+def _ms(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
 
 
-def _open_sentinel(url: RedisUrl, limits: dict[str, Any]) -> _Door:
-    own = {
-        "ssl": url.tls,
-        "username": url.sentinel_username,
-        "password": url.sentinel_password,
-    }
-    sentinel = Sentinel(url.hosts, sentinel_kwargs={**limits, **own}, **limits)
-    master = sentinel.master_for(
-        url.service, db=url.db, ssl=url.tls, max_connections=MAX_CONNECTIONS
-    )
-    return _Pooled(master.connection_pool)
+def _records(streams: Reply) -> list[tuple[str, bytes | None]]:
+    """The records of the one stream in the reply to XREAD; it is None for none."""
+    try:
+        return [
+            (position.decode(), _fields(pairs).get(b"d"))
+            for _, records in streams or ()
+            for position, pairs in records
+        ]
+    except (TypeError, ValueError, AttributeError):
+        raise StoreError(_NO_REDIS) from None
 
 
-def _open_cluster(url: RedisUrl, limits: dict[str, Any]) -> _Door:
-    client = RedisCluster(
-        startup_nodes=[ClusterNode(host, port) for host, port in url.hosts],
-        ssl=url.tls,
-        max_connections=MAX_CONNECTIONS,
-        # One more try: a slot that has moved is not an outage.
-        **{**limits, "retry": Retry(NoBackoff(), 1)},
-    )
-    return _Clustered(client)
-
-
-# What people read, by what redis-py raised; the first that fits.
-_REMEDIES: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (AuthenticationError, "refused the user name or password in the URL."),
-    (
-        NoPermissionError,
-        "does not let this user run the cache's commands on its keys; allow them in "
-        "the user's ACL.",
-    ),
-    (ReadOnlyError, "is a read-only replica; use its master."),
-    (
-        OutOfMemoryError,
-        "is full; set its maxmemory-policy to allkeys-lru or give it more memory.",
-    ),
-    (AskError, "is a node of a Cluster; write redis+cluster:// in the URL."),
-    (BusyLoadingError, "is still loading its data; try again shortly."),
-    (
-        redis.exceptions.TimeoutError,
-        "did not answer in time; check the address and the network between it and the "
-        "plugin daemon.",
-    ),
-    (MasterNotFoundError, "is no Sentinel that knows a master of that name."),
-)
-
-
-def _remedy(error: Exception, url: RedisUrl) -> str:
-    """One sentence for an operator: what Redis said, and what to do."""
-    # A cluster's client wraps what a node said.
-    if isinstance(error, RedisClusterException) and error.__cause__ is not None:
-        error = error.__cause__  # type: ignore[assignment]
-    place, text = f"Redis at {url.shown}", str(error)
-    for kind, sentence in _REMEDIES:
-        if isinstance(error, kind):
-            return f"{place} {sentence}"
-    if "NOAUTH" in text or "WRONGPASS" in text:
-        return f"{place} asks for a user name or password; put it in the URL."
-    if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
-        return (
-            f"{place} could not be reached over TLS; check rediss://, the host name and "
-            "the certificate authority."
-        )
-    if isinstance(error, ResponseError):
-        return f"{place} refused a command: {text.partition(' ')[0]}."
-    return (
-        f"{place} could not be reached; check the address, the port and the network "
-        "between it and the plugin daemon."
-    )
+def _fields(pairs: Reply) -> dict[bytes, bytes]:
+    if isinstance(pairs, dict):  # redis-py's client for a Cluster has parsed it
+        return pairs
+    return dict(zip(pairs[::2], pairs[1::2], strict=True))

@@ -1,11 +1,13 @@
 """What every store must do. A store's test file subclasses StoreContract."""
 
+import threading
 import uuid
 from collections.abc import Callable
 
 import pytest
 
-from cachecore.stores.base import Found, Store
+from cachecore.keys import flight_key, lease_key
+from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, Store
 
 
 class StoreContract:
@@ -68,5 +70,167 @@ class StoreContract:
         assert store.look_up("x" + name, name, ["标签"]).fields == ("印记 ✓",)
 
     def test_a_check_leaves_nothing_behind(self, store: Store, name: str) -> None:
-        store.check(name, name + ":h")
-        assert store.look_up(name, name + ":h", ["switch"]) == Found(None, (None,))
+        key = entry_of(name)
+        store.check(key, name + ":h")
+        assert store.look_up(key, name + ":h", ["switch"]) == Found(None, (None,))
+        assert claim(store, name, "a.1") == Claim("a.1", None)
+
+    # --- leases and streams ----------------------------------------------------
+
+    def test_a_free_lease_is_taken_and_a_held_one_is_not(
+        self, store: Store, name: str
+    ) -> None:
+        assert claim(store, name, "a.1") == Claim("a.1", None)
+        store.keep(entry_of(name), b"kept", 60)
+        assert claim(store, name, "b.1") == Claim("a.1", b"kept")
+
+    def test_a_lease_ends_by_itself(
+        self, store: Store, name: str, let_pass: Callable[[float], None]
+    ) -> None:
+        claim(store, name, "a.1", ttl=0.05)
+        let_pass(0.1)
+        assert claim(store, name, "b.1").holder == "b.1"
+
+    def test_a_lease_under_other_stamps_is_taken_over_and_any_by_a_refresh(
+        self, store: Store, name: str
+    ) -> None:
+        claim(store, name, "a.1")
+        assert claim(store, name, "b.2").holder == "b.2"
+        assert claim(store, name, "c.2", over=True).holder == "c.2"
+
+    def test_a_beat_keeps_ones_own_lease_alive_and_nobody_elses(
+        self, store: Store, name: str, let_pass: Callable[[float], None]
+    ) -> None:
+        claim(store, name, "a.1", ttl=0.2)
+        store.beat([beat(name, "a.1", ttl=60), beat(name, "b.1", ttl=60)])
+        let_pass(0.3)
+        assert claim(store, name, "c.1").holder == "a.1"
+        store.beat([beat(name, "a.1", ttl=0)])
+        assert claim(store, name, "c.1").holder == "a.1"
+
+    def test_a_beat_says_whether_somebody_listens_and_makes_no_stream_by_itself(
+        self, store: Store, name: str
+    ) -> None:
+        claim(store, name, "a.1")
+        assert store.beat([beat(name, "a.1")]) == [0]
+        heard = listen(store, name, "a.1", sign=True)
+        assert (heard.records[0][1], heard.holder) == (None, "a.1")
+        assert store.beat([beat(name, "a.1", records=(b"x",))]) == [2]
+
+    def test_a_listener_hears_every_record_once_and_in_order(
+        self, store: Store, name: str
+    ) -> None:
+        listen(store, name, "a.1", sign=True)
+        store.beat([beat(name, "a.1", records=(b"x", bytes(range(256))))])
+        first = listen(store, name, "a.1")
+        assert [data for _, data in first.records] == [None, b"x", bytes(range(256))]
+        store.beat([beat(name, "a.1", records=(b"z",))])
+        behind = first.records[-1][0]
+        assert [d for _, d in listen(store, name, "a.1", after=behind).records] == [
+            b"z"
+        ]
+
+    def test_a_listener_waits_for_what_comes_and_no_longer(
+        self, store: Store, name: str
+    ) -> None:
+        listen(store, name, "a.1", sign=True)
+        done = threading.Event()
+
+        def speak() -> None:
+            while not done.wait(0.001):
+                store.beat([beat(name, "a.1", records=(b"x",))])
+
+        speaker = threading.Thread(target=speak)
+        try:
+            speaker.start()
+            first = listen(store, name, "a.1").records[0][0]
+            heard = listen(store, name, "a.1", after=first, wait=5)
+        finally:
+            done.set()
+            speaker.join()
+        assert heard.records
+        assert listen(store, name, "other", wait=0.01).records == ()
+
+    def test_a_landing_keeps_the_entry_ends_the_stream_and_gives_the_lease_back(
+        self, store: Store, name: str
+    ) -> None:
+        claim(store, name, "a.1")
+        listen(store, name, "a.1", sign=True)
+        assert store.land(landing(name, "a.1", records=(b"x", b"end")))
+        assert [d for _, d in listen(store, name, "a.1").records] == [
+            None,
+            b"x",
+            b"end",
+        ]
+        assert claim(store, name, "b.1") == Claim("b.1", b"answer")
+
+    def test_a_landing_that_nobody_listens_to_leaves_no_stream(
+        self, store: Store, name: str
+    ) -> None:
+        claim(store, name, "a.1")
+        store.land(landing(name, "a.1", records=(b"end",)))
+        assert listen(store, name, "a.1").records == ()
+
+    def test_who_lost_the_lease_keeps_nothing_and_takes_nothing_back(
+        self, store: Store, name: str
+    ) -> None:
+        claim(store, name, "a.1")
+        claim(store, name, "b.1", over=True)
+        assert not store.land(landing(name, "a.1"))
+        assert claim(store, name, "c.1") == Claim("b.1", None)
+
+    def test_where_the_lease_was_evicted_only_an_absent_entry_is_written(
+        self, store: Store, name: str
+    ) -> None:
+        assert store.land(landing(name, "a.1"))
+        assert not store.land(landing(name, "b.1", value=b"another"))
+        assert claim(store, name, "c.1").value == b"answer"
+
+    def test_a_landing_without_a_value_only_ends(self, store: Store, name: str) -> None:
+        claim(store, name, "a.1")
+        assert not store.land(landing(name, "a.1", value=None))
+        assert claim(store, name, "b.1") == Claim("b.1", None)
+
+
+def entry_of(name: str) -> str:
+    return f"{name}:llm:{{f}}"
+
+
+def claim(
+    store: Store, name: str, token: str, ttl: float = 60, *, over: bool = False
+) -> Claim:
+    entry = entry_of(name)
+    return store.claim(entry, lease_key(entry), token, ttl, over=over)
+
+
+def beat(
+    name: str, token: str, ttl: float = 60, records: tuple[bytes, ...] = ()
+) -> Beat:
+    entry = entry_of(name)
+    return Beat(lease_key(entry), flight_key(entry, token), token, ttl, 60, records)
+
+
+def landing(
+    name: str,
+    token: str,
+    value: bytes | None = b"answer",
+    records: tuple[bytes, ...] = (),
+) -> Landing:
+    entry = entry_of(name)
+    names = entry, lease_key(entry), flight_key(entry, token)
+    return Landing(*names, token, value, 60, records, 60)
+
+
+def listen(
+    store: Store,
+    name: str,
+    token: str,
+    after: str = "0",
+    wait: float = 0,
+    *,
+    sign: bool = False,
+) -> Heard:
+    entry = entry_of(name)
+    return store.listen(
+        flight_key(entry, token), lease_key(entry), after, wait, sign=sign
+    )

@@ -39,7 +39,9 @@ class BrokenStore:
         self.asked += 1
         raise StoreError("the store is broken")
 
+    shared = True
     look_up = keep = delete = settle = replace = check = _fail
+    claim = beat = land = listen = _fail
 
 
 class FailingFrom:
@@ -47,6 +49,7 @@ class FailingFrom:
 
     def __init__(self, inner: MemoryStore, method: str) -> None:
         self._inner, self._method, self.calls = inner, method, []
+        self.shared = inner.shared
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any) -> Any:

@@ -61,7 +61,8 @@ def test_when_an_entry_is_served(
 
 def test_an_entry_without_stamps_is_never_served() -> None:
     assert (
-        policy.judge(Entry("x", NOW, NOW + 60, NOW + 60, {}), {}, NOW) is Reason.EXPIRED
+        policy.judge(Entry("x", NOW, NOW + 60, NOW + 60, {}), {}, NOW)
+        is Reason.INVALIDATED
     )
 
 

@@ -396,7 +396,7 @@ def test_usage_is_estimated_where_the_upstream_reports_none(
 def test_a_redis_that_is_down_fails_no_answer(
     upstream: FakeUpstream, form: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    form |= {"redis_url": "redis://:hunter2hunter2@127.0.0.1:9"}
+    form |= {"redis_url": "redis://:hunter2hunter2@127.0.0.1:9/7"}
     for _ in range(3):
         assert text(ask(form)) == "echo: hi"
     assert upstream.calls == 3

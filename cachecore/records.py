@@ -1,0 +1,48 @@
+"""What a leader tells in its stream, and the bytes of it.
+
+A record is numbered and sealed as entries are: bound to its stream, and encrypted
+where they are. ``{"n": 3, "pieces": […]}`` is a part of the answer; ``{"n": 4,
+"end": …}`` its end: ``landed``, ``gone``, or ``error`` with whose it is.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from cachecore import entry as entries
+from cachecore.errors import CorruptEntry
+from cachecore.streams import from_plain, plain
+
+
+def seal(record: Mapping[str, Any], stream: str, cipher_key: bytes | None) -> bytes:
+    """The bytes of a record whose ``pieces`` are Pieces."""
+    pieces = [plain(piece) for piece in record.get("pieces", ())]
+    text = orjson.dumps({**record, "pieces": pieces})
+    return entries.seal(text, stream, cipher_key)
+
+
+def unseal(
+    data: bytes, stream: str, number: int, cipher_key: bytes | None
+) -> dict[str, Any]:
+    """The record ``number`` of a stream; anything else is the end of a dead leader."""
+    try:
+        record = orjson.loads(entries.unseal(data, stream, cipher_key))
+        if record["n"] == number:
+            pieces = [from_plain(piece) for piece in record["pieces"]]
+            return {**record, "pieces": pieces}
+    except (CorruptEntry, ValueError, TypeError, KeyError, AttributeError):
+        pass
+    return {"end": "gone"}
+
+
+def mark(stamps: Mapping[str, str]) -> str:
+    """A load's stamps in eight characters: who read others must not follow it."""
+    text = orjson.dumps(dict(stamps), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()[:8]
+
+
+def who(credential: str) -> str:
+    """Enough of a credential's digest to tell colleagues, too little to test a guess."""
+    return hashlib.sha256(credential.encode()).hexdigest()[:8]

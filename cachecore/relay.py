@@ -1,0 +1,395 @@
+"""One load for many processes: a lease, and a stream in which it is told.
+
+Who takes the lease on an entry loads it; who finds it taken listens. The leader
+tells its pieces in a Redis Stream named by the lease's token, numbered, in small
+batches and off its own path, and only once somebody listens: a listener leaves a
+sign there. Its lease is kept alive as long as the upstream makes progress.
+
+The lease decides who loads and who may keep; the stream alone decides what a
+listener shows. A stream has one writer, so that nothing in it can be spliced; a
+gap in its numbers, or bytes that don't open, is a dead leader.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cachecore import records
+from cachecore.errors import FlightBroken, LeaderGone, StoreError
+from cachecore.flights import IDLE_LIMIT, Flight
+from cachecore.keys import flight_key, lease_key
+from cachecore.stores.base import Beat, Heard, Landing, Store
+from cachecore.streams import Piece, merge, split
+
+logger = logging.getLogger(__name__)
+
+# One who follows a silent stream looks this often whether its leader lives.
+_LISTEN: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the processes keep step, in seconds.
+
+    ``lease`` is how long a leader that was killed keeps the others waiting;
+    ``beat`` how often it is renewed; ``glance`` how often a leader looks for
+    listeners; ``batch`` the least time between two batches of pieces;
+    ``linger`` how long an ended stream waits for slow listeners; ``silence``
+    after which one who has shown a part gives its leader up.
+    """
+
+    lease: float = 5.0
+    beat: float = 1.0
+    glance: float = 0.25
+    batch: float = 0.02
+    linger: float = 30.0
+    silence: float = 10.0
+    idle: float = IDLE_LIMIT
+
+
+class Shared(Exception):
+    """The leader's load failed, and this caller would meet the same error."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name, self.text = name, text
+
+
+class Lead:
+    """The leader's side of one load: its lease, and what it has told so far."""
+
+    def __init__(self, relay: "Relay", key: str, token: str, now: float) -> None:
+        self._relay = relay
+        self.key = key
+        self.token = token
+        self.lease = lease_key(key)
+        self.stream = flight_key(key, token)
+        self.flight: Flight | None = None
+        self.busy = threading.Lock()  # held by who speaks to the store for it
+        self.joined = False
+        self.failed = False
+        self.silent = False  # more would come than can be told
+        self.begun = False
+        self.moved_at = self.told_at = self.due = now
+        self.seen = 0  # pieces of the flight that were told
+        self.count = 0  # records that they were told in
+        self.end: Any = None
+
+    def attach(self, flight: Flight) -> None:
+        """Begin to tell what ``flight`` publishes, off this caller's path."""
+        self.flight = flight
+        self.due = self.moved_at + self._relay.pace.glance
+        self._relay.add(self)
+
+    def moved(self) -> None:
+        """The flight has published a piece."""
+        now = self.moved_at = self._relay.timer()
+        first, self.begun = not self.begun, True
+        due = now if first else self.told_at + self._relay.pace.batch
+        if (first or self.joined) and due < self.due:
+            self.due = due
+            self._relay.wake()
+
+    def land(self, value: bytes | None, ttl: float) -> bool:
+        """Keep the entry if the lease is still ours, and end the stream.
+
+        Raises StoreError. Returns whether the entry was kept.
+        """
+        self._relay.drop(self)
+        with self.busy:
+            if self.failed:
+                raise StoreError("Redis failed while this answer was loaded.")
+            said = self.unsaid({"end": "landed"})
+            pace = self._relay.pace
+            names = self.key, self.lease, self.stream, self.token
+            return self._relay.store.land(
+                Landing(*names, value, ttl, said, pace.linger)
+            )
+
+    def crash(self, error: BaseException, credential: str) -> None:
+        """End the stream with an error, off this caller's path."""
+        end: dict[str, Any] = {"end": "gone"}
+        if isinstance(error, Exception):
+            said = [type(error).__name__, str(error)]
+            end = {"end": "error", "who": records.who(credential), "error": said}
+        self._finish(end)
+
+    def leave(self) -> None:
+        """Give the lease back without a load, off this caller's path."""
+        self._finish({"end": "gone"})
+
+    def _finish(self, end: dict[str, Any]) -> None:
+        self.end, self.due = end, 0.0
+        self._relay.add(self)
+
+    def unsaid(self, end: Any = None) -> tuple[bytes, ...]:
+        """The records that are still to be told; only the end if nobody listens.
+
+        One who begins to listen after it finds the entry.
+        """
+        if self.silent:
+            return ()
+        said: list[Any] = []
+        if self.joined and self.flight is not None:
+            fresh = self.flight.since(self.seen)
+            if fresh:
+                self.seen += len(fresh)
+                said += [{"pieces": [piece]} for piece in split(merge(fresh))]
+            self.silent = fresh is None
+        if self.silent:
+            said.append({"end": "gone"})
+        elif end is not None:
+            said.append(end)
+        try:
+            sealed = [
+                self._relay.seal({"n": self.count + n, **record}, self.stream)
+                for n, record in enumerate(said)
+            ]
+        except TypeError:  # text that JSON can't carry: a lone surrogate
+            self.silent = True
+            gone = {"n": self.count, "end": "gone"}
+            sealed = [self._relay.seal(gone, self.stream)]
+        self.count += len(sealed)
+        return tuple(sealed)
+
+
+class Relay:
+    """The leases and streams of one cache, over a shared store.
+
+    One thread tells for all the loads that this process leads, in one round
+    trip for all that are due; it starts with the first and ends when idle.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cipher_key: bytes | None,
+        timer: Callable[[], float] = time.monotonic,
+        pace: Pace | None = None,
+    ) -> None:
+        self.store = store
+        self.timer = timer
+        self.pace = pace or Pace()
+        self._cipher_key = cipher_key
+        # Reentrant: the collector may close a leader while its thread holds it.
+        self._changed = threading.Condition(threading.RLock())  # guards both below
+        self._leads: set[Lead] = set()
+        self._thread: threading.Thread | None = None
+
+    def claim(
+        self, key: str, stamps: Mapping[str, str], *, over: bool
+    ) -> tuple[Lead | str, bytes | None]:
+        """A lease to lead under, or the token of who leads; and what is kept by now.
+
+        Raises StoreError.
+        """
+        token = f"{secrets.token_hex(8)}.{records.mark(stamps)}"
+        claim = self.store.claim(key, lease_key(key), token, self.pace.lease, over=over)
+        if claim.holder != token:
+            return claim.holder, claim.value
+        return Lead(self, key, token, self.timer()), claim.value
+
+    # --- the leader's side ------------------------------------------------
+
+    def add(self, lead: Lead) -> None:
+        """Tell for this load from now on."""
+        with self._changed:
+            self._leads.add(lead)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="cache-relay", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify()
+
+    def drop(self, lead: Lead) -> None:
+        """Tell no more for this load."""
+        with self._changed:
+            self._leads.discard(lead)
+
+    def wake(self) -> None:
+        """A load is due earlier than it was."""
+        with self._changed:
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            due = self._due()
+            if due is None:
+                return
+            try:
+                self._tell(due)
+            except Exception as error:  # noqa: BLE001 - the thread serves all loads
+                logger.warning("a load was not told on: %s", type(error).__name__)
+                for lead in due:
+                    lead.failed = True
+                    self.drop(lead)
+
+    def _due(self) -> list[Lead] | None:
+        """Those that something is to be said for; None when nobody flies any more."""
+        with self._changed:
+            while True:
+                now = self.timer()
+                due = [lead for lead in self._leads if lead.due <= now]
+                if due:
+                    return due
+                if self._leads:
+                    self._changed.wait(min(lead.due for lead in self._leads) - now)
+                elif not self._changed.wait(_LISTEN) and not self._leads:
+                    self._thread = None
+                    return None
+
+    def _tell(self, due: Sequence[Lead]) -> None:
+        # Who is landing speaks for itself.
+        held = [lead for lead in due if lead.busy.acquire(blocking=False)]
+        try:
+            self._end([lead for lead in held if lead.end is not None])
+            live = [lead for lead in held if lead.end is None]
+            with self._changed:
+                live = [lead for lead in live if lead in self._leads]
+            unheard = [lead for lead in live if not lead.joined]
+            self._beat(live)
+            # Those who were just found to listen shall not wait for the next turn.
+            self._beat([lead for lead in unheard if lead.joined and not lead.failed])
+        finally:
+            for lead in held:
+                lead.busy.release()
+
+    def _beat(self, leads: Sequence[Lead]) -> None:
+        if not leads:
+            return
+        now = self.timer()
+        for lead in leads:
+            lead.told_at = now
+        beats = [
+            Beat(
+                *(lead.lease, lead.stream, lead.token),
+                self.pace.lease if self._is_moving(lead, now) else 0,
+                self.pace.linger + self.pace.lease,
+                lead.unsaid(),
+            )
+            for lead in leads
+        ]
+        try:
+            counts = self.store.beat(beats)
+        except StoreError:
+            # A request that met a failing store leaves it alone from then on.
+            for lead in leads:
+                lead.failed = True
+                self.drop(lead)
+            return
+        for lead, count in zip(leads, counts, strict=True):
+            lead.joined = lead.joined or count > lead.count
+            pause = self.pace.beat if lead.joined else self.pace.glance
+            lead.due = now + pause
+            if lead.joined and lead.moved_at > now:
+                lead.due = now + self.pace.batch
+
+    def _is_moving(self, lead: Lead, now: float) -> bool:
+        return now - lead.moved_at < self.pace.idle - self.pace.lease
+
+    def _end(self, leads: Sequence[Lead]) -> None:
+        for lead in leads:
+            self.drop(lead)
+            if lead.failed:
+                continue
+            said = lead.unsaid(lead.end)
+            names = lead.key, lead.lease, lead.stream, lead.token
+            try:
+                self.store.land(Landing(*names, None, 1, said, self.pace.linger))
+            except StoreError:
+                lead.failed = True  # The lease ends by itself.
+
+    def listen(self, key: str, token: str, credential: str) -> Iterator[list[Piece]]:
+        """What the leader with ``token`` tells, from its first piece.
+
+        Raises LeaderGone if it ends without an answer before anything was
+        given out, FlightBroken after that; Shared for the leader's own error,
+        where the credential is the same; StoreError if nothing was given out.
+        """
+        return _Listener(self, key, token).pieces(records.who(credential))
+
+    def seal(self, record: Any, stream: str) -> bytes:
+        """The bytes of a record: bound to its stream, encrypted if entries are."""
+        return records.seal(record, stream, self._cipher_key)
+
+    def open(self, data: bytes, stream: str, count: int) -> dict[str, Any]:
+        """The record with the number ``count``; anything else is taken for an end."""
+        return records.unseal(data, stream, count, self._cipher_key)
+
+
+class _Listener:
+    """The listener's side of one load."""
+
+    def __init__(self, relay: Relay, key: str, token: str) -> None:
+        self._relay = relay
+        self._token = token
+        self._stream, self._lease = flight_key(key, token), lease_key(key)
+        self._after, self._count, self._sign = "0", 0, True
+        self._shown, self._heard_at = False, relay.timer()
+        self._doubted = False
+
+    def pieces(self, who: str) -> Iterator[list[Piece]]:
+        while True:
+            heard = self._hear()
+            pieces, end = self._read(heard)
+            if pieces:
+                self._shown, self._heard_at = True, self._relay.timer()
+                yield pieces
+            if end is not None:
+                self._finish(end, who)
+                return
+            self._doubted = self._doubt(heard)
+
+    def _hear(self) -> Heard:
+        # Who has just left a sign, or doubts, wants to know what is there already.
+        wait = 0 if self._sign or self._doubted else _LISTEN
+        sign, self._sign = self._sign, False
+        try:
+            return self._relay.store.listen(
+                self._stream, self._lease, self._after, wait, sign=sign
+            )
+        except StoreError as error:
+            if self._shown:
+                raise FlightBroken("Redis failed during the answer") from error
+            raise
+
+    def _read(self, heard: Heard) -> tuple[list[Piece], dict[str, Any] | None]:
+        pieces: list[Piece] = []
+        for position, data in heard.records:
+            self._after = position
+            if data is None:
+                continue  # a listener's sign
+            record = self._relay.open(data, self._stream, self._count)
+            self._count += 1
+            if "end" in record:
+                return pieces, record
+            pieces += record["pieces"]
+        return pieces, None
+
+    def _doubt(self, heard: Heard) -> bool:
+        """Whether to look once more, and at once, before this leader is given up."""
+        if heard.holder == self._token or heard.records:
+            return False
+        if not self._doubted:
+            return True  # It may have ended between the two replies.
+        if not self._shown:
+            raise LeaderGone("the leader's lease has ended")
+        # A refresh may have taken its lease: only its silence tells.
+        if self._relay.timer() - self._heard_at > self._relay.pace.silence:
+            raise FlightBroken("the leader of this answer has fallen silent")
+        return False
+
+    def _finish(self, end: Mapping[str, Any], who: str) -> None:
+        if end["end"] == "landed" and self._shown:
+            return
+        if end["end"] == "error" and end.get("who") == who:
+            name, text = end["error"]
+            raise Shared(str(name), str(text))
+        if self._shown:
+            raise FlightBroken("the load that this answer came from ended early")
+        raise LeaderGone("the load ended before it was told")

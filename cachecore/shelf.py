@@ -1,0 +1,257 @@
+"""What is kept, and how it is got at: look up, judge, keep, invalidate.
+
+Whoever makes a value by other means than a load (the tools that wrap any node)
+uses this much; ``cache`` adds the load and its company.
+
+What the store raises never leaves ``find``, ``settle`` and ``keep``.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from random import uniform
+from typing import Any
+
+from cachecore import entry as entries
+from cachecore import policy
+from cachecore.entry import Cost, Entry
+from cachecore.errors import CorruptEntry, StoreError, UnkeyableError
+from cachecore.keys import SWITCH_FIELD, Keyspace
+from cachecore.metrics import Hook, Invalidated, Kept, Refused, guarded, hear_nothing
+from cachecore.policy import Control, Reason, Refusal, Switch
+from cachecore.request import Request, form_of, tags_of
+from cachecore.stores.base import Store
+
+type Stamps = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look-up found.
+
+    ``key`` is empty where the cache may not be used. ``stamps`` has those that
+    stand, by field (None: absent); it is None where nothing may be kept.
+    ``entry`` is there on a hit only; ``stale`` is one past its time that may
+    still be served in need.
+    """
+
+    reason: Reason
+    key: str = ""
+    stamps: dict[str, str | None] | None = None
+    entry: Entry | None = None
+    stale: Entry | None = None
+    writable: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An entry as bytes, for its key, and how long they are to be kept in seconds."""
+
+    data: bytes
+    ttl: float
+
+
+def _payload_as_is(payload: Any) -> Any:
+    return payload
+
+
+class Shelf:
+    """The entries of one namespace in one store. Thread-safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        keyspace: Keyspace,
+        *,
+        cipher_key: bytes | None = None,
+        hook: Hook = hear_nothing,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._store = store
+        self._keyspace = keyspace
+        self._cipher_key = cipher_key
+        self._tell = guarded(hook)
+        self._clock = clock
+        self._timer = timer
+
+    # --- looking up -------------------------------------------------------
+
+    def find(
+        self, request: Request, read: Callable[[Any], Any] = _payload_as_is
+    ) -> Look:
+        """Look a request up and judge what is there. Never raises for the store.
+
+        ``read`` turns the payload into what the caller uses; a ValueError from
+        it means that the entry is not one.
+        """
+        reason = policy.bypass(request.rules, request.control, request.traits)
+        if reason is not None:
+            return Look(reason)
+        started = self._timer()
+        try:
+            key = self.key(request)
+        except UnkeyableError:
+            return Look(Reason.UNKEYABLE)
+        fields = self._keyspace.stamp_fields(tags_of(request))
+        try:
+            found = self._store.look_up(
+                key, self._keyspace.stamps, [SWITCH_FIELD, *fields]
+            )
+        except StoreError:
+            return Look(Reason.UNAVAILABLE, key, seconds=self._timer() - started)
+        switch = Switch.read(found.fields[0])
+        if switch is Switch.OFF:
+            return Look(Reason.SWITCHED_OFF, seconds=self._timer() - started)
+        stamps = dict(zip(fields, found.fields[1:], strict=True))
+        reason, entry = self.judge(request, key, found.value, stamps, read)
+        # What can't be read is deleted; if that fails, the store has failed once.
+        sound = reason is not Reason.CORRUPT or self._drop(key)
+        return Look(
+            reason,
+            key,
+            stamps,
+            entry if reason is Reason.HIT else None,
+            entry if reason is Reason.EXPIRED else None,
+            writable=switch is Switch.ON and sound,
+            seconds=self._timer() - started,
+        )
+
+    def judge(
+        self,
+        request: Request,
+        key: str,
+        value: bytes | None,
+        stamps: Mapping[str, str | None],
+        read: Callable[[Any], Any] = _payload_as_is,
+    ) -> tuple[Reason, Entry | None]:
+        """Why ``value`` may be served or not. The entry on a HIT, and an EXPIRED one."""
+        if request.control is Control.REFRESH:
+            return Reason.REFRESH, None
+        if value is None:
+            return Reason.ABSENT, None
+        try:
+            entry = entries.decode(value, key, self._cipher_key)
+            reason = policy.judge(entry, stamps, self._clock())
+            if reason not in (Reason.HIT, Reason.EXPIRED):
+                return reason, None
+            return reason, replace(entry, payload=read(entry.payload))
+        except (CorruptEntry, ValueError):
+            return Reason.CORRUPT, None
+
+    def _drop(self, key: str) -> bool:
+        try:
+            self._store.delete(key)
+        except StoreError:
+            return False
+        return True
+
+    def key(self, request: Request) -> str:
+        """The key of a request; raises UnkeyableError if it has none."""
+        return self._keyspace.entry(request.kind, form_of(request))
+
+    # --- keeping ----------------------------------------------------------
+
+    def settle(self, look: Look) -> Stamps | None:
+        """The stamps that an entry for this look-up is to be written under.
+
+        Sets those that are absent. To be taken before the work is done, so that
+        an invalidation while it runs wins. None where nothing may be kept.
+        """
+        if look.stamps is None or not look.writable:
+            return None
+        absent = [field for field, stamp in look.stamps.items() if stamp is None]
+        standing = {f: s for f, s in look.stamps.items() if s is not None}
+        if absent:
+            try:
+                standing |= self._store.settle(
+                    self._keyspace.stamps, {field: _new_stamp() for field in absent}
+                )
+            except StoreError:
+                return None
+        return standing
+
+    def keep(
+        self,
+        request: Request,
+        key: str,
+        stamps: Stamps,
+        payload: object,
+        cost: Cost = Cost(),  # noqa: B008 - frozen
+    ) -> bool:
+        """Put ``payload`` under ``key``; False where that could not be."""
+        sealed = self.seal(request, key, stamps, payload, cost)
+        if sealed is None:
+            return False
+        try:
+            self._store.keep(key, sealed.data, sealed.ttl)
+        except StoreError:
+            return self._refuse(request, Refusal.UNAVAILABLE)
+        self._tell(Kept(request.kind, request.label, len(sealed.data)))
+        return True
+
+    def seal(
+        self, request: Request, key: str, stamps: Stamps, payload: object, cost: Cost
+    ) -> Sealed | None:
+        """The entry's bytes; None, and the refusal told, where there can be none."""
+        now = self._clock()
+        rules = request.rules
+        life = policy.lifetime(
+            request.ttl or rules.ttl,
+            now,
+            uniform(-1, 1),  # noqa: S311 - jitter, not a secret
+            request.traits.url_expires_at,
+            max(rules.stale_while_revalidate, rules.stale_if_error),
+        )
+        if life.fresh_until <= now:
+            return None
+        entry = Entry(payload, now, life.fresh_until, life.stale_until, stamps, cost)
+        try:
+            text = entries.serialise(entry)
+        except (TypeError, RecursionError):  # a lone surrogate, a NaN, no bottom
+            self._refuse(request, Refusal.INVALID_OUTPUT)
+            return None
+        # Before it is deflated: this much comes out again, in one line.
+        if len(text) > rules.max_entry_bytes:
+            self._refuse(request, Refusal.TOO_LARGE)
+            return None
+        data = entries.seal(text, key, self._cipher_key)
+        return Sealed(data, life.stale_until - now)
+
+    def _refuse(self, request: Request, refusal: Refusal) -> bool:
+        self._tell(Refused(request.kind, request.label, refusal))
+        return False
+
+    # --- operating --------------------------------------------------------
+
+    def invalidate(self, tags: Iterable[str]) -> None:
+        """Kill every entry written so far under any of ``tags``; ``*`` is all.
+
+        Raises StoreError: an operator must know that it did not happen.
+        """
+        fields = self._keyspace.stamp_fields(tags)
+        self._store.replace(
+            self._keyspace.stamps, {field: _new_stamp() for field in fields}
+        )
+        self._tell(Invalidated(len(fields)))
+
+    def turn(self, switch: Switch) -> None:
+        """Set the namespace's switch for everyone, from the next request on.
+
+        Raises StoreError.
+        """
+        self._store.replace(self._keyspace.stamps, {SWITCH_FIELD: switch.value})
+
+    def check(self) -> tuple[str, ...]:
+        """Try the store as it will be used; sentences about what could be better.
+
+        Raises StoreError with a remedy.
+        """
+        probe = self._keyspace.entry("value", secrets.token_bytes(16))
+        return self._store.check(probe, self._keyspace.stamps)
+
+
+def _new_stamp() -> str:
+    return secrets.token_hex(8)

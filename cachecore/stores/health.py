@@ -1,0 +1,89 @@
+"""What an operator should hear of a Redis that works, or works in part."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+from cachecore.stores.connections import ErrorReply
+
+logger = logging.getLogger(__name__)
+
+# Keys that Dify itself makes (its Celery queue, its plugin daemon's cluster).
+NAMES_OF_DIFY: Final = (
+    "_kombu.binding.celery",
+    "_kombu.binding.dataset",
+    "plugin_daemon:cluster-nodes-status-hash-map",
+)
+
+
+class Complaint:
+    """One log line when a Redis begins to refuse writes, one when it takes them again.
+
+    It answers, so that no breaker opens: what is kept there may still be read.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()  # guards _open
+        self._open = False
+
+    def refused(self, remedy: str) -> None:
+        """Redis answered a write with an error."""
+        with self._lock:
+            begins, self._open = not self._open, True
+        if begins:
+            logger.warning("the cache at %s keeps nothing: %s", self._name, remedy)
+
+    def accepted(self) -> None:
+        """Redis took a write."""
+        if not self._open:
+            return
+        with self._lock:
+            ends, self._open = self._open, False
+        if ends:
+            logger.warning("the cache at %s keeps answers again", self._name)
+
+
+def slowness(took: float, timeout: float) -> tuple[str, ...]:
+    """A warning where one round trip takes more than half of what a call may."""
+    if took < timeout / 2:
+        return ()
+    return (
+        f"Redis took {took * 1000:.0f} ms for one command, and after "
+        f"{timeout * 1000:.0f} ms an answer no longer waits for it; use a Redis nearer "
+        "to the plugin daemon, or raise redis_timeout_ms in cache_options.",
+    )
+
+
+def advice(replies: Sequence[Any]) -> tuple[str, ...]:
+    """Warnings, from INFO memory and from EXISTS of Dify's own keys.
+
+    Where one is not allowed, nothing is known and nothing is said.
+    """
+    memory, *exist = replies
+    said = []
+    if any(reply == 1 for reply in exist):
+        said.append(
+            "This Redis is the one that Dify itself uses; give the cache a Redis of its "
+            "own, with maxmemory-policy allkeys-lru, so that neither can crowd out the "
+            "other."
+        )
+    facts = {} if isinstance(memory, ErrorReply) else _facts(memory)
+    if facts.get("maxmemory") == "0":
+        said.append(
+            "This Redis has no maxmemory, so the cache may fill its machine; set "
+            "maxmemory, and maxmemory-policy allkeys-lru."
+        )
+    elif facts.get("maxmemory_policy") == "noeviction":
+        said.append(
+            "This Redis refuses writes when it is full; set its maxmemory-policy to "
+            "allkeys-lru."
+        )
+    return tuple(said)
+
+
+def _facts(reply: Any) -> dict[str, str]:
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else ""
+    lines = (line.partition(":") for line in text.splitlines() if ":" in line)
+    return {name: value.strip() for name, _, value in lines}

@@ -1,0 +1,46 @@
+"""The Lua that runs inside Redis: what has to happen at once, or not at all.
+
+Keys of one script share a slot of a Cluster. Nothing here is for one caller
+only: a script holds up everybody, so each is a handful of commands.
+"""
+
+from typing import Final
+
+# KEYS entry lease; ARGV token, lease ttl in ms, mark of the stamps, over
+CLAIM: Final = """
+local held = redis.pcall('GET', KEYS[2])
+if type(held) == 'table' then redis.call('DEL', KEYS[2]) held = false end
+if not held or ARGV[4] == '1' or string.sub(held, -#ARGV[3]) ~= ARGV[3] then
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+  held = ARGV[1]
+end
+local value = redis.pcall('GET', KEYS[1])
+if type(value) == 'table' then value = false end
+return {held, value}
+"""
+
+# KEYS lease stream; ARGV token, lease ttl in ms, stream ttl in ms, records…
+BEAT: Final = """
+if tonumber(ARGV[2]) > 0 and redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+for i = 4, #ARGV do redis.call('XADD', KEYS[2], '*', 'd', ARGV[i]) end
+if #ARGV > 3 then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+return redis.call('XLEN', KEYS[2])
+"""
+
+# KEYS entry lease stream; ARGV token, value, its ttl in ms, stream ttl, records…
+LAND: Final = """
+local held, kept = redis.call('GET', KEYS[2]), 0
+if ARGV[2] ~= '' and (held == ARGV[1]
+    or (not held and redis.call('EXISTS', KEYS[1]) == 0)) then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  kept = 1
+end
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  for i = 5, #ARGV do redis.call('XADD', KEYS[3], '*', 'd', ARGV[i]) end
+  redis.call('PEXPIRE', KEYS[3], ARGV[4])
+end
+if held == ARGV[1] then redis.call('DEL', KEYS[2]) end
+return kept
+"""
