@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from cachecore import records
 from cachecore.errors import FlightBroken, LeaderGone, StoreError
@@ -27,9 +27,6 @@ from cachecore.streams import Piece, merge, split
 
 logger = logging.getLogger(__name__)
 
-# One who follows a silent stream looks this often whether its leader lives.
-_LISTEN: Final = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -39,7 +36,8 @@ class Pace:
     ``beat`` how often it is renewed; ``glance`` how often a leader looks for
     listeners; ``batch`` the least time between two batches of pieces;
     ``linger`` how long an ended stream waits for slow listeners; ``silence``
-    after which one who has shown a part gives its leader up.
+    after which one who has shown a part gives its leader up; ``listen`` how often
+    a listener to a silent stream looks whether its leader lives.
     """
 
     lease: float = 5.0
@@ -48,6 +46,7 @@ class Pace:
     batch: float = 0.02
     linger: float = 30.0
     silence: float = 10.0
+    listen: float = 1.0
     idle: float = IDLE_LIMIT
 
 
@@ -239,7 +238,7 @@ class Relay:
                     return due
                 if self._leads:
                     self._changed.wait(min(lead.due for lead in self._leads) - now)
-                elif not self._changed.wait(_LISTEN) and not self._leads:
+                elif not self._changed.wait(self.pace.listen) and not self._leads:
                     self._thread = None
                     return None
 
@@ -347,7 +346,7 @@ class _Listener:
 
     def _hear(self) -> Heard:
         # Who has just left a sign, or doubts, wants to know what is there already.
-        wait = 0 if self._sign or self._doubted else _LISTEN
+        wait = 0 if self._sign or self._doubted else self._relay.pace.listen
         sign, self._sign = self._sign, False
         try:
             return self._relay.store.listen(

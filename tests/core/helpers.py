@@ -52,11 +52,11 @@ class FailingFrom:
         self.shared = inner.shared
 
     def __getattr__(self, name: str) -> Any:
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
             self.calls.append(name)
             if name == self._method:
                 raise StoreError("broken here")
-            return getattr(self._inner, name)(*args)
+            return getattr(self._inner, name)(*args, **options)
 
         return call
 

@@ -177,3 +177,54 @@ def test_only_the_newest_flight_of_a_key_is_current() -> None:
     new, _ = join(table, alone=True)
     assert not table.is_current("k", old)  # type: ignore[arg-type]
     assert table.is_current("k", new)  # type: ignore[arg-type]
+
+
+def test_a_crowd_of_followers_gets_every_piece_and_each_wakes_the_next() -> None:
+    flight = Flight(STAMPS, "payer")
+    texts: list[str] = []
+
+    def follow() -> None:
+        got = [piece.text for pieces in flight.follow("payer") for piece in pieces]
+        texts.append("".join(got))
+
+    crowd = [threading.Thread(target=follow) for _ in range(100)]
+    for thread in crowd:
+        thread.start()
+    for number in range(50):
+        flight.publish(Piece(f"{number} "))
+    flight.land()
+    for thread in crowd:
+        thread.join(10)
+    assert texts == ["".join(f"{number} " for number in range(50))] * 100
+
+
+def test_a_flight_remembers_only_so_much_and_takes_nobody_in_after_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cachecore.flights.MAX_BUFFER", 10)
+    table = FlightTable()
+    flight, _ = join(table)
+    assert flight is not None
+    slow = flight.follow("payer")
+    for text in ("12345", "67890"):
+        flight.publish(Piece(text))
+    assert [piece.text for piece in next(slow)] == ["12345", "67890"]
+    flight.publish(Piece("abcde"))
+    assert flight.since(2) == [Piece("abcde")]
+    _, leads = join(table)
+    assert leads, "a newcomer would have missed the beginning"
+    for _ in range(3):
+        flight.publish(Piece("x" * 10))
+    with pytest.raises(FlightBroken, match="slower"):
+        next(slow)
+
+
+def test_a_flight_at_a_standstill_is_left_by_those_who_have_shown_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cachecore.flights._LOOK_UP_AFTER", 0.001)
+    now = [0.0]
+    flight = Flight(STAMPS, "payer", timer=lambda: now[0])
+    now[0] = 61.0
+    with pytest.raises(LeaderGone, match="standstill"):
+        next(flight.follow("payer"))

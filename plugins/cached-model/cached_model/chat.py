@@ -1,12 +1,17 @@
 """One chat through the cache: request -> key -> cache or upstream -> pieces."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dify_plugin.entities.model.message import PromptMessage, PromptMessageTool
 from dify_plugin.errors.model import (
+    InvokeAuthorizationError,
     InvokeBadRequestError,
+    InvokeConnectionError,
+    InvokeError,
+    InvokeRateLimitError,
     InvokeServerUnavailableError,
 )
 from jsonschema import Draft7Validator
@@ -23,6 +28,25 @@ from cached_model.form import Form
 from cached_model.tokens import estimate
 from difycodec import messages as codec
 from difycodec import urls
+
+# The errors that upstream.py raises: what another process's leader may have met.
+_ERRORS: Mapping[str, type[InvokeError]] = {
+    kind.__name__: kind
+    for kind in (
+        InvokeAuthorizationError,
+        InvokeBadRequestError,
+        InvokeConnectionError,
+        InvokeRateLimitError,
+        InvokeServerUnavailableError,
+    )
+}
+# Those of an upstream in trouble, for which a stale answer may stand in. A refused
+# key or request is not one.
+_OUTAGES = (
+    InvokeConnectionError,
+    InvokeRateLimitError,
+    InvokeServerUnavailableError,
+)
 
 # What the LLM node's panel says to the cache, and the upstream never sees.
 CACHE_PARAMETERS = ("cache_control", "cache_ttl", "cache_tags")
@@ -82,7 +106,7 @@ def _stream(
         return _counted(pieces, messages)
 
     try:
-        yield from form.cache.stream(request, load)
+        yield from form.cache.stream(request, load, outlives=_outlives())
     except NothingCached as error:
         msg = "Cache control is 'only' and there is no cached answer for this request."
         raise InvokeBadRequestError(msg) from error
@@ -123,7 +147,19 @@ def _request(
         ttl=config.read_ttl(ttl) if ttl else None,
         credential=form.credential(),
         accept=_schema_check(call.schema) if call.schema is not None else None,
+        excuses=lambda error: isinstance(error, _OUTAGES),
+        revive=_revived,
     )
+
+
+def _revived(name: str, text: str) -> InvokeError | None:
+    kind = _ERRORS.get(name)
+    return None if kind is None else kind(text)
+
+
+def _outlives() -> bool:
+    """Whether work may go on behind a call: a serverless runtime is gone with it."""
+    return os.environ.get("INSTALL_METHOD", "").lower() != "serverless"
 
 
 def _control(value: Any) -> Control:

@@ -1,0 +1,388 @@
+"""One load for many processes: each Bench here stands for a process of its own."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from cachecore import records
+from cachecore.errors import FlightBroken, StoreError
+from cachecore.keys import flight_key, lease_key
+from cachecore.policy import Control
+from cachecore.relay import Pace
+from cachecore.request import Request
+from cachecore.stores.base import Beat, Landing
+from cachecore.stores.memory import MemoryStore
+from cachecore.streams import Piece, Usage
+from tests.core.helpers import END, Bench, FailingFrom, request
+
+# As in earnest, a hundred times faster.
+PACE = Pace(
+    *(0.1, 0.01, 0.002, 0.001), linger=5, silence=0.05, listen=0.01, idle=5
+)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore(shared=True)
+
+
+def process(store: Any) -> Bench:
+    return Bench(store, pace=PACE)
+
+
+class UpstreamFailed(Exception):
+    """What an upstream may raise."""
+
+
+class Asked:
+    """A request under way in a thread of its own."""
+
+    def __init__(self, ask: Callable[[], Iterator[Piece]]) -> None:
+        self.pieces: list[Piece] = []
+        self.error: Exception | None = None
+        self._ask = ask
+        self.first = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for piece in self._ask():
+                self.pieces.append(piece)
+                self.first.set()
+        except Exception as error:
+            self.error = error
+
+    def text(self) -> str:
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        return "".join(piece.text for piece in self.pieces)
+
+
+class Gate:
+    """An upstream that waits to be told to go on after its first piece."""
+
+    def __init__(self) -> None:
+        self.loads = 0
+        self.began, self.go = threading.Event(), threading.Event()
+
+    def __call__(self) -> Iterator[Piece]:
+        self.loads += 1
+        yield Piece("first ")
+        self.began.set()
+        assert self.go.wait(10)
+        yield Piece("second")
+        yield END
+
+
+def until(true: Callable[[], bool]) -> None:
+    while not true():
+        threading.Event().wait(0.001)
+
+
+class FakeLeader:
+    """A leader in another process, each of whose steps a test takes by hand."""
+
+    def __init__(self, store: MemoryStore, asked: Request | None = None) -> None:
+        bench = process(store)
+        self.store = store
+        self.request = asked or request()
+        look = bench.cache.find(self.request)
+        self.stamps = bench.cache.settle(look)
+        assert self.stamps is not None
+        self.key = look.key
+        self.token = f"leader.{records.mark(self.stamps)}"
+        self.count = 0
+        self.stream = flight_key(self.key, self.token)
+        self.lease = lease_key(self.key)
+        store.claim(self.key, self.lease, self.token, 60, over=True)
+
+    def tell(self, record: dict[str, Any], number: int | None = None) -> None:
+        n = self.count if number is None else number
+        self.tell_bytes(records.seal({"n": n, **record}, self.stream, None))
+        self.count += 1
+
+    def tell_bytes(self, data: bytes) -> None:
+        self.store.beat([Beat(self.lease, self.stream, self.token, 60, 60, (data,))])
+
+    def say(self, *texts: str) -> None:
+        self.tell({"pieces": [Piece(text) for text in texts]})
+
+    def die(self) -> None:
+        """Its lease ends; nothing else is ever heard of it."""
+        names = self.key, self.lease, "another stream", self.token
+        self.store.land(Landing(*names, None, 1, (), 1))
+
+    def await_listener(self) -> None:
+        beat = Beat(self.lease, self.stream, self.token, 60, 60)
+        until(lambda: self.store.beat([beat])[0] > 0)
+
+
+def test_two_processes_load_once_and_both_stream(store: MemoryStore) -> None:
+    upstream = Gate()
+    leader = Asked(lambda: process(store).cache.stream(request(), upstream))
+    assert upstream.began.wait(10)
+    follower = Asked(lambda: process(store).cache.stream(request(), upstream))
+    assert follower.first.wait(10), "the follower waited for the end of the load"
+    upstream.go.set()
+    assert leader.text() == follower.text() == "first second"
+    assert upstream.loads == 1
+    assert leader.pieces[-1].usage == Usage(7, 2)
+    assert follower.pieces[-1].usage == Usage(7, 2, billed=False)
+    assert process(store).text(request(), "another") == "first second"
+
+
+def test_a_crowd_in_each_of_two_processes_is_one_load(store: MemoryStore) -> None:
+    upstream = Gate()
+    one, other = process(store), process(store)
+    crowd = [Asked(lambda: one.cache.stream(request(), upstream)) for _ in range(5)]
+    assert upstream.began.wait(10)
+    crowd += [Asked(lambda: other.cache.stream(request(), upstream)) for _ in range(5)]
+    upstream.go.set()
+    assert {asked.text() for asked in crowd} == {"first second"}
+    assert upstream.loads == 1
+
+
+def test_what_another_process_kept_since_the_look_up_is_served(
+    store: MemoryStore,
+) -> None:
+    late = process(store)
+    honest = store.claim
+
+    def claim_late(*args: Any, **options: Any) -> Any:
+        store.claim = honest  # type: ignore[method-assign]
+        process(store).ask(request(), "kept meanwhile")
+        return honest(*args, **options)
+
+    store.claim = claim_late  # type: ignore[method-assign]
+    assert late.text(request(), "loaded again") == "kept meanwhile"
+
+
+def test_a_leader_that_dies_before_a_word_is_taken_over_from(store: MemoryStore) -> None:
+    leader = FakeLeader(store)
+    bench = process(store)
+    follower = Asked(lambda: bench.cache.stream(request(), bench.loader("own")))
+    leader.await_listener()
+    leader.die()
+    assert follower.text() == "own"
+    assert process(store).text(request(), "x") == "own", "the new leader keeps it"
+
+
+@pytest.mark.parametrize("way", ["falls silent", "skips a number", "tells rubbish"])
+@pytest.mark.parametrize(
+    ("own", "ends"), [("part and rest", None), ("par", FlightBroken), ("x", FlightBroken)]
+)
+def test_a_follower_that_has_shown_a_part_goes_on_only_with_an_answer_that_begins_so(
+    store: MemoryStore, way: str, own: str, ends: type[Exception] | None
+) -> None:
+    leader = FakeLeader(store)
+    bench = process(store)
+    follower = Asked(lambda: bench.cache.stream(request(), bench.loader(own)))
+    leader.await_listener()
+    leader.say("part")
+    assert follower.first.wait(10)
+    if way == "skips a number":
+        leader.count += 1
+        leader.say("hole")
+    elif way == "tells rubbish":
+        leader.tell_bytes(b"rubbish")
+    leader.die()
+    assert follower.text() == ("part and rest" if ends is None else "part")
+    assert type(follower.error) is (ends or type(None))
+
+
+def test_a_leader_that_said_it_landed_but_was_not_heard_is_not_believed(
+    store: MemoryStore,
+) -> None:
+    leader = FakeLeader(store)
+    bench = process(store)
+    follower = Asked(lambda: bench.cache.stream(request(), bench.loader("own")))
+    leader.await_listener()
+    leader.tell({"end": "landed"})
+    leader.die()
+    assert follower.text() == "own"
+
+
+def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
+    store: MemoryStore,
+) -> None:
+    def revive(name: str, text: str) -> Exception | None:
+        return UpstreamFailed(text) if name == "UpstreamFailed" else None
+
+    asked = request(credential="payer", revive=revive)
+    other = request(credential="another payer", revive=revive)
+    begun, fail = threading.Event(), threading.Event()
+
+    def load() -> Iterator[Piece]:
+        begun.set()
+        assert fail.wait(10)
+        raise UpstreamFailed("429")
+        yield END
+
+    leader = Asked(lambda: process(store).cache.stream(asked, load))
+    assert begun.wait(10)
+    benches = process(store), process(store)
+    colleague = Asked(
+        lambda: benches[0].cache.stream(asked, benches[0].loader("never"))
+    )
+    stranger = Asked(lambda: benches[1].cache.stream(other, benches[1].loader("own")))
+    key = process(store).cache.key(asked)
+    token = store.claim(key, lease_key(key), "x." + mark(store, asked), 1, over=False)
+    stream = flight_key(key, token.holder)
+    until(
+        lambda: (
+            len(store.listen(stream, lease_key(key), "0", 0, sign=False).records) == 2
+        )
+    )
+    fail.set()
+    assert leader.text() == ""
+    assert type(leader.error) is UpstreamFailed
+    assert colleague.text() == ""
+    assert (type(colleague.error), str(colleague.error)) == (UpstreamFailed, "429")
+    assert stranger.text() == "own"
+    assert benches[0].loads == 0
+
+
+def mark(store: MemoryStore, asked: Request) -> str:
+    cache = process(store).cache
+    stamps = cache.settle(cache.find(asked))
+    assert stamps is not None
+    return records.mark(stamps)
+
+
+def test_a_load_that_began_before_an_invalidation_is_not_followed(
+    store: MemoryStore,
+) -> None:
+    upstream = Gate()
+    before = Asked(lambda: process(store).cache.stream(request(), upstream))
+    assert upstream.began.wait(10)
+    after = process(store)
+    after.cache.invalidate(["*"])
+    assert after.text(request(), "new") == "new"
+    upstream.go.set()
+    assert before.text() == "first second"
+    assert process(store).text(request(), "x") == "new"
+
+
+def test_a_refresh_leads_and_the_older_load_serves_its_own_and_is_not_kept(
+    store: MemoryStore,
+) -> None:
+    upstream = Gate()
+    old = Asked(lambda: process(store).cache.stream(request(), upstream))
+    assert upstream.began.wait(10)
+    follower = Asked(lambda: process(store).cache.stream(request(), upstream))
+    assert follower.first.wait(10)
+    assert process(store).text(request(control=Control.REFRESH), "new") == "new"
+    upstream.go.set()
+    assert old.text() == follower.text() == "first second"
+    assert process(store).text(request(), "x") == "new"
+
+
+def test_who_lost_its_lease_but_not_its_life_replaces_nothing(
+    store: MemoryStore,
+) -> None:
+    upstream = Gate()
+    one = process(store)
+    slow = Asked(lambda: one.cache.stream(request(), upstream))
+    assert upstream.began.wait(10)
+    key = one.cache.key(request())
+    store._leases.clear()  # evicted
+    other = process(store)
+    assert other.text(request(), "other") == "other"
+    upstream.go.set()
+    assert slow.text() == "first second"
+    assert one.refusals == ["superseded"]
+    assert process(store).text(request(), "x") == "other"
+    assert store.claim(key, lease_key(key), "x.y", 1, over=False).holder == "x.y"
+
+
+@pytest.mark.parametrize("method", ["claim", "listen", "beat", "land"])
+def test_a_store_that_fails_at_any_step_costs_no_answer(
+    store: MemoryStore, method: str
+) -> None:
+    upstream = Gate()
+    upstream.go.set()
+    failing = FailingFrom(store, method)
+    assert Asked(lambda: process(failing).cache.stream(request(), upstream)).text() == (
+        "first second"
+    )
+    assert failing.calls.count(method) <= 1
+
+
+def test_a_follower_whose_store_fails_asks_the_upstream_and_leaves_it_alone(
+    store: MemoryStore,
+) -> None:
+    FakeLeader(store)
+    failing = FailingFrom(store, "listen")
+    bench = process(failing)
+    assert bench.text(request(), "own") == "own"
+    assert failing.calls[-1] == "listen"
+    assert bench.refusals == ["cache_unavailable"]
+
+
+def test_a_live_leader_that_cannot_be_heard_is_not_waited_for(
+    store: MemoryStore,
+) -> None:
+    leader = FakeLeader(store)
+    leader.tell({"end": "gone"})  # its answer outgrew what can be told
+    bench = process(store)
+    assert bench.text(request(), "own") == "own"
+    assert store.claim(
+        leader.key, leader.lease, f"x.{records.mark(leader.stamps)}", 1, over=False
+    ).holder == (leader.token)
+
+
+def test_text_that_json_cannot_carry_is_followed_by_nobody_and_fails_nobody(
+    store: MemoryStore,
+) -> None:
+    bench = process(store)
+    begun, go = threading.Event(), threading.Event()
+
+    def load() -> Iterator[Piece]:
+        begun.set()
+        assert go.wait(10)
+        yield Piece("\ud83d")
+        yield END
+
+    leader = Asked(lambda: bench.cache.stream(request(), load))
+    assert begun.wait(10)
+    other = process(store)
+    follower = Asked(lambda: other.cache.stream(request(), other.loader("own")))
+    key = bench.cache.key(request())
+    until(lambda: bool(store._streams))
+    go.set()
+    assert leader.text() == "\ud83d"
+    assert follower.text() == "own"
+    assert key
+
+
+def test_nobody_listening_leaves_no_stream_and_no_lease(store: MemoryStore) -> None:
+    process(store).ask(request(), "answer")
+    assert store._streams == {}
+    assert store._leases == {}
+
+
+def test_with_a_secret_nothing_of_an_answer_is_readable_in_the_stream(
+    store: MemoryStore,
+) -> None:
+    key = bytes(32)
+    upstream = Gate()
+    one = Bench(store, pace=PACE, cipher_key=key)
+    other = Bench(store, pace=PACE, cipher_key=key)
+    leader = Asked(lambda: one.cache.stream(request(), upstream))
+    assert upstream.began.wait(10)
+    follower = Asked(lambda: other.cache.stream(request(), upstream))
+    assert follower.first.wait(10)
+    upstream.go.set()
+    assert leader.text() == follower.text()
+    told = [data or b"" for held, _ in store._streams.values() for _, data in held]
+    assert told
+    assert b"first" not in b"".join(told)
+
+
+def test_an_operator_still_hears_that_a_check_failed() -> None:
+    bench = Bench(FailingFrom(MemoryStore(shared=True), "check"))
+    with pytest.raises(StoreError):
+        bench.cache.check()
