@@ -18,7 +18,7 @@ NAMES_OF_DIFY: Final = (
 
 
 class Complaint:
-    """One log line when a Redis begins to refuse writes, one when it takes them again.
+    """One log line when a Redis begins to say no, one when it takes writes again.
 
     It answers, so that no breaker opens: what is kept there may still be read.
     """
@@ -29,11 +29,11 @@ class Complaint:
         self._open = False
 
     def refused(self, remedy: str) -> None:
-        """Redis answered a write with an error."""
+        """Redis answered a command with an error."""
         with self._lock:
             begins, self._open = not self._open, True
         if begins:
-            logger.warning("the cache at %s keeps nothing: %s", self._name, remedy)
+            logger.warning("the cache at %s works in part at most: %s", self._name, remedy)
 
     def accepted(self) -> None:
         """Redis took a write."""
@@ -42,7 +42,7 @@ class Complaint:
         with self._lock:
             ends, self._open = self._open, False
         if ends:
-            logger.warning("the cache at %s keeps answers again", self._name)
+            logger.warning("the cache at %s works in full again", self._name)
 
 
 def slowness(took: float, timeout: float) -> tuple[str, ...]:

@@ -69,6 +69,9 @@ class RedisStore:
         if isinstance(value, ErrorReply) and "WRONGTYPE" in value.text:
             # Another type under our key is not an entry; the caller deletes it.
             value = b""
+        for reply in (value, texts):
+            if isinstance(reply, ErrorReply):
+                self._complaint.refused(reply.remedy)
         self._sound(value)
         if not isinstance(value, bytes | None):
             raise StoreError(_NO_REDIS)

@@ -41,14 +41,15 @@ def valkey() -> Iterator[str]:
 
 @contextmanager
 def server(
-    *options: str, binary: str | None = None
+    *options: str, binary: str | None = None, port: int | None = None
 ) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A server of its own, in memory, with more options; its URL and process."""
-    port = free_port()
+    port = port or free_port()
     process = subprocess.Popen(
         [
             *(binary or shutil.which("redis-server") or _valkey(), "--port", str(port)),
-            *("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *options),
+            *("--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
+            *("--enable-debug-command", "local", *options),
         ],
         stdout=subprocess.DEVNULL,
     )

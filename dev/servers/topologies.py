@@ -152,6 +152,25 @@ def cluster(folder: Path, size: int = 3) -> Iterator[str]:
         yield f"redis+cluster://{places}"
 
 
+def move_slots(url: str, count: int) -> None:
+    """Move the first slots of a Cluster's first node to its second, keys and all."""
+    ports = [int(place.rpartition(":")[2]) for place in url.split(",")]
+    source, target = (redis.Redis(port=port, decode_responses=True) for port in ports[:2])
+    here, there = (str(node.cluster("MYID")) for node in (source, target))
+    for slot in range(count):
+        target.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", here)
+        source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", there)
+        keys = source.execute_command("CLUSTER GETKEYSINSLOT", slot, 100)
+        if keys:
+            source.execute_command(
+                "MIGRATE", "127.0.0.1", ports[1], "", 0, 1000, "KEYS", *keys
+            )
+        for node in (target, source):
+            node.execute_command("CLUSTER SETSLOT", slot, "NODE", there)
+    for node in (source, target):
+        node.close()
+
+
 def _knows(node: Any, size: int) -> bool:
     """Whether a node has met all others and finds the cluster whole."""
     return node.cluster("INFO")["cluster_state"] == "ok" and (

@@ -1,0 +1,318 @@
+"""Equal questions at two plugin processes at once: one upstream call, everyone streams.
+
+Both processes are the built package, as the daemon runs it, over one real Redis.
+What is killed, frozen or evicted here is so in the middle of a load.
+"""
+
+import os
+import signal
+import statistics
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from servers import redis as servers
+
+from devhost.host import Host
+from devhost.process import PluginDied, PluginError
+from packager.build import RECIPES, build
+from tests.fake_upstream import FakeUpstream, Script, delta, fake_upstream, finish
+
+ROOT = Path(__file__).parents[2]
+PLUGIN = "answercache/cached_model"
+WORDS = [f"word{number} " for number in range(12)]
+ANSWER = "".join(WORDS)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT, RECIPES[1], tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture
+def hosts(package: Path) -> Iterator[tuple[Host, Host]]:
+    """Two nodes of a daemon."""
+    with Host(ROOT / ".cache" / "devhost") as one, Host(ROOT / ".cache" / "devhost") as other:
+        one.install(package)
+        other.install(package)
+        yield one, other
+
+
+@pytest.fixture(scope="module")
+def redis_at() -> Iterator[str]:
+    with servers.server() as (url, _):
+        yield url
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    """Deterministic, as a model at temperature 0 is; half a second to the first word."""
+    with fake_upstream() as started:
+        started.script = Script(
+            events=[*(delta(content=word) for word in WORDS), finish(), "[DONE]"],
+            delay=0.08,
+        )
+        yield started
+
+
+@pytest.fixture
+def form(upstream: FakeUpstream, redis_at: str) -> dict[str, str]:
+    return {
+        "endpoint_url": upstream.url,
+        "context_size": "4096",
+        "redis_url": redis_at,
+        "cache_namespace": f"crowd-{uuid.uuid4().hex[:8]}",
+        # Both processes and the one that tests them share two cores here.
+        "cache_options": "redis_timeout_ms: 1000",
+    }
+
+
+class Caller:
+    """One question under way; when its words came."""
+
+    def __init__(self, host: Host, form: dict[str, str], **changes: Any) -> None:
+        self.words: list[str] = []
+        self.times: list[float] = []
+        self.error: Exception | None = None
+        self.first = threading.Event()
+        request = {
+            "provider": "cached_model",
+            "model_type": "llm",
+            "model": "m",
+            "credentials": form,
+            "model_parameters": {"temperature": 0},
+            "prompt_messages": [{"role": "user", "content": "the same question"}],
+            "tools": None,
+            "stop": None,
+            "stream": True,
+            **changes,
+        }
+        process = host.plugin(PLUGIN).process
+
+        def run() -> None:
+            try:
+                for chunk in process.invoke("model", "invoke_llm", request, timeout=60):
+                    self.times.append(time.perf_counter())
+                    self.words.append(chunk["delta"]["message"]["content"])
+                    self.first.set()
+            except (PluginError, PluginDied) as error:
+                self.error = error
+
+        self._thread = threading.Thread(target=run)
+        self._thread.start()
+
+    def text(self) -> str:
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "a caller hangs"
+        return "".join(self.words)
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_hundred_equal_questions_at_two_processes_are_one_upstream_call(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    lags: list[float] = []
+    for turn in range(3):
+        fresh = {**form, "cache_namespace": f"{form['cache_namespace']}-{turn}"}
+        for host in hosts:  # so that no process is still reading the form or connecting
+            Caller(host, {**fresh, "cache_mode": "off"}).text()
+            Caller(host, fresh, stop=["warm"]).text()
+        before = upstream.calls
+        callers = [Caller(hosts[number % 2], fresh) for number in range(100)]
+        assert {caller.text() for caller in callers} == {ANSWER}
+        assert upstream.calls - before == 1
+        first = min(caller.times[0] for caller in callers)
+        lags += [(caller.times[0] - first) * 1e3 for caller in callers]
+    lags.sort()
+    print(
+        f"100 equal questions at 2 processes, 3 times: 1 upstream call each; first "
+        f"token after the leader's: median {statistics.median(lags):.1f} ms, "
+        f"p99 {lags[int(len(lags) * 0.99)]:.1f} ms"
+    )
+
+
+def lead_and_follow(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> tuple[Caller, list[Caller]]:
+    """A load led by the first process, with followers in the second."""
+    leader = Caller(hosts[0], form)
+    until(lambda: upstream.calls == 1)
+    return leader, [Caller(hosts[1], form) for _ in range(5)]
+
+
+STAGES = {
+    "before the first word": lambda leader, followers: None,
+    "after the first word": lambda leader, followers: followers[0].first.wait(20),
+    "in the middle": lambda leader, followers: until(
+        lambda: len("".join(followers[0].words)) > len(ANSWER) / 2
+    ),
+    "at the last word": lambda leader, followers: until(
+        lambda: "".join(leader.words) == ANSWER
+    ),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_leader_that_is_killed_takes_nobody_along(
+    hosts: tuple[Host, Host],
+    upstream: FakeUpstream,
+    form: dict[str, str],
+    stage: str,
+) -> None:
+    leader, followers = lead_and_follow(hosts, upstream, form)
+    STAGES[stage](leader, followers)
+    os.kill(hosts[0].plugin(PLUGIN).process.pid, signal.SIGKILL)
+    assert [follower.text() for follower in followers] == [ANSWER] * 5
+    assert upstream.calls <= 2, "the followers' process asked more than once itself"
+    # What is kept is whole.
+    assert Caller(hosts[1], form).text() == ANSWER
+
+
+def test_a_leader_that_is_frozen_is_waited_for_no_longer_than_its_lease(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    pid = hosts[0].plugin(PLUGIN).process.pid
+    leader, followers = lead_and_follow(hosts, upstream, form)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        assert [follower.text() for follower in followers] == [ANSWER] * 5
+        print(f"a frozen leader held its followers up {time.monotonic() - started:.1f} s")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert leader.text() == ANSWER, "a leader serves its own caller, whatever happened"
+    assert upstream.calls == 2
+
+
+@pytest.mark.parametrize("suffix", [":flight:*", ":lease", "*"])
+def test_what_is_evicted_in_mid_load_splices_nothing_and_fails_nobody(
+    hosts: tuple[Host, Host],
+    upstream: FakeUpstream,
+    form: dict[str, str],
+    redis_at: str,
+    suffix: str,
+) -> None:
+    leader, followers = lead_and_follow(hosts, upstream, form)
+    followers[0].first.wait(20)
+    client = redis.Redis.from_url(redis_at)
+    for key in client.scan_iter(f"*{form['cache_namespace']}*{suffix}"):
+        client.delete(key)
+    client.close()
+    assert [caller.text() for caller in (leader, *followers)] == [ANSWER] * 6
+    assert upstream.calls <= 2
+
+
+def test_a_redis_that_dies_in_mid_load_fails_nobody(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    with servers.server() as (url, process):
+        fragile = {**form, "redis_url": url, "cache_options": "redis_timeout_ms: 50"}
+        for host in hosts:
+            Caller(host, fragile, stop=["warm"]).text()
+        before = upstream.calls
+        leader = Caller(hosts[0], fragile)
+        until(lambda: upstream.calls == before + 1)
+        followers = [Caller(hosts[1], fragile) for _ in range(5)]
+        followers[0].first.wait(20)
+        process.kill()
+        assert [caller.text() for caller in (leader, *followers)] == [ANSWER] * 6
+
+
+def test_a_slow_follower_gets_the_whole_answer(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    """Its process stops for longer than the rest of the load takes."""
+    pid = hosts[1].plugin(PLUGIN).process.pid
+    leader, followers = lead_and_follow(hosts, upstream, form)
+    followers[0].first.wait(20)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert leader.text() == ANSWER
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert [follower.text() for follower in followers] == [ANSWER] * 5
+    assert upstream.calls == 1
+
+
+def test_an_upstreams_error_reaches_every_follower_by_its_type(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    begun, fail = threading.Event(), threading.Event()
+
+    def refuse(_: dict[str, Any]) -> Script:
+        begun.set()
+        assert fail.wait(20)
+        return Script(status=429, headers={"Retry-After": "7"})
+
+    upstream.script = refuse
+    callers = [Caller(hosts[0], form)]
+    assert begun.wait(20)
+    callers += [Caller(hosts[number % 2], form) for number in range(6)]
+    time.sleep(0.5)
+    fail.set()
+    for caller in callers:
+        assert caller.text() == ""
+        assert isinstance(caller.error, PluginError)
+        assert caller.error.error_type == "InvokeRateLimitError"
+    assert upstream.calls == 1
+
+
+def test_another_credential_meets_its_own_fate(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    begun, fail = threading.Event(), threading.Event()
+    good = upstream.script
+
+    def refuse_the_first(_: dict[str, Any]) -> Any:
+        if upstream.calls > 1:
+            return good
+        begun.set()
+        assert fail.wait(20)
+        return Script(status=429)
+
+    upstream.script = refuse_the_first
+    first = Caller(hosts[0], {**form, "api_key": "the exhausted key"})
+    assert begun.wait(20)
+    second = Caller(hosts[1], {**form, "api_key": "the other key"})
+    time.sleep(0.5)
+    fail.set()
+    assert second.text() == ANSWER
+    assert first.text() == ""
+
+
+def test_five_hundred_followers_hold_nobody_else_up(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    """Printed; nothing about time is asserted."""
+
+    def alone() -> float:
+        started = time.perf_counter()
+        caller = Caller(hosts[0], form, stop=["kept"])
+        assert caller.text() == ANSWER
+        return (time.perf_counter() - started) * 1e3
+
+    alone()
+    quiet = [alone() for _ in range(20)]
+    upstream.script.delay = 0.3  # type: ignore[union-attr]
+    crowd = [Caller(hosts[0], form) for _ in range(500)]
+    crowd[0].first.wait(30)
+    busy = []
+    while len(crowd[0].words) < len(WORDS):
+        busy.append(alone())
+    assert {caller.text() for caller in crowd} == {ANSWER}
+    print(
+        f"a hit alone {statistics.median(quiet):.1f} ms, beside 500 followers of a "
+        f"stream: median {statistics.median(busy):.1f} ms, worst {max(busy):.1f} ms "
+        f"of {len(busy)}"
+    )

@@ -1,0 +1,269 @@
+"""A Redis in trouble costs time at most once, and never an answer.
+
+Each fault comes from a real server, or from a proxy before one. The lines that
+are printed (``pytest -rP``) say what each cost; only what no machine is too slow
+for is asserted: nothing wrong, nothing failed, and no wait in the order of what a
+client's own patience would be.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from servers import proxy as proxies
+from servers import redis as servers
+from servers import topologies
+
+from cachecore.keys import PREFIX
+from tests.chaos.traffic import Tally, Traffic
+
+# Far above what an answer may be held up, far below what redis-py would take.
+HANGING = 2000.0
+
+
+def sound(tally: Tally, name: str) -> None:
+    print(tally.report(name))
+    assert tally.wrong == []
+    assert tally.failed == []
+    assert max(tally.times) < HANGING
+
+
+def recovers(traffic: Traffic) -> None:
+    """Hits again, once the trouble is over and the breaker has tried."""
+    deadline = time.monotonic() + 40
+    while traffic.run(0.5).loads:
+        assert time.monotonic() < deadline, "the cache never came back"
+
+
+@contextmanager
+def troubled(url: str) -> Iterator[Traffic]:
+    traffic = Traffic(url)
+    sound(traffic.run(0.5), "before")
+    yield traffic
+    traffic.close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        proxies.slow,
+        proxies.cut,
+        proxies.dribble,
+        proxies.garbage,
+        proxies.silence,
+    ],
+    ids=lambda fault: fault.__name__,
+)
+def test_a_bad_network_costs_no_answer(
+    fault: proxies.Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    with servers.server() as (url, _), proxies.proxy(url) as (place, proxy):
+        with troubled(place) as traffic:
+            proxy.fault = fault
+            sound(traffic.run(1.5), fault.__doc__ or "")
+            proxy.fault = proxies.passing
+            recovers(traffic)
+    told = [record.message for record in caplog.records if "cache at" in record.message]
+    assert len([line for line in told if "unavailable" in line]) == 1, told
+    assert len([line for line in told if "available again" in line]) == 1, told
+
+
+def test_connections_that_are_dropped_cost_no_answer() -> None:
+    with servers.server() as (url, _), proxies.proxy(url) as (place, proxy):
+        with troubled(place) as traffic:
+            sound(
+                traffic.run(1.0, lambda passed: proxy.drop() if passed > 0.5 else None),
+                "connections dropped again and again",
+            )
+            recovers(traffic)
+
+
+def test_a_redis_that_is_not_there_costs_no_answer() -> None:
+    traffic = Traffic(f"redis://127.0.0.1:{servers.free_port()}")
+    sound(traffic.run(1.0), "refused")
+    traffic.close()
+
+
+def test_a_frozen_redis_costs_no_answer() -> None:
+    with servers.server() as (url, process), troubled(url) as traffic:
+        process.send_signal(signal.SIGSTOP)
+        try:
+            sound(traffic.run(1.5), "frozen (SIGSTOP)")
+        finally:
+            process.send_signal(signal.SIGCONT)
+        recovers(traffic)
+
+
+def test_a_redis_that_is_restarted_costs_no_answer() -> None:
+    with servers.server() as (url, process), troubled(url) as traffic:
+        process.kill()
+        process.wait()
+        sound(traffic.run(0.5), "killed")
+        with servers.server(port=int(url.rpartition(":")[2])):
+            recovers(traffic)
+
+
+def test_a_redis_that_is_loading_costs_no_answer(tmp_path: Path) -> None:
+    port = servers.free_port()
+    with servers.server("--dir", str(tmp_path), port=port) as (url, process):
+        client = redis.Redis.from_url(url)
+        client.execute_command("DEBUG", "POPULATE", 20000, "key", 100)
+        client.save()
+        client.close()
+    slowly = "--key-load-delay", "100"  # microseconds a key: two seconds of loading
+    with servers.server(*slowly, "--dir", str(tmp_path), port=port) as (url, process):
+        assert process.poll() is None
+        traffic = Traffic(url)
+        sound(traffic.run(1.0), "loading after a restart")
+        recovers(traffic)
+        traffic.close()
+
+
+def _commands(url: str, *commands: tuple[str | int, ...]) -> None:
+    client = redis.Redis.from_url(url)
+    for command in commands:
+        client.execute_command(*command)
+    client.close()
+
+
+_ENTRIES = (
+    "for _, key in ipairs(redis.call('KEYS', '*')) do "
+    "if redis.call('TYPE', key).ok == 'string' then {what} end end"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "break_it", "mend_it"),
+    [
+        (
+            "a read-only replica",
+            [("REPLICAOF", "127.0.0.1", 9)],
+            [("REPLICAOF", "NO", "ONE")],
+        ),
+        (
+            "full, noeviction",
+            [
+                ("CONFIG", "SET", "maxmemory-policy", "noeviction"),
+                ("FLUSHALL",),
+                ("CONFIG", "SET", "maxmemory", 1),
+            ],
+            [("CONFIG", "SET", "maxmemory", 0)],
+        ),
+        (
+            "rights revoked",
+            [("ACL", "SETUSER", "default", "-@all", "+acl", "+auth")],
+            [("ACL", "SETUSER", "default", "+@all")],
+        ),
+        (
+            "scripts forbidden",
+            [("ACL", "SETUSER", "default", "-eval"), ("FLUSHALL",)],
+            [("ACL", "SETUSER", "default", "+@all")],
+        ),
+        (
+            "another type under the keys",
+            [
+                (
+                    "EVAL",
+                    _ENTRIES.format(
+                        what="redis.call('DEL', key) redis.call('LPUSH', key, 'x')"
+                    ),
+                    0,
+                )
+            ],
+            [],
+        ),
+        (
+            "garbage under the keys",
+            [("EVAL", _ENTRIES.format(what="redis.call('SET', key, 'dc?')"), 0)],
+            [],
+        ),
+        (
+            "another type under the stamps",
+            [("SET", f"{PREFIX}:chaos:stamps", "text")],
+            [("DEL", f"{PREFIX}:chaos:stamps")],
+        ),
+        (
+            "everything evicted",
+            [("FLUSHALL",)],
+            [],
+        ),
+    ],
+)
+def test_a_redis_that_answers_no_costs_no_answer(
+    name: str,
+    break_it: list[tuple[str | int, ...]],
+    mend_it: list[tuple[str | int, ...]],
+) -> None:
+    with servers.server() as (url, _), troubled(url) as traffic:
+        _commands(url, *break_it)
+        sound(traffic.run(1.0), name)
+        _commands(url, *mend_it)
+        recovers(traffic)
+
+
+def test_rights_revoked_and_connections_killed_cost_no_answer() -> None:
+    with servers.server("--requirepass", "right") as (url, _):
+        place = url.removeprefix("redis://")
+        with troubled(f"redis://:right@{place}") as traffic:
+            _commands(
+                f"redis://:right@{place}",
+                ("CONFIG", "SET", "requirepass", "changed"),
+                ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"),
+            )
+            sound(traffic.run(1.0), "password changed, connections killed")
+            _commands(f"redis://:changed@{place}", ("CONFIG", "SET", "requirepass", "right"))
+            recovers(traffic)
+
+
+def test_a_fault_while_others_load_costs_no_answer() -> None:
+    """Redis breaks and mends again and again, in the middle of whatever runs."""
+    faults: list[proxies.Fault] = [
+        proxies.passing,
+        proxies.cut,
+        proxies.passing,
+        proxies.silence,
+        proxies.passing,
+        proxies.slow,
+    ]
+    with servers.server() as (url, _), proxies.proxy(url) as (place, proxy):
+        with troubled(place) as traffic:
+
+            def change(passed: float) -> None:
+                proxy.fault = faults[int(passed / 0.3) % len(faults)]
+
+            sound(traffic.run(4.0, change), "one fault after another")
+            proxy.fault = proxies.passing
+            recovers(traffic)
+
+
+
+def test_a_failover_in_mid_load_costs_no_answer(tmp_path: Path) -> None:
+    with topologies.sentinel(tmp_path) as (url, master), troubled(url) as traffic:
+        killed: list[bool] = []
+
+        def kill(passed: float) -> None:
+            if passed > 0.5 and not killed:
+                killed.append(True)
+                master.kill()
+
+        sound(traffic.run(3.0, kill), "failover by Sentinel")
+        recovers(traffic)
+
+
+def test_a_slot_that_moves_in_mid_load_costs_no_answer(tmp_path: Path) -> None:
+    with topologies.cluster(tmp_path) as url, troubled(url) as traffic:
+        moved: list[bool] = []
+
+        def move(passed: float) -> None:
+            if passed > 0.3 and not moved:
+                moved.append(True)
+                topologies.move_slots(url, 400)
+
+        sound(traffic.run(2.0, move), "slots of a Cluster moved (MOVED, ASK)")
+        recovers(traffic)
+
+

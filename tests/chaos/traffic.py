@@ -1,0 +1,93 @@
+"""Fifty questions a second at a cache whose Redis is in trouble, each answer checked.
+
+Bounded in count, and the upstream is a function of this process: it always can
+answer, so that every failed answer is a fault of the cache.
+"""
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from cachecore.cache import Cache
+from cachecore.keys import Keyspace
+from cachecore.redis_url import parse
+from cachecore.request import Request
+from cachecore.stores.redis import RedisStore
+from cachecore.streams import Piece, Usage
+
+RATE = 50
+QUESTIONS = 10
+
+
+@dataclass
+class Tally:
+    """What came of a run. Times in milliseconds, for each answer."""
+
+    wrong: list[str] = field(default_factory=list)
+    failed: list[BaseException] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    loads: int = 0
+
+    def report(self, name: str) -> str:
+        """One line for a person."""
+        ordered = sorted(self.times)
+        return (
+            f"{name:44} {len(ordered):4} answers, {self.loads:4} loads, "
+            f"{len(self.wrong)} wrong, {len(self.failed)} failed; "
+            f"median {statistics.median(ordered):6.2f} ms, "
+            f"worst {ordered[-1]:7.2f} ms"
+        )
+
+
+class Traffic:
+    """Questions at a cache of its own; ``run`` may be called again and again."""
+
+    def __init__(self, url: str, namespace: str = "chaos", **options: float) -> None:
+        self.store = RedisStore(parse(url), **options)
+        self.cache = Cache(self.store, Keyspace(namespace))
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self.store.close()
+
+    def run(self, seconds: float, during: Callable[[float], None] | None = None) -> Tally:
+        """Ask for so long; ``during`` is told the seconds that have passed."""
+        tally = Tally()
+        threads = []
+        started = time.monotonic()
+        for number in range(int(seconds * RATE)):
+            due = started + number / RATE
+            time.sleep(max(0.0, due - time.monotonic()))
+            if during is not None:
+                during(time.monotonic() - started)
+            thread = threading.Thread(target=self._ask, args=(number, tally))
+            thread.start()
+            threads.append(thread)
+        for thread in threads:
+            thread.join(30)
+            if thread.is_alive():
+                tally.failed.append(TimeoutError("an answer took more than 30 s"))
+        return tally
+
+    def _ask(self, number: int, tally: Tally) -> None:
+        question = f"question {number % QUESTIONS}"
+        request = Request(kind="llm", label="m", form={"question": question})
+
+        def load() -> Iterator[Piece]:
+            tally.loads += 1
+            yield Piece(f"the answer to {question}, ")
+            yield Piece("whole")
+            yield Piece(finish_reason="stop", usage=Usage(3, 4))
+
+        began = time.perf_counter()
+        try:
+            pieces = self.cache.stream(request, load)
+            text = "".join(piece.text for piece in pieces)
+        except Exception as error:
+            tally.failed.append(error)
+        else:
+            if text != f"the answer to {question}, whole":
+                tally.wrong.append(text)
+        tally.times.append((time.perf_counter() - began) * 1e3)
