@@ -14,9 +14,10 @@ import logging
 import secrets
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from cachecore import records
 from cachecore.errors import FlightBroken, LeaderGone, StoreError
@@ -26,6 +27,10 @@ from cachecore.stores.base import Beat, Heard, Landing, Store
 from cachecore.streams import Piece, merge, split
 
 logger = logging.getLogger(__name__)
+
+
+# Leases of ours that could not be given back; each is over after seconds.
+_REMEMBERED: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Lead:
         self.busy = threading.Lock()  # held by who speaks to the store for it
         self.joined = False
         self.failed = False
+        self.ends_at = 0.0  # when an abandoned lease is over in any case
         self.silent = False  # more would come than can be told
         self.begun = False
         self.moved_at = self.told_at = self.due = now
@@ -100,14 +106,19 @@ class Lead:
         """
         self._relay.drop(self)
         with self.busy:
-            if self.failed:
-                raise StoreError("Redis failed while this answer was loaded.")
-            said = self.unsaid({"end": "landed"})
-            pace = self._relay.pace
-            names = self.key, self.lease, self.stream, self.token
-            return self._relay.store.land(
-                Landing(*names, value, ttl, said, pace.linger)
-            )
+            try:
+                if self.failed:
+                    raise StoreError("Redis failed while this answer was loaded.")
+                return self._relay.store.land(self.landing("landed", value, ttl))
+            except StoreError:
+                self._relay.abandon(self)
+                raise
+
+    def landing(self, end: Any, value: bytes | None, ttl: float) -> Landing:
+        """The landing that says all that is unsaid, and then ``end``."""
+        names = self.key, self.lease, self.stream, self.token
+        said = self.unsaid({"end": end} if isinstance(end, str) else end)
+        return Landing(*names, value, ttl, said, self._relay.pace.linger)
 
     def crash(self, error: BaseException, credential: str) -> None:
         """End the stream with an error, off this caller's path."""
@@ -175,8 +186,9 @@ class Relay:
         self.pace = pace or Pace()
         self._cipher_key = cipher_key
         # Reentrant: the collector may close a leader while its thread holds it.
-        self._changed = threading.Condition(threading.RLock())  # guards both below
+        self._changed = threading.Condition(threading.RLock())  # guards all below
         self._leads: set[Lead] = set()
+        self._abandoned: OrderedDict[str, str] = OrderedDict()
         self._thread: threading.Thread | None = None
 
     def claim(
@@ -187,10 +199,18 @@ class Relay:
         Raises StoreError.
         """
         token = f"{secrets.token_hex(8)}.{records.mark(stamps)}"
-        claim = self.store.claim(key, lease_key(key), token, self.pace.lease, over=over)
+        lead = Lead(self, key, token, self.timer())
+        names = key, lead.lease, token, self.pace.lease
+        try:
+            claim = self.store.claim(*names, over=over)
+            if claim.holder in self._abandoned:
+                claim = self.store.claim(*names, over=True)
+        except StoreError:
+            self.abandon(lead)  # Redis may have given it without our hearing of it.
+            raise
         if claim.holder != token:
             return claim.holder, claim.value
-        return Lead(self, key, token, self.timer()), claim.value
+        return lead, claim.value
 
     # --- the leader's side ------------------------------------------------
 
@@ -209,6 +229,21 @@ class Relay:
         """Tell no more for this load."""
         with self._changed:
             self._leads.discard(lead)
+
+    def abandon(self, lead: Lead) -> None:
+        """Give back, as soon as the store can be reached, a lease that nobody leads under.
+
+        Until then this process does not wait for it; others wait for its end.
+        """
+        with self._changed:
+            self._abandoned[lead.token] = lead.key
+            while len(self._abandoned) > _REMEMBERED:
+                self._abandoned.popitem(last=False)
+        now = self.timer()
+        lead.failed = False
+        lead.ends_at = now + self.pace.lease
+        lead.end, lead.due = {"end": "gone"}, now + self.pace.beat
+        self.add(lead)
 
     def wake(self) -> None:
         """A load is due earlier than it was."""
@@ -294,14 +329,14 @@ class Relay:
     def _end(self, leads: Sequence[Lead]) -> None:
         for lead in leads:
             self.drop(lead)
-            if lead.failed:
-                continue
-            said = lead.unsaid(lead.end)
-            names = lead.key, lead.lease, lead.stream, lead.token
             try:
-                self.store.land(Landing(*names, None, 1, said, self.pace.linger))
+                self.store.land(lead.landing(lead.end, None, 1))
             except StoreError:
-                lead.failed = True  # The lease ends by itself.
+                if not lead.ends_at:
+                    self.abandon(lead)
+                elif self.timer() < lead.ends_at:
+                    lead.due = self.timer() + self.pace.beat
+                    self.add(lead)
 
     def listen(self, key: str, token: str, credential: str) -> Iterator[list[Piece]]:
         """What the leader with ``token`` tells, from its first piece.

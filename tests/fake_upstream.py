@@ -30,6 +30,13 @@ class Script:
     usage: bool = True
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 512
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Callers that leave in mid-answer are what some tests are about."""
+
+
 class FakeUpstream:
     """``url`` to ask; ``requests`` that came; ``script`` for what follows."""
 
@@ -40,7 +47,7 @@ class FakeUpstream:
         self.headers: list[dict[str, str]] = []
         self.script: Script | Callable[[Json], Script] = Script()
         handler = type("Handler", (_Handler,), {"upstream": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
         threading.Thread(

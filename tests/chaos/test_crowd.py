@@ -34,13 +34,22 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(ROOT, RECIPES[1], tmp_path_factory.mktemp("package"))
 
 
-@pytest.fixture
-def hosts(package: Path) -> Iterator[tuple[Host, Host]]:
-    """Two nodes of a daemon."""
-    with Host(ROOT / ".cache" / "devhost") as one, Host(ROOT / ".cache" / "devhost") as other:
+@pytest.fixture(scope="module")
+def nodes(package: Path) -> Iterator[list[Host]]:
+    """Two nodes of a daemon; one that a test has killed is started again."""
+    root = ROOT / ".cache" / "devhost"
+    with Host(root) as one, Host(root) as other:
         one.install(package)
         other.install(package)
-        yield one, other
+        yield [one, other]
+
+
+@pytest.fixture
+def hosts(nodes: list[Host], package: Path) -> tuple[Host, Host]:
+    for host in nodes:
+        if host.plugin(PLUGIN).process.why_gone:
+            host.install(package)
+    return nodes[0], nodes[1]
 
 
 @pytest.fixture(scope="module")

@@ -7,44 +7,24 @@ client's own patience would be.
 """
 
 import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 from servers import proxy as proxies
 from servers import redis as servers
-from servers import topologies
 
 from cachecore.keys import PREFIX
-from tests.chaos.traffic import Tally, Traffic
-
-# Far above what an answer may be held up, far below what redis-py would take.
-HANGING = 2000.0
+from tests.chaos.traffic import Traffic, recovers, sound, troubled
 
 
-def sound(tally: Tally, name: str) -> None:
-    print(tally.report(name))
-    assert tally.wrong == []
-    assert tally.failed == []
-    assert max(tally.times) < HANGING
 
 
-def recovers(traffic: Traffic) -> None:
-    """Hits again, once the trouble is over and the breaker has tried."""
-    deadline = time.monotonic() + 40
-    while traffic.run(0.5).loads:
-        assert time.monotonic() < deadline, "the cache never came back"
-
-
-@contextmanager
-def troubled(url: str) -> Iterator[Traffic]:
-    traffic = Traffic(url)
-    sound(traffic.run(0.5), "before")
-    yield traffic
-    traffic.close()
+@pytest.fixture(autouse=True)
+def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tries again soon, so that a test need not wait for its recovery."""
+    monkeypatch.setattr("cachecore.stores.breaker.LONGEST_PAUSE", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -238,32 +218,3 @@ def test_a_fault_while_others_load_costs_no_answer() -> None:
             sound(traffic.run(4.0, change), "one fault after another")
             proxy.fault = proxies.passing
             recovers(traffic)
-
-
-
-def test_a_failover_in_mid_load_costs_no_answer(tmp_path: Path) -> None:
-    with topologies.sentinel(tmp_path) as (url, master), troubled(url) as traffic:
-        killed: list[bool] = []
-
-        def kill(passed: float) -> None:
-            if passed > 0.5 and not killed:
-                killed.append(True)
-                master.kill()
-
-        sound(traffic.run(3.0, kill), "failover by Sentinel")
-        recovers(traffic)
-
-
-def test_a_slot_that_moves_in_mid_load_costs_no_answer(tmp_path: Path) -> None:
-    with topologies.cluster(tmp_path) as url, troubled(url) as traffic:
-        moved: list[bool] = []
-
-        def move(passed: float) -> None:
-            if passed > 0.3 and not moved:
-                moved.append(True)
-                topologies.move_slots(url, 400)
-
-        sound(traffic.run(2.0, move), "slots of a Cluster moved (MOVED, ASK)")
-        recovers(traffic)
-
-

@@ -8,6 +8,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from cachecore.cache import Cache
@@ -19,6 +20,8 @@ from cachecore.streams import Piece, Usage
 
 RATE = 50
 QUESTIONS = 10
+# In ms: far above what an answer may be held up, far below what redis-py would take.
+HANGING = 2000.0
 
 
 @dataclass
@@ -91,3 +94,27 @@ class Traffic:
             if text != f"the answer to {question}, whole":
                 tally.wrong.append(text)
         tally.times.append((time.perf_counter() - began) * 1e3)
+
+
+def sound(tally: Tally, name: str) -> None:
+    """Nothing wrong, nothing failed, nobody left hanging; printed for a person."""
+    print(tally.report(name))
+    assert tally.wrong == []
+    assert tally.failed == []
+    assert max(tally.times) < HANGING
+
+
+def recovers(traffic: Traffic) -> None:
+    """Hits again, once the trouble is over and the breaker has tried."""
+    deadline = time.monotonic() + 40
+    while traffic.run(0.3).loads:
+        assert time.monotonic() < deadline, "the cache never came back"
+
+
+@contextmanager
+def troubled(url: str) -> Iterator[Traffic]:
+    """Traffic that has run well until now."""
+    traffic = Traffic(url)
+    sound(traffic.run(0.4), "before")
+    yield traffic
+    traffic.close()

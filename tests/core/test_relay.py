@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -309,6 +310,21 @@ def test_a_store_that_fails_at_any_step_costs_no_answer(
         "first second"
     )
     assert failing.calls.count(method) <= 1
+
+
+@pytest.mark.parametrize("method", ["claim", "land"])
+def test_a_lease_that_could_not_be_given_back_keeps_nobody_waiting_for_its_end(
+    store: MemoryStore, method: str
+) -> None:
+    failing = FailingFrom(store, method)
+    patient = replace(PACE, lease=3600)
+    one, other = Bench(failing, pace=patient), Bench(store, pace=patient)
+    assert one.text(request(), "served") == "served"
+    failing.mend()
+    assert one.text(request("own"), "own") == "own"
+    assert other.text(request(), "other") == "other"
+    assert one.text(request(), "x") == "other"
+    until(lambda: not store._leases)
 
 
 def test_a_follower_whose_store_fails_asks_the_upstream_and_leaves_it_alone(

@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from servers import redis as servers
 from servers import topologies
 
 from cachecore.cache import Cache
 from cachecore.errors import StoreError
-from cachecore.keys import Keyspace
+from cachecore.keys import Keyspace, flight_key, lease_key
+from cachecore.policy import Switch
 from cachecore.redis_url import parse
 from cachecore.request import Request
+from cachecore.stores.base import Beat
 from cachecore.stores.redis import RedisStore
 from cachecore.streams import Piece
+from tests.chaos.traffic import Traffic, recovers, sound, troubled
 from tests.contract.store_contract import StoreContract
 
 FORMS = [
@@ -193,3 +197,93 @@ def test_a_frozen_redis_costs_one_wait_and_no_answer() -> None:
             assert time.monotonic() < deadline, "the breaker never closed"
             time.sleep(0.1)
         store.close()
+
+
+def test_a_failover_in_mid_load_costs_no_answer(tmp_path: Path) -> None:
+    with topologies.sentinel(tmp_path) as (url, master), troubled(url) as traffic:
+        killed: list[bool] = []
+
+        def kill(passed: float) -> None:
+            if passed > 0.5 and not killed:
+                killed.append(True)
+                master.kill()
+
+        sound(traffic.run(3.0, kill), "failover by Sentinel")
+        recovers(traffic)
+
+
+def test_a_slot_that_moves_in_mid_load_costs_no_answer(tmp_path: Path) -> None:
+    with topologies.cluster(tmp_path) as url, troubled(url) as traffic:
+        moved: list[bool] = []
+
+        def move(passed: float) -> None:
+            if passed > 0.3 and not moved:
+                moved.append(True)
+                topologies.move_slots(url, 400)
+
+        sound(traffic.run(2.0, move), "slots of a Cluster moved (MOVED, ASK)")
+        recovers(traffic)
+
+
+def documented_acl(namespace: str) -> list[str]:
+    """The line of docs/correctness.md, word for word."""
+    text = (Path(__file__).parents[2] / "docs" / "correctness.md").read_text()
+    (line,) = (line for line in text.splitlines() if "ACL SETUSER <name>" in line)
+    line = line.replace("<name>", "cache").replace("<password>", "secret-word")
+    return line.strip().replace("<namespace>", namespace).split()
+
+
+def test_the_documented_acl_line_is_all_that_a_namespace_needs_and_all_it_may() -> None:
+    with servers.server() as (url, _):
+        admin = redis.Redis.from_url(url)
+        admin.execute_command(*documented_acl("mine"))
+        place = url.replace("redis://", "redis://cache:secret-word@")
+        own = Traffic(place, "mine", timeout=2)
+        own.cache.check()
+        sound(own.run(0.5), "a user limited to its namespace")
+        assert own.run(0.3).loads == 0
+        leader = own.cache.find(Request(kind="llm", label="m", form={"q": 1}))
+        stream = flight_key(leader.key, "t.m")
+        own.store.listen(stream, lease_key(leader.key), "0", 0, sign=True)
+        beat = Beat(lease_key(leader.key), stream, "t.m", 1, 1, (b"x",))
+        assert own.store.beat([beat]) == [2]
+        own.cache.invalidate(["*"])
+        own.cache.turn(Switch.OFF)
+        other = Traffic(place, "theirs", timeout=2)
+        with pytest.raises(StoreError, match="ACL"):
+            other.cache.check()
+        for traffic in (own, other):
+            traffic.close()
+        admin.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (("--maxmemory", "0"), "no maxmemory"),
+        (("--maxmemory", "50mb", "--maxmemory-policy", "noeviction"), "allkeys-lru"),
+    ],
+)
+def test_a_redis_that_is_set_up_badly_earns_advice_and_no_error(
+    option: tuple[str, ...], says: str
+) -> None:
+    with servers.server(*option) as (url, _):
+        traffic = Traffic(url, timeout=2)
+        (advice,) = traffic.cache.check()
+        assert says in advice
+        traffic.close()
+
+
+def test_difys_own_redis_earns_advice_and_no_error() -> None:
+    with servers.server("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru") as (
+        url,
+        _,
+    ):
+        traffic = Traffic(url, timeout=2)
+        assert traffic.cache.check() == ()
+        client = redis.Redis.from_url(url)
+        client.sadd("_kombu.binding.celery", "x")
+        client.close()
+        (advice,) = traffic.cache.check()
+        assert "of its own" in advice
+        traffic.close()
