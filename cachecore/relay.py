@@ -106,10 +106,9 @@ class Lead:
         """
         self._relay.drop(self)
         with self.busy:
+            landing = self.landing("landed", value, ttl)
             try:
-                if self.failed:
-                    raise StoreError("Redis failed while this answer was loaded.")
-                return self._relay.store.land(self.landing("landed", value, ttl))
+                return self._relay.land(landing, failed=self.failed)
             except StoreError:
                 self._relay.abandon(self)
                 raise
@@ -223,7 +222,8 @@ class Relay:
                     target=self._run, name="cache-relay", daemon=True
                 )
                 self._thread.start()
-            self._changed.notify()
+            elif lead.end is not None:
+                self._changed.notify()
 
     def drop(self, lead: Lead) -> None:
         """Tell no more for this load."""
@@ -245,6 +245,13 @@ class Relay:
         lead.end, lead.due = {"end": "gone"}, now + self.pace.beat
         self.add(lead)
 
+    def land(self, landing: Landing, *, failed: bool) -> bool:
+        """End a load; raises StoreError, at once if the store ``failed`` it before."""
+        if failed:
+            msg = "Redis failed while this answer was loaded."
+            raise StoreError(msg)
+        return self.store.land(landing)
+
     def wake(self) -> None:
         """A load is due earlier than it was."""
         with self._changed:
@@ -265,15 +272,20 @@ class Relay:
 
     def _due(self) -> list[Lead] | None:
         """Those that something is to be said for; None when nobody flies any more."""
+        idle_since = self.timer()
         with self._changed:
             while True:
                 now = self.timer()
                 due = [lead for lead in self._leads if lead.due <= now]
                 if due:
                     return due
+                # It looks up by itself: waking it costs a leader time before its
+                # first token.
+                wait = min((lead.due - now for lead in self._leads), default=1)
+                self._changed.wait(min(wait, self.pace.glance))
                 if self._leads:
-                    self._changed.wait(min(lead.due for lead in self._leads) - now)
-                elif not self._changed.wait(self.pace.listen) and not self._leads:
+                    idle_since = now
+                elif now - idle_since > self.pace.listen:
                     self._thread = None
                     return None
 

@@ -33,7 +33,9 @@ class Complaint:
         with self._lock:
             begins, self._open = not self._open, True
         if begins:
-            logger.warning("the cache at %s works in part at most: %s", self._name, remedy)
+            logger.warning(
+                "the cache at %s works in part at most: %s", self._name, remedy
+            )
 
     def accepted(self) -> None:
         """Redis took a write."""

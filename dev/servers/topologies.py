@@ -155,7 +155,9 @@ def cluster(folder: Path, size: int = 3) -> Iterator[str]:
 def move_slots(url: str, count: int) -> None:
     """Move the first slots of a Cluster's first node to its second, keys and all."""
     ports = [int(place.rpartition(":")[2]) for place in url.split(",")]
-    source, target = (redis.Redis(port=port, decode_responses=True) for port in ports[:2])
+    source, target = (
+        redis.Redis(port=port, decode_responses=True) for port in ports[:2]
+    )
     here, there = (str(node.cluster("MYID")) for node in (source, target))
     for slot in range(count):
         target.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", here)

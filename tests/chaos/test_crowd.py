@@ -197,7 +197,9 @@ def test_a_leader_that_is_frozen_is_waited_for_no_longer_than_its_lease(
     try:
         started = time.monotonic()
         assert [follower.text() for follower in followers] == [ANSWER] * 5
-        print(f"a frozen leader held its followers up {time.monotonic() - started:.1f} s")
+        print(
+            f"a frozen leader held its followers up {time.monotonic() - started:.1f} s"
+        )
     finally:
         os.kill(pid, signal.SIGCONT)
     assert leader.text() == ANSWER, "a leader serves its own caller, whatever happened"

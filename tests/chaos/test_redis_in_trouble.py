@@ -7,7 +7,6 @@ client's own patience would be.
 """
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,6 @@ from servers import redis as servers
 
 from cachecore.keys import PREFIX
 from tests.chaos.traffic import Traffic, recovers, sound, troubled
-
-
 
 
 @pytest.fixture(autouse=True)
@@ -41,25 +38,31 @@ def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bad_network_costs_no_answer(
     fault: proxies.Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with servers.server() as (url, _), proxies.proxy(url) as (place, proxy):
-        with troubled(place) as traffic:
-            proxy.fault = fault
-            sound(traffic.run(1.5), fault.__doc__ or "")
-            proxy.fault = proxies.passing
-            recovers(traffic)
+    with (
+        servers.server() as (url, _),
+        proxies.proxy(url) as (place, proxy),
+        troubled(place) as traffic,
+    ):
+        proxy.fault = fault
+        sound(traffic.run(1.5), fault.__doc__ or "")
+        proxy.fault = proxies.passing
+        recovers(traffic)
     told = [record.message for record in caplog.records if "cache at" in record.message]
     assert len([line for line in told if "unavailable" in line]) == 1, told
     assert len([line for line in told if "available again" in line]) == 1, told
 
 
 def test_connections_that_are_dropped_cost_no_answer() -> None:
-    with servers.server() as (url, _), proxies.proxy(url) as (place, proxy):
-        with troubled(place) as traffic:
-            sound(
-                traffic.run(1.0, lambda passed: proxy.drop() if passed > 0.5 else None),
-                "connections dropped again and again",
-            )
-            recovers(traffic)
+    with (
+        servers.server() as (url, _),
+        proxies.proxy(url) as (place, proxy),
+        troubled(place) as traffic,
+    ):
+        sound(
+            traffic.run(1.0, lambda passed: proxy.drop() if passed > 0.5 else None),
+            "connections dropped again and again",
+        )
+        recovers(traffic)
 
 
 def test_a_redis_that_is_not_there_costs_no_answer() -> None:
@@ -195,7 +198,9 @@ def test_rights_revoked_and_connections_killed_cost_no_answer() -> None:
                 ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"),
             )
             sound(traffic.run(1.0), "password changed, connections killed")
-            _commands(f"redis://:changed@{place}", ("CONFIG", "SET", "requirepass", "right"))
+            _commands(
+                f"redis://:changed@{place}", ("CONFIG", "SET", "requirepass", "right")
+            )
             recovers(traffic)
 
 
@@ -209,12 +214,15 @@ def test_a_fault_while_others_load_costs_no_answer() -> None:
         proxies.passing,
         proxies.slow,
     ]
-    with servers.server() as (url, _), proxies.proxy(url) as (place, proxy):
-        with troubled(place) as traffic:
+    with (
+        servers.server() as (url, _),
+        proxies.proxy(url) as (place, proxy),
+        troubled(place) as traffic,
+    ):
 
-            def change(passed: float) -> None:
-                proxy.fault = faults[int(passed / 0.3) % len(faults)]
+        def change(passed: float) -> None:
+            proxy.fault = faults[int(passed / 0.3) % len(faults)]
 
-            sound(traffic.run(4.0, change), "one fault after another")
-            proxy.fault = proxies.passing
-            recovers(traffic)
+        sound(traffic.run(4.0, change), "one fault after another")
+        proxy.fault = proxies.passing
+        recovers(traffic)

@@ -55,7 +55,9 @@ class Traffic:
         """Drop the connections."""
         self.store.close()
 
-    def run(self, seconds: float, during: Callable[[float], None] | None = None) -> Tally:
+    def run(
+        self, seconds: float, during: Callable[[float], None] | None = None
+    ) -> Tally:
         """Ask for so long; ``during`` is told the seconds that have passed."""
         tally = Tally()
         threads = []

@@ -19,9 +19,7 @@ from cachecore.streams import Piece, Usage
 from tests.core.helpers import END, Bench, FailingFrom, request
 
 # As in earnest, a hundred times faster.
-PACE = Pace(
-    *(0.1, 0.01, 0.002, 0.001), linger=5, silence=0.05, listen=0.01, idle=5
-)
+PACE = Pace(*(0.1, 0.01, 0.002, 0.001), linger=5, silence=0.05, listen=0.01, idle=5)
 
 
 @pytest.fixture
@@ -161,7 +159,9 @@ def test_what_another_process_kept_since_the_look_up_is_served(
     assert late.text(request(), "loaded again") == "kept meanwhile"
 
 
-def test_a_leader_that_dies_before_a_word_is_taken_over_from(store: MemoryStore) -> None:
+def test_a_leader_that_dies_before_a_word_is_taken_over_from(
+    store: MemoryStore,
+) -> None:
     leader = FakeLeader(store)
     bench = process(store)
     follower = Asked(lambda: bench.cache.stream(request(), bench.loader("own")))
@@ -173,7 +173,8 @@ def test_a_leader_that_dies_before_a_word_is_taken_over_from(store: MemoryStore)
 
 @pytest.mark.parametrize("way", ["falls silent", "skips a number", "tells rubbish"])
 @pytest.mark.parametrize(
-    ("own", "ends"), [("part and rest", None), ("par", FlightBroken), ("x", FlightBroken)]
+    ("own", "ends"),
+    [("part and rest", None), ("par", FlightBroken), ("x", FlightBroken)],
 )
 def test_a_follower_that_has_shown_a_part_goes_on_only_with_an_answer_that_begins_so(
     store: MemoryStore, way: str, own: str, ends: type[Exception] | None
