@@ -21,9 +21,11 @@ from cachecore.entry import Entry
 from cachecore.errors import FlightBroken, LeaderGone, NothingCached, StoreError
 from cachecore.flights import Flight, FlightTable
 from cachecore.keys import Keyspace
+from cachecore.listener import Shared
 from cachecore.metrics import Followed, Kept, Loaded, Lookup, Stale
 from cachecore.policy import Control, Reason, Refusal
-from cachecore.relay import Lead, Pace, Relay, Shared
+from cachecore.records import Pace
+from cachecore.relay import Lead, Relay
 from cachecore.request import Request
 from cachecore.shelf import Look, Sealed, Shelf, Stamps
 from cachecore.stores.base import Store

@@ -1,4 +1,4 @@
-"""What a leader tells in its stream, and the bytes of it.
+"""What a leader tells in its stream, when, and the bytes of it.
 
 A record is numbered and sealed as entries are: bound to its stream, and encrypted
 where they are. ``{"n": 3, "pieces": […]}`` is a part of the answer; ``{"n": 4,
@@ -7,13 +7,37 @@ where they are. ``{"n": 3, "pieces": […]}`` is a part of the answer; ``{"n": 4
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from cachecore import entry as entries
 from cachecore.errors import CorruptEntry
+from cachecore.flights import IDLE_LIMIT
 from cachecore.streams import from_plain, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the processes keep step, in seconds.
+
+    ``lease`` is how long a leader that was killed keeps the others waiting;
+    ``beat`` how often it is renewed; ``glance`` how often a leader looks for
+    listeners; ``batch`` the least time between two batches of pieces;
+    ``linger`` how long an ended stream waits for slow listeners; ``silence``
+    after which one who has shown a part gives its leader up; ``listen`` how often
+    a listener to a silent stream looks whether its leader lives.
+    """
+
+    lease: float = 5.0
+    beat: float = 1.0
+    glance: float = 0.25
+    batch: float = 0.02
+    linger: float = 30.0
+    silence: float = 10.0
+    listen: float = 1.0
+    idle: float = IDLE_LIMIT
 
 
 def seal(record: Mapping[str, Any], stream: str, cipher_key: bytes | None) -> bytes:

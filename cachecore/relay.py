@@ -16,14 +16,15 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from cachecore import records
-from cachecore.errors import FlightBroken, LeaderGone, StoreError
-from cachecore.flights import IDLE_LIMIT, Flight
+from cachecore.errors import StoreError
+from cachecore.flights import Flight
 from cachecore.keys import flight_key, lease_key
-from cachecore.stores.base import Beat, Heard, Landing, Store
+from cachecore.listener import Listener
+from cachecore.records import Pace
+from cachecore.stores.base import Beat, Landing, Store
 from cachecore.streams import Piece, merge, split
 
 logger = logging.getLogger(__name__)
@@ -31,36 +32,6 @@ logger = logging.getLogger(__name__)
 
 # Leases of ours that could not be given back; each is over after seconds.
 _REMEMBERED: Final = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How the processes keep step, in seconds.
-
-    ``lease`` is how long a leader that was killed keeps the others waiting;
-    ``beat`` how often it is renewed; ``glance`` how often a leader looks for
-    listeners; ``batch`` the least time between two batches of pieces;
-    ``linger`` how long an ended stream waits for slow listeners; ``silence``
-    after which one who has shown a part gives its leader up; ``listen`` how often
-    a listener to a silent stream looks whether its leader lives.
-    """
-
-    lease: float = 5.0
-    beat: float = 1.0
-    glance: float = 0.25
-    batch: float = 0.02
-    linger: float = 30.0
-    silence: float = 10.0
-    listen: float = 1.0
-    idle: float = IDLE_LIMIT
-
-
-class Shared(Exception):
-    """The leader's load failed, and this caller would meet the same error."""
-
-    def __init__(self, name: str, text: str) -> None:
-        super().__init__(text)
-        self.name, self.text = name, text
 
 
 class Lead:
@@ -351,91 +322,16 @@ class Relay:
                     self.add(lead)
 
     def listen(self, key: str, token: str, credential: str) -> Iterator[list[Piece]]:
-        """What the leader with ``token`` tells, from its first piece.
-
-        Raises LeaderGone if it ends without an answer before anything was
-        given out, FlightBroken after that; Shared for the leader's own error,
-        where the credential is the same; StoreError if nothing was given out.
-        """
-        return _Listener(self, key, token).pieces(records.who(credential))
+        """What the leader with ``token`` tells; see Listener.pieces."""
+        return Listener(
+            self.store,
+            key,
+            token,
+            cipher_key=self._cipher_key,
+            timer=self.timer,
+            pace=self.pace,
+        ).pieces(credential)
 
     def seal(self, record: Any, stream: str) -> bytes:
         """The bytes of a record: bound to its stream, encrypted if entries are."""
         return records.seal(record, stream, self._cipher_key)
-
-    def open(self, data: bytes, stream: str, count: int) -> dict[str, Any]:
-        """The record with the number ``count``; anything else is taken for an end."""
-        return records.unseal(data, stream, count, self._cipher_key)
-
-
-class _Listener:
-    """The listener's side of one load."""
-
-    def __init__(self, relay: Relay, key: str, token: str) -> None:
-        self._relay = relay
-        self._token = token
-        self._stream, self._lease = flight_key(key, token), lease_key(key)
-        self._after, self._count, self._sign = "0", 0, True
-        self._shown, self._heard_at = False, relay.timer()
-        self._doubted = False
-
-    def pieces(self, who: str) -> Iterator[list[Piece]]:
-        while True:
-            heard = self._hear()
-            pieces, end = self._read(heard)
-            if pieces:
-                self._shown, self._heard_at = True, self._relay.timer()
-                yield pieces
-            if end is not None:
-                self._finish(end, who)
-                return
-            self._doubted = self._doubt(heard)
-
-    def _hear(self) -> Heard:
-        # Who has just left a sign, or doubts, wants to know what is there already.
-        wait = 0 if self._sign or self._doubted else self._relay.pace.listen
-        sign, self._sign = self._sign, False
-        try:
-            return self._relay.store.listen(
-                self._stream, self._lease, self._after, wait, sign=sign
-            )
-        except StoreError as error:
-            if self._shown:
-                raise FlightBroken("Redis failed during the answer") from error
-            raise
-
-    def _read(self, heard: Heard) -> tuple[list[Piece], dict[str, Any] | None]:
-        pieces: list[Piece] = []
-        for position, data in heard.records:
-            self._after = position
-            if data is None:
-                continue  # a listener's sign
-            record = self._relay.open(data, self._stream, self._count)
-            self._count += 1
-            if "end" in record:
-                return pieces, record
-            pieces += record["pieces"]
-        return pieces, None
-
-    def _doubt(self, heard: Heard) -> bool:
-        """Whether to look once more, and at once, before this leader is given up."""
-        if heard.holder == self._token or heard.records:
-            return False
-        if not self._doubted:
-            return True  # It may have ended between the two replies.
-        if not self._shown:
-            raise LeaderGone("the leader's lease has ended")
-        # A refresh may have taken its lease: only its silence tells.
-        if self._relay.timer() - self._heard_at > self._relay.pace.silence:
-            raise FlightBroken("the leader of this answer has fallen silent")
-        return False
-
-    def _finish(self, end: Mapping[str, Any], who: str) -> None:
-        if end["end"] == "landed" and self._shown:
-            return
-        if end["end"] == "error" and end.get("who") == who:
-            name, text = end["error"]
-            raise Shared(str(name), str(text))
-        if self._shown:
-            raise FlightBroken("the load that this answer came from ended early")
-        raise LeaderGone("the load ended before it was told")

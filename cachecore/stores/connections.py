@@ -1,6 +1,6 @@
-"""How a Redis is reached: its connections, their limits, what their faults mean.
+"""How a Redis is reached: its connections, and their limits.
 
-The only file that imports redis. redis-py's defaults retry for up to a minute
+With ``remedies`` the only file that imports redis. redis-py's defaults retry for up to a minute
 (its 8.1: ten tries of 5 s), which is why every limit is set here:
 
 - a call, whatever it waits for, ends after the ``limit`` that its caller gives;
@@ -16,28 +16,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    BusyLoadingError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel
+from redis.sentinel import Sentinel
 
 from cachecore.errors import StillConnecting, StoreError
 from cachecore.redis_url import RedisUrl
+from cachecore.stores.remedies import error_reply, store_error
 
 MAX_CONNECTIONS: Final = 64
 CONNECT_LIMIT: Final = 2.0
@@ -46,14 +36,6 @@ _FRESH: Final = 1.0
 
 type Command = tuple[str | bytes | int, ...]
 type Reply = Any
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorReply:
-    """Redis answered, and the answer was no. ``remedy`` is for an operator."""
-
-    text: str
-    remedy: str
 
 
 class Door(Protocol):
@@ -261,7 +243,7 @@ class _Pooled:
         self._aside = _Aside(
             self._connect,
             lambda made: self._release(*made),
-            lambda error: on_failure(_store_error(error, url)),
+            lambda error: on_failure(store_error(error, url)),
         )
 
     def run(self, commands: Sequence[Command], limit: float) -> list[Reply]:
@@ -288,7 +270,7 @@ class _Pooled:
             if not isinstance(error, redis.exceptions.TimeoutError):
                 # Those that lie idle led to the same place.
                 self.close()
-            raise _store_error(error, self._url) from error
+            raise store_error(error, self._url) from error
         return replies
 
     def _reply(self, connection: Any) -> Reply:
@@ -298,7 +280,7 @@ class _Pooled:
             if isinstance(error, ReadOnlyError):
                 # No longer the master: who connects anew finds the new one.
                 self.close()
-            return _error_reply(error, self._url)
+            return error_reply(error, self._url)
 
     def _take(self, until: float) -> tuple[Any, int]:
         while True:
@@ -354,7 +336,7 @@ class _Clustered:
         self._client: RedisCluster | None = None
         self._hands: ThreadPoolExecutor | None = None
         self._aside = _Aside(
-            self._open, self._keep, lambda error: on_failure(_store_error(error, url))
+            self._open, self._keep, lambda error: on_failure(store_error(error, url))
         )
 
     def _open(self) -> RedisCluster:
@@ -384,13 +366,11 @@ class _Clustered:
             raise
         except TimeoutError:
             work.cancel()
-            raise _store_error(redis.exceptions.TimeoutError(), self._url) from None
+            raise store_error(redis.exceptions.TimeoutError(), self._url) from None
         except Exception as error:  # whatever it is, it must not fail an answer
-            raise _store_error(error, self._url) from error
+            raise store_error(error, self._url) from error
         return [
-            _error_reply(reply, self._url)
-            if isinstance(reply, ResponseError)
-            else reply
+            error_reply(reply, self._url) if isinstance(reply, ResponseError) else reply
             for reply in replies
         ]
 
@@ -413,59 +393,3 @@ class _Clustered:
         if client is not None:
             with suppress(Exception):
                 client.close()
-
-
-def _store_error(error: Exception, url: RedisUrl) -> StoreError:
-    return error if isinstance(error, StoreError) else StoreError(_remedy(error, url))
-
-
-def _error_reply(error: ResponseError, url: RedisUrl) -> ErrorReply:
-    return ErrorReply(str(error), _remedy(error, url))
-
-
-# What people read, by what redis-py raised; the first that fits.
-_REMEDIES: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (AuthenticationError, "refused the user name or password in the URL."),
-    (
-        NoPermissionError,
-        "does not let this user run the cache's commands on its keys; allow them in "
-        "the user's ACL.",
-    ),
-    (ReadOnlyError, "is a read-only replica; use its master."),
-    (
-        OutOfMemoryError,
-        "is full; set its maxmemory-policy to allkeys-lru or give it more memory.",
-    ),
-    (AskError, "is a node of a Cluster; write redis+cluster:// in the URL."),
-    (BusyLoadingError, "is still loading its data; try again shortly."),
-    (
-        redis.exceptions.TimeoutError,
-        "did not answer in time; check the address and the network between it and the "
-        "plugin daemon.",
-    ),
-    (MasterNotFoundError, "is no Sentinel that knows a master of that name."),
-)
-
-
-def _remedy(error: Exception, url: RedisUrl) -> str:
-    """One sentence for an operator: what Redis said, and what to do."""
-    # A cluster's client wraps what a node said.
-    if isinstance(error, RedisClusterException) and error.__cause__ is not None:
-        error = error.__cause__  # type: ignore[assignment]
-    place, text = f"Redis at {url.shown}", str(error)
-    for kind, sentence in _REMEDIES:
-        if isinstance(error, kind):
-            return f"{place} {sentence}"
-    if "NOAUTH" in text or "WRONGPASS" in text:
-        return f"{place} asks for a user name or password; put it in the URL."
-    if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
-        return (
-            f"{place} could not be reached over TLS; check rediss://, the host name and "
-            "the certificate authority."
-        )
-    if isinstance(error, ResponseError):
-        return f"{place} refused a command: {text.partition(' ')[0]}."
-    return (
-        f"{place} could not be reached; check the address, the port and the network "
-        "between it and the plugin daemon."
-    )

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
-from cachecore.stores.connections import ErrorReply
+from cachecore.stores.remedies import ErrorReply
 
 logger = logging.getLogger(__name__)
 

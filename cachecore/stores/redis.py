@@ -20,10 +20,10 @@ from cachecore.stores.breaker import Breaker
 from cachecore.stores.connections import (
     MAX_CONNECTIONS,
     Command,
-    ErrorReply,
     Reply,
     open_door,
 )
+from cachecore.stores.remedies import ErrorReply
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from cachecore import records
 from cachecore.errors import FlightBroken, StoreError
 from cachecore.keys import flight_key, lease_key
 from cachecore.policy import Control
-from cachecore.relay import Pace
+from cachecore.records import Pace
 from cachecore.request import Request
 from cachecore.stores.base import Beat, Landing
 from cachecore.stores.memory import MemoryStore

@@ -21,8 +21,12 @@ def modules(folder: str, names: str) -> set[str]:
 
 CORE = modules(
     "cachecore",
-    "cache config entry errors flights keys metrics options policy redis_url request streams",
-) | modules("cachecore/stores", "base breaker memory redis")
+    "cache config entry errors flights keys listener metrics options policy records "
+    "redis_url relay request shelf streams",
+) | modules(
+    "cachecore/stores",
+    "base breaker connections health memory redis remedies scripts",
+)
 CODEC = modules("difycodec", "answers messages urls")
 COMMON = {
     *(

@@ -1,0 +1,112 @@
+"""The listener's side of a load in another process: what its leader tells."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from cachecore import records
+from cachecore.errors import FlightBroken, LeaderGone, StoreError
+from cachecore.keys import flight_key, lease_key
+from cachecore.records import Pace
+from cachecore.stores.base import Heard, Store
+from cachecore.streams import Piece
+
+
+class Shared(Exception):
+    """The leader's load failed, and this caller would meet the same error."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name, self.text = name, text
+
+
+class Listener:
+    """Listens to the load of ``key`` under the lease ``token``."""
+
+    def __init__(
+        self,
+        store: Store,
+        key: str,
+        token: str,
+        *,
+        cipher_key: bytes | None = None,
+        timer: Callable[[], float] = time.monotonic,
+        pace: Pace | None = None,
+    ) -> None:
+        self._store = store
+        self._cipher_key = cipher_key
+        self._timer = timer
+        self._pace = pace or Pace()
+        self._token = token
+        self._stream, self._lease = flight_key(key, token), lease_key(key)
+        self._after, self._count, self._sign = "0", 0, True
+        self._shown, self._heard_at = False, self._timer()
+        self._doubted = False
+
+    def pieces(self, credential: str) -> Iterator[list[Piece]]:
+        """What the leader tells, from its first piece.
+
+        Raises LeaderGone if it ends without an answer before anything was
+        given out, FlightBroken after that; Shared for the leader's own error,
+        where the credential is the same; StoreError if nothing was given out.
+        """
+        who = records.who(credential)
+        while True:
+            heard = self._hear()
+            pieces, end = self._read(heard)
+            if pieces:
+                self._shown, self._heard_at = True, self._timer()
+                yield pieces
+            if end is not None:
+                self._finish(end, who)
+                return
+            self._doubted = self._doubt(heard)
+
+    def _hear(self) -> Heard:
+        # Who has just left a sign, or doubts, wants to know what is there already.
+        wait = 0 if self._sign or self._doubted else self._pace.listen
+        sign, self._sign = self._sign, False
+        try:
+            return self._store.listen(
+                self._stream, self._lease, self._after, wait, sign=sign
+            )
+        except StoreError as error:
+            if self._shown:
+                raise FlightBroken("Redis failed during the answer") from error
+            raise
+
+    def _read(self, heard: Heard) -> tuple[list[Piece], dict[str, Any] | None]:
+        pieces: list[Piece] = []
+        for position, data in heard.records:
+            self._after = position
+            if data is None:
+                continue  # a listener's sign
+            record = records.unseal(data, self._stream, self._count, self._cipher_key)
+            self._count += 1
+            if "end" in record:
+                return pieces, record
+            pieces += record["pieces"]
+        return pieces, None
+
+    def _doubt(self, heard: Heard) -> bool:
+        """Whether to look once more, and at once, before this leader is given up."""
+        if heard.holder == self._token or heard.records:
+            return False
+        if not self._doubted:
+            return True  # It may have ended between the two replies.
+        if not self._shown:
+            raise LeaderGone("the leader's lease has ended")
+        # A refresh may have taken its lease: only its silence tells.
+        if self._timer() - self._heard_at > self._pace.silence:
+            raise FlightBroken("the leader of this answer has fallen silent")
+        return False
+
+    def _finish(self, end: Mapping[str, Any], who: str) -> None:
+        if end["end"] == "landed" and self._shown:
+            return
+        if end["end"] == "error" and end.get("who") == who:
+            name, text = end["error"]
+            raise Shared(str(name), str(text))
+        if self._shown:
+            raise FlightBroken("the load that this answer came from ended early")
+        raise LeaderGone("the load ended before it was told")
