@@ -16,7 +16,7 @@ class Healthz(Endpoint):
         if refusal is not None:
             return refusal
         try:
-            wrapping.check(settings)
+            advice = wrapping.check(settings)
         except ConfigError as error:
             return doors.reply(503, {"status": "unavailable", "error": str(error)})
-        return doors.reply(200, {"status": "ok"})
+        return doors.reply(200, {"status": "ok", "advice": list(advice)})

@@ -5,6 +5,7 @@ the context keys. Expected states are results, not errors: ``hit`` is always
 there, and ``reason`` says why it is false.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import time
@@ -20,6 +21,8 @@ from difycodec import urls
 from rag_cache import inputs, settings, ticket
 from rag_cache.inputs import BadInput
 from rag_cache.ticket import BadTicket, Ticket
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +171,17 @@ def _turn(cache: Cache, word: str) -> str:
     return f"The cache of this namespace is now {word}."
 
 
-def check(credentials: Mapping[str, Any]) -> None:
-    """Try the credentials; raises ConfigError with one sentence."""
+def check(credentials: Mapping[str, Any]) -> tuple[str, ...]:
+    """Try the credentials; sentences about what works and could be better.
+
+    Raises ConfigError with one sentence.
+    """
     try:
-        settings.open_cache(settings.read(credentials)).check()
+        advice = settings.open_cache(settings.read(credentials)).check()
     except StoreError as error:
         raise ConfigError(
             "redis_url", f"Redis URL (redis_url): {error.remedy}"
         ) from error
+    for sentence in advice:  # Dify shows errors only, and this is none.
+        logger.warning("Redis URL (redis_url): %s", sentence)
+    return advice

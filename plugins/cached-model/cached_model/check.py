@@ -1,5 +1,6 @@
 """What is tried when credentials are saved: the upstream, then the Redis."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from cachecore.errors import ConfigError, StoreError
 from cached_model import form as forms
 from cached_model import upstream
 from cached_model.body import build
+
+logger = logging.getLogger(__name__)
 
 # Reasoning models spend tokens before the first word; fewer make some refuse.
 _PING_TOKENS = 16
@@ -23,10 +26,12 @@ def check(model: str, credentials: Mapping[str, Any]) -> None:
         raise CredentialsValidateFailedError(str(error)) from error
     _check_upstream(form, model)
     try:
-        form.cache.check()
+        advice = form.cache.check()
     except StoreError as error:
         msg = f"Redis URL (redis_url): {error.remedy}"
         raise CredentialsValidateFailedError(msg) from error
+    for sentence in advice:  # Dify shows errors only, and this is none.
+        logger.warning("Redis URL (redis_url): %s", sentence)
 
 
 def _check_upstream(form: forms.Form, model: str) -> None:
