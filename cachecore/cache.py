@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 # Refreshes behind a stale answer at a time, by one cache.
 MAX_BEHIND: Final = 16
+# So many leaders may fail a caller one after another before it waits for no more.
+MAX_LEADERS: Final = 3
 
 # Those who take what is there; the others have said what they want.
 _LENIENT: Final = (Control.DEFAULT, Control.ALWAYS)
@@ -101,6 +103,7 @@ class Cache(Shelf):
     def _answer(
         self, request: Request, load: Load, met: _Met, *, outlives: bool
     ) -> Iterator[Piece]:
+        leaders = 0
         while True:
             mark = self._flights.mark()
             look = self.find(request, Answer.from_payload)
@@ -118,8 +121,8 @@ class Cache(Shelf):
                 msg = f"no cached answer may be served ({look.reason.value})"
                 raise NothingCached(msg)
             stamps = self.settle(look)
-            if stamps is None:
-                met.failure = met.failure or look.writable
+            if stamps is None or leaders == MAX_LEADERS:
+                met.failure = met.failure or (look.writable and stamps is None)
                 yield from load()
                 return
             flight, leads = self._flights.join(
@@ -138,6 +141,7 @@ class Cache(Shelf):
                 yield from self._follow(request, flight)
             except LeaderGone:
                 self._flights.leave(look.key, flight)
+                leaders += 1
                 continue
             return
 
@@ -166,8 +170,8 @@ class Cache(Shelf):
 
     def _led(self, trip: _Trip, *, behind: bool) -> Iterator[Piece]:
         relay, request, key = self._relay, trip.request, trip.look.key
-        given_up = ""
-        while relay is not None:
+        given_up: set[str] = set()
+        while relay is not None and len(given_up) < MAX_LEADERS:
             try:
                 claim, value = relay.claim(
                     key, trip.stamps, over=request.control is Control.REFRESH
@@ -180,9 +184,9 @@ class Cache(Shelf):
                 return
             if behind:
                 raise LeaderGone("another process is loading it")
-            if claim == given_up:
+            if claim in given_up:
                 break  # It lives, and could not be listened to.
-            given_up = claim
+            given_up.add(claim)
             try:
                 yield from self._listen(trip, relay, claim)
             except LeaderGone:
@@ -285,6 +289,8 @@ class Cache(Shelf):
         refusal: Refusal | None = None
         if trip.met.failure:
             refusal = Refusal.UNAVAILABLE
+        elif lead is None and self._relay is not None:
+            refusal = Refusal.SUPERSEDED  # Another process holds the lease.
         else:
             if not self._flights.is_current(key, flight):
                 sealed = None
@@ -361,9 +367,15 @@ class Cache(Shelf):
             self._behind.release()
             return
         trip = _Trip(request, look, stamps, flight, load, _Met())
-        threading.Thread(
+        behind = threading.Thread(
             target=self._refreshed, args=(trip,), name="cache-refresh", daemon=True
-        ).start()
+        )
+        try:
+            behind.start()
+        except RuntimeError as error:  # no more threads to be had
+            self._flights.leave(look.key, flight)
+            flight.crash(LeaderGone(str(error)))
+            self._behind.release()
 
     def _refreshed(self, trip: _Trip) -> None:
         try:

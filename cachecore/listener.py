@@ -104,9 +104,8 @@ class Listener:
     def _finish(self, end: Mapping[str, Any], who: str) -> None:
         if end["end"] == "landed" and self._shown:
             return
-        if end["end"] == "error" and end.get("who") == who:
-            name, text = end["error"]
-            raise Shared(str(name), str(text))
+        if end["end"] == "error" and end.get("who") == who and "error" in end:
+            raise Shared(*end["error"])
         if self._shown:
             raise FlightBroken("the load that this answer came from ended early")
         raise LeaderGone("the load ended before it was told")

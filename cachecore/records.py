@@ -55,6 +55,9 @@ def unseal(
         record = orjson.loads(entries.unseal(data, stream, cipher_key))
         if record["n"] == number:
             pieces = [from_plain(piece) for piece in record["pieces"]]
+            if "error" in record:
+                name, text = record["error"]
+                record["error"] = [str(name), str(text)]
             return {**record, "pieces": pieces}
     except (CorruptEntry, ValueError, TypeError, KeyError, AttributeError):
         pass

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from cachecore import records
@@ -189,10 +190,14 @@ class Relay:
         with self._changed:
             self._leads.add(lead)
             if self._thread is None:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._run, name="cache-relay", daemon=True
                 )
-                self._thread.start()
+                # No more threads to be had: the next load tries again, and this one
+                # is not told meanwhile.
+                with suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
             elif lead.end is not None:
                 self._changed.notify()
 

@@ -55,10 +55,14 @@ def from_plain(data: Any) -> Piece:
     try:
         text, calls, finish_reason, tokens = data
         usage = None if tokens is None else Usage(int(tokens[0]), int(tokens[1]))
-        return Piece(str(text), tuple(map(_tool_call, calls)), finish_reason, usage)
+        piece = Piece(text, tuple(map(_tool_call, calls)), finish_reason, usage)
     except (KeyError, TypeError, IndexError) as error:
         msg = "the data is not a piece of an answer"
         raise ValueError(msg) from error
+    if not isinstance(text, str) or not isinstance(finish_reason, str | None):
+        msg = "the data is not a piece of an answer"
+        raise ValueError(msg)  # noqa: TRY004 - a caller handles one error
+    return piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from servers import model, redis
 
-from bench import core_hit, key_cost, through_host
+from bench import core_hit, crowd, key_cost, through_host
 from bench.measure import Result
 from bench.upstream import instant_upstream
 from devhost.host import Host
@@ -68,6 +68,10 @@ def _results(*, quick: bool) -> Iterator[Result]:
             rounds=20 * rounds,
             limit=1.0,
         )
+        other = stack.enter_context(Host(ROOT / ".cache" / "devhost"))
+        other.install(build(ROOT, RECIPES[1], scratch))
+        patient = {**form, "cache_options": "redis_timeout_ms: 1000"}
+        yield from crowd.run((host, other), patient, rounds=max(4, rounds // 2))
         real = stack.enter_context(model.model_server())
         yield through_host.warm_against_cold(
             host, {**form, "endpoint_url": real}, model.NAME, rounds=max(4, rounds // 2)

@@ -13,13 +13,21 @@ from typing import Any
 
 from servers.redis import free_port, wait_for_port
 
-_ANSWER = [
+ANSWER: list[Any] = [
     {"choices": [{"delta": {"content": word}}]} for word in ("The", " answer", ".")
 ] + [
     {"choices": [{"delta": {}, "finish_reason": "stop"}]},
     {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 3}},
 ]
-_FRAMES = b"".join(b"data: " + json.dumps(e).encode() + b"\n\n" for e in _ANSWER)
+
+
+def frame(event: Any) -> bytes:
+    """One server-sent event."""
+    text = event if isinstance(event, str) else json.dumps(event)
+    return b"data: " + text.encode() + b"\n\n"
+
+
+_FRAMES = b"".join(map(frame, [*ANSWER, "[DONE]"]))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -30,7 +38,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        body = _FRAMES + b"data: [DONE]\n\n"
+        body = _FRAMES
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Content-Length", str(len(body)))

@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
+from cachecore import entry as entries
 from cachecore import records
 from cachecore.errors import FlightBroken, StoreError
 from cachecore.keys import flight_key, lease_key
 from cachecore.policy import Control
 from cachecore.records import Pace
 from cachecore.request import Request
-from cachecore.stores.base import Beat, Landing
+from cachecore.stores.base import Beat, Claim, Landing
 from cachecore.stores.memory import MemoryStore
 from cachecore.streams import Piece, Usage
 from tests.core.helpers import END, Bench, FailingFrom, request
@@ -84,6 +86,8 @@ def until(true: Callable[[], bool]) -> None:
 class FakeLeader:
     """A leader in another process, each of whose steps a test takes by hand."""
 
+    claims = True
+
     def __init__(self, store: MemoryStore, asked: Request | None = None) -> None:
         bench = process(store)
         self.store = store
@@ -96,7 +100,8 @@ class FakeLeader:
         self.count = 0
         self.stream = flight_key(self.key, self.token)
         self.lease = lease_key(self.key)
-        store.claim(self.key, self.lease, self.token, 60, over=True)
+        if self.claims:
+            store.claim(self.key, self.lease, self.token, 60, over=True)
 
     def tell(self, record: dict[str, Any], number: int | None = None) -> None:
         n = self.count if number is None else number
@@ -205,6 +210,52 @@ def test_a_leader_that_said_it_landed_but_was_not_heard_is_not_believed(
     leader.tell({"end": "landed"})
     leader.die()
     assert follower.text() == "own"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"end": "error", "who": records.who(""), "error": "not a pair"},
+        {"end": "error", "who": records.who("")},
+        {"end": ["no", "word"]},
+        {"pieces": "text"},
+    ],
+)
+def test_a_record_of_another_shape_is_the_end_of_a_dead_leader(
+    store: MemoryStore, record: dict[str, Any]
+) -> None:
+    leader = FakeLeader(store)
+    bench = process(store)
+    follower = Asked(lambda: bench.cache.stream(request(), bench.loader("own")))
+    leader.await_listener()
+    text = orjson.dumps({"pieces": [], **record, "n": 0})
+    leader.tell_bytes(entries.seal(text, leader.stream))
+    leader.die()
+    assert follower.text() == "own"
+    assert follower.error is None
+
+
+def test_after_three_leaders_that_failed_it_a_caller_asks_the_upstream_itself(
+    store: MemoryStore,
+) -> None:
+    bench = process(store)
+    leaders = []
+
+    def claim_again(*args: Any, **options: Any) -> Any:
+        leader = FakeLeader(store)
+        leader.token = f"leader{len(leaders)}.{records.mark(leader.stamps)}"
+        leaders.append(leader)
+        return Claim(leader.token, None)
+
+    store.claim, honest = claim_again, store.claim  # type: ignore[method-assign]
+    FakeLeader.claims = False
+    try:
+        assert bench.text(request(), "own") == "own"
+    finally:
+        FakeLeader.claims = True
+        store.claim = honest  # type: ignore[method-assign]
+    assert len(leaders) == 3
+    assert bench.refusals == ["superseded"]
 
 
 def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
