@@ -1,5 +1,6 @@
 """The store's contract on every form of Redis that a URL can name (scripts/test --all)."""
 
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -255,6 +256,23 @@ def test_the_documented_acl_line_is_all_that_a_namespace_needs_and_all_it_may() 
         for traffic in (own, other):
             traffic.close()
         admin.close()
+
+
+def test_in_a_cluster_the_documented_rights_more_are_enough(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "correctness.md").read_text()
+    more = re.findall(r"(\+[a-z|]+)", text[text.index("In a Cluster its client") :])
+    rights = [*documented_acl("mine"), *more[:3]]
+    with topologies.cluster(tmp_path) as url:
+        for place in url.removeprefix("redis+cluster://").split(","):
+            node = redis.Redis.from_url(f"redis://{place}")
+            node.execute_command(*rights)
+            node.close()
+        limited = url.replace("cluster://", "cluster://cache:secret-word@")
+        own = Traffic(limited, "mine", timeout=2)
+        own.cache.check()
+        sound(own.run(0.5), "a user limited to its namespace, in a Cluster")
+        assert own.run(0.3).loads == 0
+        own.close()
 
 
 @pytest.mark.parametrize(
