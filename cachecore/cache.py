@@ -170,12 +170,12 @@ class Cache(Shelf):
 
     def _led(self, trip: _Trip, *, behind: bool) -> Iterator[Piece]:
         relay, request, key = self._relay, trip.request, trip.look.key
-        given_up: set[str] = set()
-        while relay is not None and len(given_up) < MAX_LEADERS:
+        over = "*" if request.control is Control.REFRESH else ""
+        for _ in range(MAX_LEADERS):
+            if relay is None:
+                break
             try:
-                claim, value = relay.claim(
-                    key, trip.stamps, over=request.control is Control.REFRESH
-                )
+                claim, value = relay.claim(key, trip.stamps, over=over)
             except StoreError:
                 trip.met.failure = True
                 break
@@ -184,12 +184,10 @@ class Cache(Shelf):
                 return
             if behind:
                 raise LeaderGone("another process is loading it")
-            if claim in given_up:
-                break  # It lives, and could not be listened to.
-            given_up.add(claim)
             try:
                 yield from self._listen(trip, relay, claim)
             except LeaderGone:
+                over = claim
                 continue
             except StoreError:
                 trip.met.failure = True

@@ -53,9 +53,12 @@ class Listener:
         who = records.who(credential)
         while True:
             heard = self._hear()
+            before = self._count
             pieces, end = self._read(heard)
+            if self._count > before:
+                self._heard_at = self._timer()
             if pieces:
-                self._shown, self._heard_at = True, self._timer()
+                self._shown = True
                 yield pieces
             if end is not None:
                 self._finish(end, who)
@@ -90,16 +93,21 @@ class Listener:
 
     def _doubt(self, heard: Heard) -> bool:
         """Whether to look once more, and at once, before this leader is given up."""
-        if heard.holder == self._token or heard.records:
+        silent = self._timer() - self._heard_at
+        if self._shown:
+            # Whoever holds the lease: a refresh may have taken it.
+            if silent > self._pace.silence:
+                raise FlightBroken("the leader of this answer has fallen silent")
             return False
-        if not self._doubted:
-            return True  # It may have ended between the two replies.
-        if not self._shown:
+        if heard.records:
+            return False
+        if heard.holder == self._token:
+            if silent > self._pace.patience:
+                raise LeaderGone("the leader gives no sign of life")
+            return False
+        if self._doubted:
             raise LeaderGone("the leader's lease has ended")
-        # A refresh may have taken its lease: only its silence tells.
-        if self._timer() - self._heard_at > self._pace.silence:
-            raise FlightBroken("the leader of this answer has fallen silent")
-        return False
+        return True  # It may have ended between the two replies.
 
     def _finish(self, end: Mapping[str, Any], who: str) -> None:
         if end["end"] == "landed" and self._shown:

@@ -1,8 +1,9 @@
 """What a leader tells in its stream, when, and the bytes of it.
 
 A record is numbered and sealed as entries are: bound to its stream, and encrypted
-where they are. ``{"n": 3, "pieces": […]}`` is a part of the answer; ``{"n": 4,
-"end": …}`` its end: ``landed``, ``gone``, or ``error`` with whose it is.
+where they are. ``{"n": 3, "pieces": […]}`` is a part of the answer, an empty one a
+sign of life; ``{"n": 4, "end": …}`` its end: ``landed``, ``gone``, or ``error`` with
+whose it is.
 """
 
 import hashlib
@@ -22,21 +23,22 @@ from cachecore.streams import from_plain, plain
 class Pace:
     """How the processes keep step, in seconds.
 
-    ``lease`` is how long a leader that was killed keeps the others waiting;
-    ``beat`` how often it is renewed; ``glance`` how often a leader looks for
-    listeners; ``batch`` the least time between two batches of pieces;
-    ``linger`` how long an ended stream waits for slow listeners; ``silence``
-    after which one who has shown a part gives its leader up; ``listen`` how often
-    a listener to a silent stream looks whether its leader lives.
+    ``lease`` is the life of a lease without a beat; ``beat`` how often it is
+    renewed and a listener given a sign of life; ``glance`` how often a leader
+    looks for listeners; ``batch`` the least time between two batches of pieces;
+    ``linger`` how long an ended stream waits for slow listeners; ``listen`` how
+    long a listener waits at once. After ``patience`` without a sign, one who has
+    shown nothing gives its leader up; after ``silence``, one who has shown a part.
     """
 
     lease: float = 5.0
-    beat: float = 1.0
+    beat: float = 0.25
     glance: float = 0.25
     batch: float = 0.02
     linger: float = 30.0
-    silence: float = 10.0
-    listen: float = 1.0
+    listen: float = 0.1
+    patience: float = 1.0
+    silence: float = 3.0
     idle: float = IDLE_LIMIT
 
 

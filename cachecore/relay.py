@@ -107,10 +107,11 @@ class Lead:
         self.end, self.due = end, 0.0
         self._relay.add(self)
 
-    def unsaid(self, end: Any = None) -> tuple[bytes, ...]:
+    def unsaid(self, end: Any = None, *, alive: bool = False) -> tuple[bytes, ...]:
         """The records that are still to be told; only the end if nobody listens.
 
-        One who begins to listen after it finds the entry.
+        One who begins to listen after it finds the entry. ``alive`` says so where
+        there is nothing else to say.
         """
         if self.silent:
             return ()
@@ -120,6 +121,8 @@ class Lead:
             if fresh:
                 self.seen += len(fresh)
                 said += [{"pieces": [piece]} for piece in split(merge(fresh))]
+            elif alive:
+                said.append({"pieces": []})
             self.silent = fresh is None
         if self.silent:
             said.append({"end": "gone"})
@@ -163,10 +166,11 @@ class Relay:
         self._thread: threading.Thread | None = None
 
     def claim(
-        self, key: str, stamps: Mapping[str, str], *, over: bool
+        self, key: str, stamps: Mapping[str, str], *, over: str = ""
     ) -> tuple[Lead | str, bytes | None]:
         """A lease to lead under, or the token of who leads; and what is kept by now.
 
+        ``over`` is the token of a leader that was given up, or ``*`` for any.
         Raises StoreError.
         """
         token = f"{secrets.token_hex(8)}.{records.mark(stamps)}"
@@ -175,7 +179,7 @@ class Relay:
         try:
             claim = self.store.claim(*names, over=over)
             if claim.holder in self._abandoned:
-                claim = self.store.claim(*names, over=True)
+                claim = self.store.claim(*names, over=claim.holder)
         except StoreError:
             self.abandon(lead)  # Redis may have given it without our hearing of it.
             raise
@@ -287,17 +291,8 @@ class Relay:
         now = self.timer()
         for lead in leads:
             lead.told_at = now
-        beats = [
-            Beat(
-                *(lead.lease, lead.stream, lead.token),
-                self.pace.lease if self._is_moving(lead, now) else 0,
-                self.pace.linger + self.pace.lease,
-                lead.unsaid(),
-            )
-            for lead in leads
-        ]
         try:
-            counts = self.store.beat(beats)
+            counts = self.store.beat([self._sign(lead, now) for lead in leads])
         except StoreError:
             # A request that met a failing store leaves it alone from then on.
             for lead in leads:
@@ -311,8 +306,15 @@ class Relay:
             if lead.joined and lead.moved_at > now:
                 lead.due = now + self.pace.batch
 
-    def _is_moving(self, lead: Lead, now: float) -> bool:
-        return now - lead.moved_at < self.pace.idle - self.pace.lease
+    def _sign(self, lead: Lead, now: float) -> Beat:
+        # Without progress it is silent, and its lease runs out.
+        moving = now - lead.moved_at < self.pace.idle - self.pace.lease
+        return Beat(
+            *(lead.lease, lead.stream, lead.token),
+            self.pace.lease if moving else 0,
+            self.pace.linger + self.pace.lease,
+            lead.unsaid(alive=moving),
+        )
 
     def _end(self, leads: Sequence[Lead]) -> None:
         for lead in leads:

@@ -99,12 +99,13 @@ class Store(Protocol):
         """
 
     def claim(
-        self, entry: str, lease: str, token: str, ttl: float, *, over: bool
+        self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
     ) -> Claim:
-        """Take a lease that is free, or older than ``token`` can use; read the entry.
+        """Take a lease that is free, or that ``token`` may take over; read the entry.
 
         A token ends in ``.`` and a mark of the stamps that its load began
-        under; a lease with another mark is taken over, and ``over`` takes any.
+        under; a lease with another mark is taken over, and so is that of the
+        token ``over``, or any if it is ``*``.
         """
 
     def beat(self, beats: Sequence[Beat]) -> list[int]:

@@ -81,15 +81,16 @@ class MemoryStore:
         return ()
 
     def claim(
-        self, entry: str, lease: str, token: str, ttl: float, *, over: bool
+        self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
     ) -> Claim:
         mark = token[token.rindex(".") :]
         with self._lock:
             holder = self._holder(lease)
-            if holder is None or over or not holder.endswith(mark):
+            other = holder is None or not holder.endswith(mark)
+            if other or over in ("*", holder):
                 holder = token
                 self._leases[lease] = (token, self._clock() + ttl)
-            return Claim(holder, self._get(entry))
+            return Claim(holder or token, self._get(entry))
 
     def beat(self, beats: Sequence[Beat]) -> list[int]:
         with self._lock:

@@ -115,7 +115,7 @@ class RedisStore:
             ("DEL", probe),
             ("SET", key, b"check", "PX", 1000),
             ("GET", key),
-            ("EVAL", scripts.CLAIM, 2, key, f"{key}:lease", "t.m", 1000, ".m", "0"),
+            ("EVAL", scripts.CLAIM, 2, key, f"{key}:lease", "t.m", 1000, ".m", ""),
             ("EVAL", scripts.BEAT, 2, f"{key}:lease", probe, "t.m", 1000, 1000, b"x"),
             ("XREAD", "COUNT", 1, "STREAMS", probe, "0"),
             (
@@ -140,12 +140,12 @@ class RedisStore:
     # --- leases and streams -----------------------------------------------
 
     def claim(
-        self, entry: str, lease: str, token: str, ttl: float, *, over: bool
+        self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
     ) -> Claim:
         mark = token[token.rindex(".") :]
         reply = self._write(
             *("EVAL", scripts.CLAIM, 2, entry, lease),
-            *(token, _ms(ttl), mark, "1" if over else "0"),
+            *(token, _ms(ttl), mark, over),
         )
         match reply:
             case [bytes() as holder, (bytes() | None) as value]:

@@ -10,7 +10,8 @@ from typing import Final
 CLAIM: Final = """
 local held = redis.pcall('GET', KEYS[2])
 if type(held) == 'table' then redis.call('DEL', KEYS[2]) held = false end
-if not held or ARGV[4] == '1' or string.sub(held, -#ARGV[3]) ~= ARGV[3] then
+if not held or ARGV[4] == '*' or ARGV[4] == held
+    or string.sub(held, -#ARGV[3]) ~= ARGV[3] then
   redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
   held = ARGV[1]
 end

@@ -204,8 +204,9 @@ def test_rights_revoked_and_connections_killed_cost_no_answer() -> None:
             recovers(traffic)
 
 
-def test_a_fault_while_others_load_costs_no_answer() -> None:
-    """Redis breaks and mends again and again, in the middle of whatever runs."""
+@pytest.mark.parametrize("refresh", [False, True], ids=["as it comes", "emptied"])
+def test_faults_in_mid_load_cost_no_answer(refresh: bool) -> None:
+    """Redis breaks and mends again and again, while two processes share loads."""
     faults: list[proxies.Fault] = [
         proxies.passing,
         proxies.cut,
@@ -213,16 +214,23 @@ def test_a_fault_while_others_load_costs_no_answer() -> None:
         proxies.silence,
         proxies.passing,
         proxies.slow,
+        proxies.passing,
+        proxies.dribble,
     ]
     with (
         servers.server() as (url, _),
         proxies.proxy(url) as (place, proxy),
-        troubled(place) as traffic,
+        troubled(place, processes=2, pause=0.04) as traffic,
     ):
+        turns: list[int] = []
 
         def change(passed: float) -> None:
-            proxy.fault = faults[int(passed / 0.3) % len(faults)]
+            turn = int(passed / 0.3)
+            proxy.fault = faults[turn % len(faults)]
+            if refresh and turn not in turns:
+                turns.append(turn)
+                _commands(url, ("FLUSHALL",))
 
-        sound(traffic.run(4.0, change), "one fault after another")
+        sound(traffic.run(6.0, change), "one fault after another, in mid-load")
         proxy.fault = proxies.passing
         recovers(traffic)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from cachecore.cache import Cache
 from cachecore.keys import Keyspace
@@ -45,15 +46,30 @@ class Tally:
 
 
 class Traffic:
-    """Questions at a cache of its own; ``run`` may be called again and again."""
+    """Questions at a cache of its own; ``run`` may be called again and again.
 
-    def __init__(self, url: str, namespace: str = "chaos", **options: float) -> None:
-        self.store = RedisStore(parse(url), **options)
-        self.cache = Cache(self.store, Keyspace(namespace))
+    ``processes`` caches, each with connections of its own, stand for as many
+    processes; ``pause`` seconds before each piece make a load last.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        namespace: str = "chaos",
+        *,
+        processes: int = 1,
+        pause: float = 0.0,
+        **options: float,
+    ) -> None:
+        self._stores = [RedisStore(parse(url), **options) for _ in range(processes)]
+        self._caches = [Cache(store, Keyspace(namespace)) for store in self._stores]
+        self._pause = pause
+        self.store, self.cache = self._stores[0], self._caches[0]
 
     def close(self) -> None:
         """Drop the connections."""
-        self.store.close()
+        for store in self._stores:
+            store.close()
 
     def run(
         self, seconds: float, during: Callable[[float], None] | None = None
@@ -77,18 +93,21 @@ class Traffic:
         return tally
 
     def _ask(self, number: int, tally: Tally) -> None:
-        question = f"question {number % QUESTIONS}"
+        # Two in a row ask the same, each of another process if there are two.
+        question = f"question {number // 2 % QUESTIONS}"
         request = Request(kind="llm", label="m", form={"question": question})
 
         def load() -> Iterator[Piece]:
             tally.loads += 1
-            yield Piece(f"the answer to {question}, ")
-            yield Piece("whole")
+            for text in (f"the answer to {question}", ", ", "whole"):
+                time.sleep(self._pause)
+                yield Piece(text)
             yield Piece(finish_reason="stop", usage=Usage(3, 4))
 
         began = time.perf_counter()
         try:
-            pieces = self.cache.stream(request, load)
+            cache = self._caches[number % len(self._caches)]
+            pieces = cache.stream(request, load)
             text = "".join(piece.text for piece in pieces)
         except Exception as error:
             tally.failed.append(error)
@@ -114,9 +133,9 @@ def recovers(traffic: Traffic) -> None:
 
 
 @contextmanager
-def troubled(url: str) -> Iterator[Traffic]:
+def troubled(url: str, **options: Any) -> Iterator[Traffic]:
     """Traffic that has run well until now."""
-    traffic = Traffic(url)
+    traffic = Traffic(url, **options)
     sound(traffic.run(0.4), "before")
     yield traffic
     traffic.close()

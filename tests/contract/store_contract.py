@@ -96,7 +96,9 @@ class StoreContract:
     ) -> None:
         claim(store, name, "a.1")
         assert claim(store, name, "b.2").holder == "b.2"
-        assert claim(store, name, "c.2", over=True).holder == "c.2"
+        assert claim(store, name, "c.2", over="*").holder == "c.2"
+        assert claim(store, name, "d.2", over="b.2").holder == "c.2"
+        assert claim(store, name, "d.2", over="c.2").holder == "d.2"
 
     def test_a_beat_keeps_ones_own_lease_alive_and_nobody_elses(
         self, store: Store, name: str, let_pass: Callable[[float], None]
@@ -175,7 +177,7 @@ class StoreContract:
         self, store: Store, name: str
     ) -> None:
         claim(store, name, "a.1")
-        claim(store, name, "b.1", over=True)
+        claim(store, name, "b.1", over="*")
         assert not store.land(landing(name, "a.1"))
         assert claim(store, name, "c.1") == Claim("b.1", None)
 
@@ -197,7 +199,7 @@ def entry_of(name: str) -> str:
 
 
 def claim(
-    store: Store, name: str, token: str, ttl: float = 60, *, over: bool = False
+    store: Store, name: str, token: str, ttl: float = 60, *, over: str = ""
 ) -> Claim:
     entry = entry_of(name)
     return store.claim(entry, lease_key(entry), token, ttl, over=over)

@@ -101,7 +101,7 @@ class FakeLeader:
         self.stream = flight_key(self.key, self.token)
         self.lease = lease_key(self.key)
         if self.claims:
-            store.claim(self.key, self.lease, self.token, 60, over=True)
+            store.claim(self.key, self.lease, self.token, 60, over="*")
 
     def tell(self, record: dict[str, Any], number: int | None = None) -> None:
         n = self.count if number is None else number
@@ -282,13 +282,14 @@ def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
     )
     stranger = Asked(lambda: benches[1].cache.stream(other, benches[1].loader("own")))
     key = process(store).cache.key(asked)
-    token = store.claim(key, lease_key(key), "x." + mark(store, asked), 1, over=False)
+    token = store.claim(key, lease_key(key), "x." + mark(store, asked), 1)
     stream = flight_key(key, token.holder)
-    until(
-        lambda: (
-            len(store.listen(stream, lease_key(key), "0", 0, sign=False).records) == 2
-        )
-    )
+
+    def signs() -> int:
+        heard = store.listen(stream, lease_key(key), "0", 0, sign=False)
+        return [data for _, data in heard.records].count(None)
+
+    until(lambda: signs() == 2)
     fail.set()
     assert leader.text() == ""
     assert type(leader.error) is UpstreamFailed
@@ -348,7 +349,7 @@ def test_who_lost_its_lease_but_not_its_life_replaces_nothing(
     assert slow.text() == "first second"
     assert one.refusals == ["superseded"]
     assert process(store).text(request(), "x") == "other"
-    assert store.claim(key, lease_key(key), "x.y", 1, over=False).holder == "x.y"
+    assert store.claim(key, lease_key(key), "x.y", 1).holder == "x.y"
 
 
 @pytest.mark.parametrize("method", ["claim", "listen", "beat", "land"])
@@ -395,11 +396,38 @@ def test_a_live_leader_that_cannot_be_heard_is_not_waited_for(
 ) -> None:
     leader = FakeLeader(store)
     leader.tell({"end": "gone"})  # its answer outgrew what can be told
-    bench = process(store)
-    assert bench.text(request(), "own") == "own"
-    assert store.claim(
-        leader.key, leader.lease, f"x.{records.mark(leader.stamps)}", 1, over=False
-    ).holder == (leader.token)
+    assert process(store).text(request(), "own") == "own"
+    assert process(store).text(request(), "x") == "own", "the lease was taken over"
+
+
+def test_a_leader_that_gives_no_sign_of_life_is_given_up_before_its_lease_ends(
+    store: MemoryStore,
+) -> None:
+    FakeLeader(store)
+    impatient = replace(PACE, patience=0.02)
+    one, other = Bench(store, pace=impatient), Bench(store, pace=impatient)
+    crowd = [
+        Asked(lambda: one.cache.stream(request(), one.loader("own"))),
+        Asked(lambda: other.cache.stream(request(), other.loader("own"))),
+    ]
+    assert [asked.text() for asked in crowd] == ["own", "own"]
+    assert one.loads + other.loads == 1, "only one of them takes over"
+
+
+def test_a_leader_whose_upstream_is_slow_gives_signs_of_life(
+    store: MemoryStore,
+) -> None:
+    upstream = Gate()
+    patient = replace(PACE, patience=0.2, silence=0.2)
+    one, other = Bench(store, pace=PACE), Bench(store, pace=patient)
+    leader = Asked(lambda: one.cache.stream(request(), upstream))
+    assert upstream.began.wait(10)
+    follower = Asked(lambda: other.cache.stream(request(), upstream))
+    assert follower.first.wait(10)
+    threading.Event().wait(0.4)
+    upstream.go.set()
+    assert leader.text() == follower.text() == "first second"
+    assert upstream.loads == 1
 
 
 def test_text_that_json_cannot_carry_is_followed_by_nobody_and_fails_nobody(
