@@ -112,7 +112,7 @@ class Cache(Shelf):
                 entry = look.stale
                 look = replace(look, reason=Reason.STALE)
                 self._refresh(request, look, load, mark)
-            met.failure = met.failure or look.reason is Reason.UNAVAILABLE
+            met.failure = met.failure or look.failed
             self._tell_look(request, look, entry)
             if entry is not None:
                 yield from replay(entry.payload)
@@ -134,11 +134,12 @@ class Cache(Shelf):
             )
             if flight is None:
                 continue
-            if leads:
-                yield from self._fly(_Trip(request, look, stamps, flight, load, met))
-                return
             try:
-                yield from self._follow(request, flight)
+                if leads:
+                    trip = _Trip(request, look, stamps, flight, load, met)
+                    yield from self._fly(trip)
+                else:
+                    yield from self._follow(request, flight)
             except LeaderGone:
                 self._flights.leave(look.key, flight)
                 leaders += 1
@@ -170,30 +171,34 @@ class Cache(Shelf):
 
     def _led(self, trip: _Trip, *, behind: bool) -> Iterator[Piece]:
         relay, request, key = self._relay, trip.request, trip.look.key
-        over = "*" if request.control is Control.REFRESH else ""
-        for _ in range(MAX_LEADERS):
-            if relay is None:
-                break
-            try:
-                claim, value = relay.claim(key, trip.stamps, over=over)
-            except StoreError:
-                trip.met.failure = True
-                break
-            if isinstance(claim, Lead):
-                yield from self._led_under(claim, value, trip)
-                return
-            if behind:
-                raise LeaderGone("another process is loading it")
-            try:
-                yield from self._listen(trip, relay, claim)
-            except LeaderGone:
-                over = claim
-                continue
-            except StoreError:
-                trip.met.failure = True
-                break
+        if relay is None:
+            yield from self._load(trip, None)
             return
-        yield from self._load(trip, None)
+        newest = self._flights.is_current(key, trip.flight)
+        over = "*" if request.control is Control.REFRESH and newest else ""
+        try:
+            claim, value = relay.claim(key, trip.stamps, over=over)
+        except StoreError:
+            if behind:
+                raise LeaderGone("nothing could be kept") from None
+            trip.met.failure = True
+            yield from self._load(trip, None)
+            return
+        if isinstance(claim, Lead):
+            yield from self._led_under(claim, value, trip)
+            return
+        if behind:
+            raise LeaderGone("another process is loading it")
+        try:
+            yield from self._listen(trip, relay, claim)
+        except LeaderGone:
+            # To be looked up anew: while this one waited, an invalidation may have
+            # overtaken the stamps that it came with.
+            relay.give_up(claim)
+            raise
+        except StoreError:
+            trip.met.failure = True
+            yield from self._load(trip, None)
 
     def _led_under(
         self, lead: Lead, value: bytes | None, trip: _Trip
@@ -241,6 +246,9 @@ class Cache(Shelf):
         and nothing is spliced; else it ends with FlightBroken.
         """
         part = merge(shown)
+        if part.finish_reason is not None:  # Only the word that it was kept is missing.
+            trip.flight.land()
+            return
         owed = part.text
         for piece in trip.load():
             common = min(len(owed), len(piece.text))
@@ -252,15 +260,17 @@ class Cache(Shelf):
             if rest != Piece():
                 trip.flight.publish(rest)
                 yield rest
+        if owed:
+            raise FlightBroken("the load that this answer came from ended early")
         trip.flight.land()
 
     def _load(self, trip: _Trip, lead: Lead | None) -> Iterator[Piece]:
         request, flight = trip.request, trip.flight
         recorder = Recorder(request.rules.max_entry_bytes)
         started, first = self._timer(), None
-        if lead is not None:
-            lead.attach(flight)
         try:
+            if lead is not None:
+                lead.attach(flight)
             for piece in trip.load():
                 if first is None:
                     first = self._timer() - started
@@ -271,6 +281,7 @@ class Cache(Shelf):
                 yield piece
         except BaseException as error:
             if lead is not None:
+                trip.met.failure = trip.met.failure or lead.failed
                 lead.crash(error, request.credential)
             raise
         # Reached by exhaustion only: close() and errors leave the loop above.
@@ -287,8 +298,6 @@ class Cache(Shelf):
         refusal: Refusal | None = None
         if trip.met.failure:
             refusal = Refusal.UNAVAILABLE
-        elif lead is None and self._relay is not None:
-            refusal = Refusal.SUPERSEDED  # Another process holds the lease.
         else:
             if not self._flights.is_current(key, flight):
                 sealed = None

@@ -20,6 +20,8 @@ _REMEMBERED_LANDINGS: Final = 1024
 # What a flight remembers for those that come later, in characters. A longer
 # answer is not kept either; who lags so far behind has lost it.
 MAX_BUFFER: Final = 4 * 1024 * 1024
+# And what each piece of it weighs besides its text.
+_PIECE: Final = 100
 # An answer without any progress for so long is no longer waited for by those who
 # have shown nothing of it, in seconds.
 IDLE_LIMIT: Final = 60.0
@@ -150,7 +152,8 @@ class Flight:
 
 
 def _weight(piece: Piece) -> int:
-    return len(piece.text) + sum(len(call["arguments"]) for call in piece.tool_calls)
+    calls = sum(len(call["arguments"]) for call in piece.tool_calls)
+    return _PIECE + len(piece.text) + calls
 
 
 class FlightTable:

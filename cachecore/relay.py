@@ -25,7 +25,7 @@ from cachecore.flights import Flight
 from cachecore.keys import flight_key, lease_key
 from cachecore.listener import Listener
 from cachecore.records import Pace
-from cachecore.stores.base import Beat, Landing, Store
+from cachecore.stores.base import Beat, Landing, Store, digest
 from cachecore.streams import Piece, merge, split
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 # Leases of ours that could not be given back; each is over after seconds.
 _REMEMBERED: Final = 1024
+# Ends of loads that are told between two rounds of signs of life.
+_ENDS: Final = 8
+_LONGEST_ERROR: Final = 2000
 
 
 class Lead:
@@ -48,6 +51,7 @@ class Lead:
         self.busy = threading.Lock()  # held by who speaks to the store for it
         self.joined = False
         self.failed = False
+        self.seen_entry = ""
         self.ends_at = 0.0  # when an abandoned lease is over in any case
         self.silent = False  # more would come than can be told
         self.begun = False
@@ -89,14 +93,17 @@ class Lead:
         """The landing that says all that is unsaid, and then ``end``."""
         names = self.key, self.lease, self.stream, self.token
         said = self.unsaid({"end": end} if isinstance(end, str) else end)
-        return Landing(*names, value, ttl, said, self._relay.pace.linger)
+        linger = self._relay.pace.linger
+        return Landing(*names, value, ttl, said, linger, self.seen_entry)
 
     def crash(self, error: BaseException, credential: str) -> None:
         """End the stream with an error, off this caller's path."""
         end: dict[str, Any] = {"end": "gone"}
-        if isinstance(error, Exception):
-            said = [type(error).__name__, str(error)]
-            end = {"end": "error", "who": records.who(credential), "error": said}
+        # An exception's own __str__ may raise; it must not take this one's place.
+        with suppress(Exception):
+            if isinstance(error, Exception):
+                said = [type(error).__name__, str(error)[:_LONGEST_ERROR]]
+                end = {"end": "error", "who": records.who(credential), "error": said}
         self._finish(end)
 
     def leave(self) -> None:
@@ -162,7 +169,7 @@ class Relay:
         # Reentrant: the collector may close a leader while its thread holds it.
         self._changed = threading.Condition(threading.RLock())  # guards all below
         self._leads: set[Lead] = set()
-        self._abandoned: OrderedDict[str, str] = OrderedDict()
+        self._abandoned: OrderedDict[str, None] = OrderedDict()
         self._thread: threading.Thread | None = None
 
     def claim(
@@ -170,8 +177,8 @@ class Relay:
     ) -> tuple[Lead | str, bytes | None]:
         """A lease to lead under, or the token of who leads; and what is kept by now.
 
-        ``over`` is the token of a leader that was given up, or ``*`` for any.
-        Raises StoreError.
+        Takes over from a leader that was given up, and from any if ``over`` is
+        ``*``. Raises StoreError.
         """
         token = f"{secrets.token_hex(8)}.{records.mark(stamps)}"
         lead = Lead(self, key, token, self.timer())
@@ -185,6 +192,7 @@ class Relay:
             raise
         if claim.holder != token:
             return claim.holder, claim.value
+        lead.seen_entry = digest(claim.value)
         return lead, claim.value
 
     # --- the leader's side ------------------------------------------------
@@ -193,7 +201,7 @@ class Relay:
         """Tell for this load from now on."""
         with self._changed:
             self._leads.add(lead)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 thread = threading.Thread(
                     target=self._run, name="cache-relay", daemon=True
                 )
@@ -210,15 +218,19 @@ class Relay:
         with self._changed:
             self._leads.discard(lead)
 
+    def give_up(self, token: str) -> None:
+        """Wait for this leader no more: who claims next takes its lease over."""
+        with self._changed:
+            self._abandoned[token] = None
+            while len(self._abandoned) > _REMEMBERED:
+                self._abandoned.popitem(last=False)
+
     def abandon(self, lead: Lead) -> None:
         """Give back, as soon as the store can be reached, a lease that nobody leads under.
 
         Until then this process does not wait for it; others wait for its end.
         """
-        with self._changed:
-            self._abandoned[lead.token] = lead.key
-            while len(self._abandoned) > _REMEMBERED:
-                self._abandoned.popitem(last=False)
+        self.give_up(lead.token)
         now = self.timer()
         lead.failed = False
         lead.ends_at = now + self.pace.lease
@@ -248,7 +260,8 @@ class Relay:
                 logger.warning("a load was not told on: %s", type(error).__name__)
                 for lead in due:
                     lead.failed = True
-                    self.drop(lead)
+                    if lead.end is None:
+                        self.drop(lead)
 
     def _due(self) -> list[Lead] | None:
         """Those that something is to be said for; None when nobody flies any more."""
@@ -256,34 +269,39 @@ class Relay:
         with self._changed:
             while True:
                 now = self.timer()
-                due = [lead for lead in self._leads if lead.due <= now]
+                # A copy: the collector may close a leader, and add it, in mid-loop.
+                leads = list(self._leads)
+                due = [lead for lead in leads if lead.due <= now]
                 if due:
                     return due
                 # It looks up by itself: waking it costs a leader time before its
                 # first token.
-                wait = min((lead.due - now for lead in self._leads), default=1)
+                wait = min((lead.due - now for lead in leads), default=1)
                 self._changed.wait(min(wait, self.pace.glance))
-                if self._leads:
+                if leads:
                     idle_since = now
-                elif now - idle_since > self.pace.listen:
+                elif not self._leads and now - idle_since > self.pace.patience:
                     self._thread = None
                     return None
 
     def _tell(self, due: Sequence[Lead]) -> None:
         # Who is landing speaks for itself.
-        held = [lead for lead in due if lead.busy.acquire(blocking=False)]
+        live = [lead for lead in due if lead.end is None]
+        held = [lead for lead in live if lead.busy.acquire(blocking=False)]
         try:
-            self._end([lead for lead in held if lead.end is not None])
-            live = [lead for lead in held if lead.end is None]
             with self._changed:
-                live = [lead for lead in live if lead in self._leads]
-            unheard = [lead for lead in live if not lead.joined]
-            self._beat(live)
+                held_live = [lead for lead in held if lead in self._leads]
+            unheard = [lead for lead in held_live if not lead.joined]
+            self._beat(held_live)
             # Those who were just found to listen shall not wait for the next turn.
             self._beat([lead for lead in unheard if lead.joined and not lead.failed])
         finally:
             for lead in held:
                 lead.busy.release()
+        # A few at a time: a crowd of failed loads must not silence those that live.
+        for lead in [lead for lead in due if lead.end is not None][:_ENDS]:
+            with lead.busy:
+                self._end(lead)
 
     def _beat(self, leads: Sequence[Lead]) -> None:
         if not leads:
@@ -291,15 +309,20 @@ class Relay:
         now = self.timer()
         for lead in leads:
             lead.told_at = now
+        counts: Sequence[int | None]
         try:
             counts = self.store.beat([self._sign(lead, now) for lead in leads])
         except StoreError:
-            # A request that met a failing store leaves it alone from then on.
-            for lead in leads:
-                lead.failed = True
-                self.drop(lead)
-            return
+            counts = [None] * len(leads)
         for lead, count in zip(leads, counts, strict=True):
+            if count is None:
+                # A request that met a failing store leaves it alone from then on.
+                lead.failed = True
+            if lead.end is not None:
+                continue  # It ended meanwhile: that is told next.
+            if count is None:
+                self.drop(lead)
+                continue
             lead.joined = lead.joined or count > lead.count
             pause = self.pace.beat if lead.joined else self.pace.glance
             lead.due = now + pause
@@ -316,17 +339,16 @@ class Relay:
             lead.unsaid(alive=moving),
         )
 
-    def _end(self, leads: Sequence[Lead]) -> None:
-        for lead in leads:
-            self.drop(lead)
-            try:
-                self.store.land(lead.landing(lead.end, None, 1))
-            except StoreError:
-                if not lead.ends_at:
-                    self.abandon(lead)
-                elif self.timer() < lead.ends_at:
-                    lead.due = self.timer() + self.pace.beat
-                    self.add(lead)
+    def _end(self, lead: Lead) -> None:
+        self.drop(lead)
+        try:
+            self.store.land(lead.landing(lead.end, None, 1))
+        except StoreError:
+            if not lead.ends_at:
+                self.abandon(lead)
+            elif self.timer() < lead.ends_at:
+                lead.due = self.timer() + self.pace.beat
+                self.add(lead)
 
     def listen(self, key: str, token: str, credential: str) -> Iterator[list[Piece]]:
         """What the leader with ``token`` tells; see Listener.pieces."""

@@ -33,7 +33,7 @@ class Look:
     ``key`` is empty where the cache may not be used. ``stamps`` has those that
     stand, by field (None: absent); it is None where nothing may be kept.
     ``entry`` is there on a hit only; ``stale`` is one past its time that may
-    still be served in need.
+    still be served in need. ``failed`` says that the store failed this request.
     """
 
     reason: Reason
@@ -42,6 +42,7 @@ class Look:
     entry: Entry | None = None
     stale: Entry | None = None
     writable: bool = False
+    failed: bool = False
     seconds: float = 0.0
 
 
@@ -101,7 +102,8 @@ class Shelf:
                 key, self._keyspace.stamps, [SWITCH_FIELD, *fields]
             )
         except StoreError:
-            return Look(Reason.UNAVAILABLE, key, seconds=self._timer() - started)
+            seconds = self._timer() - started
+            return Look(Reason.UNAVAILABLE, key, failed=True, seconds=seconds)
         switch = Switch.read(found.fields[0])
         if switch is Switch.OFF:
             return Look(Reason.SWITCHED_OFF, seconds=self._timer() - started)
@@ -116,6 +118,7 @@ class Shelf:
             entry if reason is Reason.HIT else None,
             entry if reason is Reason.EXPIRED else None,
             writable=switch is Switch.ON and sound,
+            failed=not sound,
             seconds=self._timer() - started,
         )
 

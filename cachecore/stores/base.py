@@ -6,6 +6,7 @@ processes that use it meet. It decides nothing. Every method raises StoreError,
 and nothing else, when it could not do its work.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -47,7 +48,10 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """The end of a load. ``value`` is None where nothing is to be kept."""
+    """The end of a load. ``value`` is None where nothing is to be kept.
+
+    ``seen`` is the ``digest`` of the entry that was there when the load began.
+    """
 
     entry: str
     lease: str
@@ -57,6 +61,14 @@ class Landing:
     ttl: float
     records: tuple[bytes, ...]
     stream_ttl: float
+    seen: str = ""
+
+
+def digest(value: bytes | None) -> str:
+    """What a landing remembers of the entry that its load began with; empty for none."""
+    if value is None:
+        return ""
+    return hashlib.sha1(value, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +120,17 @@ class Store(Protocol):
         token ``over``, or any if it is ``*``.
         """
 
-    def beat(self, beats: Sequence[Beat]) -> list[int]:
-        """Keep leases and add records; how many records, signs included, each has."""
+    def beat(self, beats: Sequence[Beat]) -> list[int | None]:
+        """Keep leases and add records; how many records, signs included, each has.
+
+        None for one that was refused: it is not the others' fault.
+        """
 
     def land(self, landing: Landing) -> bool:
         """Keep the entry, end the stream, give the lease back: at once, in this order.
 
         Keeps it, and returns true, only under the token's own lease, or where
-        there is neither a lease nor an entry. A stream that nobody listens to
+        there is no lease and no entry but the one seen. A stream that nobody listens to
         is not made.
         """
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from cachecore.stores.base import Beat, Claim, Found, Heard, Landing
+from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, digest
 
 # Python's own cost of a key, a tuple and a dict slot, roughly.
 _OVERHEAD: Final = 300
@@ -92,7 +92,7 @@ class MemoryStore:
                 self._leases[lease] = (token, self._clock() + ttl)
             return Claim(holder or token, self._get(entry))
 
-    def beat(self, beats: Sequence[Beat]) -> list[int]:
+    def beat(self, beats: Sequence[Beat]) -> list[int | None]:
         with self._lock:
             for beat in beats:
                 if beat.lease_ttl and self._holder(beat.lease) == beat.token:
@@ -105,7 +105,9 @@ class MemoryStore:
     def land(self, landing: Landing) -> bool:
         with self._lock:
             holder = self._holder(landing.lease)
-            free = holder is None and self._get(landing.entry) is None
+            found = self._get(landing.entry)
+            unchanged = found is None or digest(found) == landing.seen
+            free = holder is None and unchanged
             kept = landing.value is not None and (holder == landing.token or free)
             if kept:
                 self._set(landing.entry, landing.value or b"", landing.ttl)

@@ -120,7 +120,7 @@ class RedisStore:
             ("XREAD", "COUNT", 1, "STREAMS", probe, "0"),
             (
                 *("EVAL", scripts.LAND, 3, key, f"{key}:lease", probe),
-                *("t.m", b"check", 1000, 1000, b"x"),
+                *("t.m", b"check", 1000, 1000, "", b"x"),
             ),
             ("DEL", probe),
             ("DEL", key),
@@ -152,16 +152,16 @@ class RedisStore:
                 return Claim(holder.decode("utf-8", "replace"), value)
         raise StoreError(_NO_REDIS)
 
-    def beat(self, beats: Sequence[Beat]) -> list[int]:
+    def beat(self, beats: Sequence[Beat]) -> list[int | None]:
         replies = self._run(*map(_beat, beats))
-        counts = [self._accepted(reply) for reply in replies]
-        if not all(isinstance(count, int) for count in counts):
-            raise StoreError(_NO_REDIS)
-        return counts
+        for reply in replies:
+            if isinstance(reply, ErrorReply):
+                self._complaint.refused(reply.remedy)
+        return [reply if isinstance(reply, int) else None for reply in replies]
 
     def land(self, landing: Landing) -> bool:
         names = landing.entry, landing.lease, landing.stream, landing.token
-        ttls = _ms(landing.ttl), _ms(landing.stream_ttl)
+        ttls = _ms(landing.ttl), _ms(landing.stream_ttl), landing.seen
         value, told = landing.value or b"", landing.records
         kept = self._write("EVAL", scripts.LAND, 3, *names, value, *ttls, *told)
         return bool(kept == 1)

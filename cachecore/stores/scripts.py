@@ -30,16 +30,21 @@ if #ARGV > 3 then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
 return redis.call('XLEN', KEYS[2])
 """
 
-# KEYS entry lease stream; ARGV token, value, its ttl in ms, stream ttl, records…
+# KEYS entry lease stream; ARGV token, value, its ttl in ms, stream ttl, digest of the
+# entry that the load began with, records…
 LAND: Final = """
 local held, kept = redis.call('GET', KEYS[2]), 0
-if ARGV[2] ~= '' and (held == ARGV[1]
-    or (not held and redis.call('EXISTS', KEYS[1]) == 0)) then
+local free = false
+if not held and ARGV[2] ~= '' then
+  local found = redis.pcall('GET', KEYS[1])
+  free = type(found) ~= 'string' or redis.sha1hex(found) == ARGV[5]
+end
+if ARGV[2] ~= '' and (held == ARGV[1] or free) then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
   kept = 1
 end
 if redis.call('EXISTS', KEYS[3]) == 1 then
-  for i = 5, #ARGV do redis.call('XADD', KEYS[3], '*', 'd', ARGV[i]) end
+  for i = 6, #ARGV do redis.call('XADD', KEYS[3], '*', 'd', ARGV[i]) end
   redis.call('PEXPIRE', KEYS[3], ARGV[4])
 end
 if held == ARGV[1] then redis.call('DEL', KEYS[2]) end

@@ -1,12 +1,14 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from servers.redis import free_port
 
 from cachecore.errors import StoreError
 from cachecore.redis_url import parse
+from cachecore.stores.base import Beat, Landing
 from cachecore.stores.redis import RedisStore
 from tests.contract.store_contract import StoreContract
 
@@ -40,6 +42,22 @@ class TestRedisStore(StoreContract):
         # The replies stay in step: the next caller gets its own.
         store.keep(name, b"mine", 60)
         assert store.look_up(name, name + ":other", ["a"]).value == b"mine"
+
+    def test_a_stream_that_is_none_costs_the_other_loads_of_a_beat_nothing(
+        self, store: RedisStore, name: str
+    ) -> None:
+        store.keep(name + ":stream", b"text", 60)
+        listened = f"{name}:other"
+        store.listen(listened, f"{name}:lease", "0", 0, sign=True)
+        bad = Beat(f"{name}:lease", f"{name}:stream", "t.m", 60, 60, (b"x",))
+        assert store.beat([bad, replace(bad, stream=listened)]) == [None, 2]
+
+    def test_an_entry_of_another_type_is_replaced_at_a_landing(
+        self, store: RedisStore, name: str
+    ) -> None:
+        names = f"{name}:entry", f"{name}:lease", f"{name}:stream"
+        store.replace(names[0], {"a": "hash"})
+        assert store.land(Landing(*names, "t.m", b"answer", 60, (), 60))
 
 
 def test_a_crowd_larger_than_the_pool_waits_and_opens_no_breaker(

@@ -54,6 +54,7 @@ class FailingFrom:
     def __init__(self, inner: MemoryStore, method: str) -> None:
         self._inner, self._method, self.calls = inner, method, []
         self.shared = inner.shared
+        self.failed = False
 
     def mend(self) -> None:
         self._method = ""
@@ -63,6 +64,7 @@ class FailingFrom:
             if threading.current_thread().name != "cache-relay":
                 self.calls.append(name)
             if name == self._method:
+                self.failed = True
                 raise StoreError("broken here")
             return getattr(self._inner, name)(*args, **options)
 

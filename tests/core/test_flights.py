@@ -202,6 +202,7 @@ def test_a_flight_remembers_only_so_much_and_takes_nobody_in_after_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("cachecore.flights.MAX_BUFFER", 10)
+    monkeypatch.setattr("cachecore.flights._PIECE", 0)
     table = FlightTable()
     flight, _ = join(table)
     assert flight is not None

@@ -12,12 +12,12 @@ from cachecore import entry as entries
 from cachecore import records
 from cachecore.errors import FlightBroken, StoreError
 from cachecore.keys import flight_key, lease_key
-from cachecore.policy import Control
+from cachecore.policy import Control, Rules
 from cachecore.records import Pace
 from cachecore.request import Request
 from cachecore.stores.base import Beat, Claim, Landing
 from cachecore.stores.memory import MemoryStore
-from cachecore.streams import Piece, Usage
+from cachecore.streams import Answer, Piece, Usage
 from tests.core.helpers import END, Bench, FailingFrom, request
 
 # As in earnest, a hundred times faster.
@@ -255,7 +255,6 @@ def test_after_three_leaders_that_failed_it_a_caller_asks_the_upstream_itself(
         FakeLeader.claims = True
         store.claim = honest  # type: ignore[method-assign]
     assert len(leaders) == 3
-    assert bench.refusals == ["superseded"]
 
 
 def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
@@ -482,3 +481,131 @@ def test_an_operator_still_hears_that_a_check_failed() -> None:
     bench = Bench(FailingFrom(MemoryStore(shared=True), "check"))
     with pytest.raises(StoreError):
         bench.cache.check()
+
+
+def test_what_was_invalidated_while_a_follower_waited_is_not_served_to_it(
+    store: MemoryStore,
+) -> None:
+    leader = FakeLeader(store)
+    bench = process(store)
+    follower = Asked(lambda: bench.cache.stream(request(), bench.loader("new")))
+    leader.await_listener()
+    other = process(store)
+    dead = Answer("dead", (), "stop", None).payload()
+    assert other.cache.keep(request(), leader.key, leader.stamps, dead)
+    other.cache.invalidate(["*"])
+    leader.die()
+    assert follower.text() == "new"
+    assert process(store).text(request(), "x") == "new", "kept under the stamps of now"
+
+
+def test_an_answer_of_which_only_the_last_word_is_missing_is_whole(
+    store: MemoryStore,
+) -> None:
+    leader = FakeLeader(store)
+    bench = process(store)
+    follower = Asked(lambda: bench.cache.stream(request(), bench.loader("never")))
+    leader.await_listener()
+    leader.tell({"pieces": [Piece("whole", finish_reason="stop", usage=Usage(1, 2))]})
+    assert follower.first.wait(10)
+    leader.tell({"end": "gone"})
+    assert follower.text() == "whole"
+    assert (follower.error, bench.loads) == (None, 0)
+
+
+def test_an_own_answer_that_ends_before_what_was_shown_is_not_taken_for_it(
+    store: MemoryStore,
+) -> None:
+    leader = FakeLeader(store)
+    bench = process(store)
+    follower = Asked(
+        lambda: bench.cache.stream(request(), bench.loader("par", end=None))
+    )
+    leader.await_listener()
+    leader.say("part")
+    assert follower.first.wait(10)
+    leader.tell({"end": "gone"})
+    assert follower.text() == "part"
+    assert type(follower.error) is FlightBroken
+
+
+class Unspeakable(Exception):
+    """An error that can't be put into words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_error_that_cannot_be_told_reaches_its_own_caller_unchanged(
+    store: MemoryStore,
+) -> None:
+    def load() -> Iterator[Piece]:
+        raise Unspeakable
+        yield END
+
+    with pytest.raises(Unspeakable):
+        list(process(store).cache.stream(request(), load))
+    until(lambda: not store._leases)
+
+
+def test_a_load_whose_lease_ran_out_replaces_only_the_entry_that_it_began_with(
+    store: MemoryStore,
+) -> None:
+    process(store).ask(request(), "old")
+    for newer, kept in ((False, "first second"), (True, "newest")):
+        upstream = Gate()
+        one = process(store)
+        slow = Asked(
+            lambda up=upstream, one=one: one.cache.stream(  # type: ignore[misc]
+                request(control=Control.REFRESH), up
+            )
+        )
+        assert upstream.began.wait(10)
+        store._leases.clear()
+        if newer:
+            process(store).ask(request(control=Control.REFRESH), "newest")
+        upstream.go.set()
+        assert slow.text() == "first second"
+        assert process(store).text(request(), "x") == kept
+
+
+@pytest.mark.parametrize("method", ["delete", "beat"])
+def test_a_store_that_failed_a_request_is_not_asked_for_a_stale_answer_either(
+    store: MemoryStore, method: str
+) -> None:
+    failing = FailingFrom(store, method)
+    bench = process(failing)
+    asked = request(rules=Rules(stale_if_error=60))
+    if method == "delete":
+        store.keep(bench.cache.key(asked), b"rubbish", 60)
+
+    def load() -> Iterator[Piece]:
+        yield from ()
+        until(lambda: method == "delete" or failing.failed)
+        raise UpstreamFailed
+
+    with pytest.raises(UpstreamFailed):
+        list(bench.cache.stream(asked, load))
+    assert failing.calls.count("look_up") == 1
+
+
+def test_a_crowd_of_failed_loads_does_not_silence_one_that_lives(
+    store: MemoryStore,
+) -> None:
+    one, other = process(store), process(store)
+    upstream = Gate()
+    alive = Asked(lambda: one.cache.stream(request("alive"), upstream))
+    assert upstream.began.wait(10)
+
+    def fail() -> Iterator[Piece]:
+        raise UpstreamFailed
+        yield END
+
+    for number in range(100):
+        with pytest.raises(UpstreamFailed):
+            list(one.cache.stream(request(str(number)), fail))
+    follower = Asked(lambda: other.cache.stream(request("alive"), upstream))
+    assert follower.first.wait(10)
+    upstream.go.set()
+    assert alive.text() == follower.text() == "first second"
+    until(lambda: not store._leases)
