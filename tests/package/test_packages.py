@@ -21,7 +21,7 @@ def modules(folder: str, names: str) -> set[str]:
 
 CORE = modules(
     "cachecore",
-    "cache config entry errors flights keys listener metrics options policy records "
+    "cache config entry errors flights keys listener loads metrics options policy records "
     "redis_url relay request shelf streams",
 ) | modules(
     "cachecore/stores",
