@@ -317,13 +317,15 @@ def test_five_hundred_followers_hold_nobody_else_up(
     quiet = [alone() for _ in range(20)]
     upstream.script.delay = 0.3  # type: ignore[union-attr]
     crowd = [Caller(hosts[0], form) for _ in range(500)]
-    crowd[0].first.wait(30)
+    for caller in crowd:  # five hundred requests at once cost what they cost
+        caller.first.wait(30)
     busy = []
     while len(crowd[0].words) < len(WORDS):
         busy.append(alone())
     assert {caller.text() for caller in crowd} == {ANSWER}
+    busy.sort()
     print(
         f"a hit alone {statistics.median(quiet):.1f} ms, beside 500 followers of a "
-        f"stream: median {statistics.median(busy):.1f} ms, worst {max(busy):.1f} ms "
-        f"of {len(busy)}"
+        f"stream: median {statistics.median(busy):.1f} ms, "
+        f"p99 {busy[len(busy) * 99 // 100]:.1f} ms, worst {busy[-1]:.1f} ms"
     )
