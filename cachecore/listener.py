@@ -1,6 +1,5 @@
 """The listener's side of a load in another process: what its leader tells."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -29,14 +28,14 @@ class Listener:
         key: str,
         token: str,
         *,
-        cipher_key: bytes | None = None,
-        timer: Callable[[], float] = time.monotonic,
-        pace: Pace | None = None,
+        cipher_key: bytes | None,
+        timer: Callable[[], float],
+        pace: Pace,
     ) -> None:
         self._store = store
         self._cipher_key = cipher_key
         self._timer = timer
-        self._pace = pace or Pace()
+        self._pace = pace
         self._token = token
         self._stream, self._lease = flight_key(key, token), lease_key(key)
         self._after, self._count, self._sign = "0", 0, True
@@ -78,7 +77,7 @@ class Listener:
                 raise FlightBroken("Redis failed during the answer") from error
             raise
 
-    def _read(self, heard: Heard) -> tuple[list[Piece], dict[str, Any] | None]:
+    def _read(self, heard: Heard) -> tuple[list[Piece], Mapping[str, Any] | None]:
         pieces: list[Piece] = []
         for position, data in heard.records:
             self._after = position

@@ -9,7 +9,7 @@ whose it is.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -17,6 +17,9 @@ from cachecore import entry as entries
 from cachecore.errors import CorruptEntry
 from cachecore.flights import IDLE_LIMIT
 from cachecore.streams import from_plain, plain
+
+LANDED: Final[Mapping[str, Any]] = {"end": "landed"}
+GONE: Final[Mapping[str, Any]] = {"end": "gone"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def seal(record: Mapping[str, Any], stream: str, cipher_key: bytes | None) -> by
 
 def unseal(
     data: bytes, stream: str, number: int, cipher_key: bytes | None
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """The record ``number`` of a stream; anything else is the end of a dead leader."""
     try:
         record = orjson.loads(entries.unseal(data, stream, cipher_key))
@@ -63,7 +66,7 @@ def unseal(
             return {**record, "pieces": pieces}
     except (CorruptEntry, ValueError, TypeError, KeyError, AttributeError):
         pass
-    return {"end": "gone"}
+    return GONE
 
 
 def mark(stamps: Mapping[str, str]) -> str:

@@ -30,8 +30,7 @@ from cachecore.streams import Piece, merge, split
 
 logger = logging.getLogger(__name__)
 
-
-# Leases of ours that could not be given back; each is over after seconds.
+# Tokens of leaders that are waited for no more; their leases end within seconds.
 _REMEMBERED: Final = 1024
 # Ends of loads that are told between two rounds of signs of life.
 _ENDS: Final = 8
@@ -58,7 +57,7 @@ class Lead:
         self.moved_at = self.told_at = self.due = now
         self.seen = 0  # pieces of the flight that were told
         self.count = 0  # records that they were told in
-        self.end: Any = None
+        self.end: Mapping[str, Any] | None = None
 
     def attach(self, flight: Flight) -> None:
         """Begin to tell what ``flight`` publishes, off this caller's path."""
@@ -82,23 +81,29 @@ class Lead:
         """
         self._relay.drop(self)
         with self.busy:
-            landing = self.landing("landed", value, ttl)
+            if self.failed:
+                self._relay.abandon(self)
+                msg = "Redis failed while this answer was loaded."
+                raise StoreError(msg)
+            landing = self.landing(records.LANDED, value, ttl)
             try:
-                return self._relay.land(landing, failed=self.failed)
+                return self._relay.store.land(landing)
             except StoreError:
                 self._relay.abandon(self)
                 raise
 
-    def landing(self, end: Any, value: bytes | None, ttl: float) -> Landing:
+    def landing(
+        self, end: Mapping[str, Any], value: bytes | None, ttl: float
+    ) -> Landing:
         """The landing that says all that is unsaid, and then ``end``."""
         names = self.key, self.lease, self.stream, self.token
-        said = self.unsaid({"end": end} if isinstance(end, str) else end)
+        said = self.unsaid(end)
         linger = self._relay.pace.linger
         return Landing(*names, value, ttl, said, linger, self.seen_entry)
 
     def crash(self, error: BaseException, credential: str) -> None:
         """End the stream with an error, off this caller's path."""
-        end: dict[str, Any] = {"end": "gone"}
+        end = records.GONE
         # An exception's own __str__ may raise; it must not take this one's place.
         with suppress(Exception):
             if isinstance(error, Exception):
@@ -108,13 +113,15 @@ class Lead:
 
     def leave(self) -> None:
         """Give the lease back without a load, off this caller's path."""
-        self._finish({"end": "gone"})
+        self._finish(records.GONE)
 
-    def _finish(self, end: dict[str, Any]) -> None:
+    def _finish(self, end: Mapping[str, Any]) -> None:
         self.end, self.due = end, 0.0
         self._relay.add(self)
 
-    def unsaid(self, end: Any = None, *, alive: bool = False) -> tuple[bytes, ...]:
+    def unsaid(
+        self, end: Mapping[str, Any] | None = None, *, alive: bool = False
+    ) -> tuple[bytes, ...]:
         """The records that are still to be told; only the end if nobody listens.
 
         One who begins to listen after it finds the entry. ``alive`` says so where
@@ -122,7 +129,7 @@ class Lead:
         """
         if self.silent:
             return ()
-        said: list[Any] = []
+        said: list[Mapping[str, Any]] = []
         if self.joined and self.flight is not None:
             fresh = self.flight.since(self.seen)
             if fresh:
@@ -132,7 +139,7 @@ class Lead:
                 said.append({"pieces": []})
             self.silent = fresh is None
         if self.silent:
-            said.append({"end": "gone"})
+            said.append(records.GONE)
         elif end is not None:
             said.append(end)
         try:
@@ -142,8 +149,7 @@ class Lead:
             ]
         except TypeError:  # text that JSON can't carry: a lone surrogate
             self.silent = True
-            gone = {"n": self.count, "end": "gone"}
-            sealed = [self._relay.seal(gone, self.stream)]
+            sealed = [self._relay.seal({"n": self.count, **records.GONE}, self.stream)]
         self.count += len(sealed)
         return tuple(sealed)
 
@@ -228,21 +234,14 @@ class Relay:
     def abandon(self, lead: Lead) -> None:
         """Give back, as soon as the store can be reached, a lease that nobody leads under.
 
-        Until then this process does not wait for it; others wait for its end.
+        Until then this process does not wait for it; others wait for a sign of life.
         """
         self.give_up(lead.token)
         now = self.timer()
         lead.failed = False
         lead.ends_at = now + self.pace.lease
-        lead.end, lead.due = {"end": "gone"}, now + self.pace.beat
+        lead.end, lead.due = records.GONE, now + self.pace.beat
         self.add(lead)
-
-    def land(self, landing: Landing, *, failed: bool) -> bool:
-        """End a load; raises StoreError, at once if the store ``failed`` it before."""
-        if failed:
-            msg = "Redis failed while this answer was loaded."
-            raise StoreError(msg)
-        return self.store.land(landing)
 
     def wake(self) -> None:
         """A load is due earlier than it was."""
@@ -290,9 +289,9 @@ class Relay:
         held = [lead for lead in live if lead.busy.acquire(blocking=False)]
         try:
             with self._changed:
-                held_live = [lead for lead in held if lead in self._leads]
-            unheard = [lead for lead in held_live if not lead.joined]
-            self._beat(held_live)
+                flying = [lead for lead in held if lead in self._leads]
+            unheard = [lead for lead in flying if not lead.joined]
+            self._beat(flying)
             # Those who were just found to listen shall not wait for the next turn.
             self._beat([lead for lead in unheard if lead.joined and not lead.failed])
         finally:
@@ -342,7 +341,7 @@ class Relay:
     def _end(self, lead: Lead) -> None:
         self.drop(lead)
         try:
-            self.store.land(lead.landing(lead.end, None, 1))
+            self.store.land(lead.landing(lead.end or records.GONE, None, 1))
         except StoreError:
             if not lead.ends_at:
                 self.abandon(lead)

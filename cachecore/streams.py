@@ -43,28 +43,6 @@ class Piece:
     usage: Usage | None = None
 
 
-def plain(piece: Piece) -> list[Any]:
-    """The piece as JSON data, for another process."""
-    usage = piece.usage
-    tokens = [usage.prompt_tokens, usage.completion_tokens] if usage else None
-    return [piece.text, list(piece.tool_calls), piece.finish_reason, tokens]
-
-
-def from_plain(data: Any) -> Piece:
-    """The piece that ``data`` was made of; raises ValueError otherwise."""
-    try:
-        text, calls, finish_reason, tokens = data
-        usage = None if tokens is None else Usage(int(tokens[0]), int(tokens[1]))
-        piece = Piece(text, tuple(map(_tool_call, calls)), finish_reason, usage)
-    except (KeyError, TypeError, IndexError) as error:
-        msg = "the data is not a piece of an answer"
-        raise ValueError(msg) from error
-    if not isinstance(text, str) or not isinstance(finish_reason, str | None):
-        msg = "the data is not a piece of an answer"
-        raise ValueError(msg)  # noqa: TRY004 - a caller handles one error
-    return piece
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer: what every way of asking for it must give."""
@@ -100,6 +78,23 @@ class Answer:
             msg = "the payload is not an answer"
             raise ValueError(msg)  # noqa: TRY004 - a caller handles one error
         return cls(text, calls, finish_reason, tokens)
+
+
+def plain(piece: Piece) -> dict[str, Any]:
+    """The piece as JSON data, for another process."""
+    return Answer(
+        piece.text, piece.tool_calls, piece.finish_reason, piece.usage
+    ).payload()
+
+
+def from_plain(data: Any) -> Piece:
+    """The piece that ``data`` was made of; raises ValueError otherwise."""
+    return _whole(Answer.from_payload(data))
+
+
+def _whole(answer: Answer) -> Piece:
+    """An answer in one piece."""
+    return Piece(answer.text, answer.tool_calls, answer.finish_reason, answer.usage)
 
 
 def _tool_call(call: Any) -> dict[str, str]:
@@ -156,8 +151,7 @@ def replay(answer: Answer) -> Iterator[Piece]:
     Each chunk costs the plugin and its host more than Redis does, so a replay
     does not repeat the upstream's own chunking.
     """
-    usage = unbilled(answer.usage)
-    return split(Piece(answer.text, answer.tool_calls, answer.finish_reason, usage))
+    return split(replace(_whole(answer), usage=unbilled(answer.usage)))
 
 
 def split(piece: Piece) -> Iterator[Piece]:
@@ -174,8 +168,7 @@ def merge(pieces: Iterable[Piece]) -> Piece:
     recorder = Recorder(max_bytes=_NO_LIMIT)
     for piece in pieces:
         recorder.add(piece)
-    answer = recorder.answer()
-    return Piece(answer.text, answer.tool_calls, answer.finish_reason, answer.usage)
+    return _whole(recorder.answer())
 
 
 def unbilled(usage: Usage | None) -> Usage | None:

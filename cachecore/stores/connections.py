@@ -1,7 +1,7 @@
 """How a Redis is reached: its connections, and their limits.
 
-With ``remedies`` the only file that imports redis. redis-py's defaults retry for up to a minute
-(its 8.1: ten tries of 5 s), which is why every limit is set here:
+With ``remedies`` the only file that imports redis. redis-py's defaults retry for
+up to a minute (its 8.1: ten tries of 5 s), which is why every limit is set here:
 
 - a call, whatever it waits for, ends after the ``limit`` that its caller gives;
 - connecting has a limit of its own, CONNECT_LIMIT, and is done aside: a caller

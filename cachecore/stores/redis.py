@@ -6,7 +6,6 @@ connecting AUTH and SELECT where the URL asks for them; INFO when credentials
 are saved, if it is allowed. Values always get a time to live.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -24,8 +23,6 @@ from cachecore.stores.connections import (
     open_door,
 )
 from cachecore.stores.remedies import ErrorReply
-
-logger = logging.getLogger(__name__)
 
 # How long a caller waits for one of the connections. All being busy is our own
 # crowd, not a fault of Redis: it opens no breaker.
@@ -108,6 +105,7 @@ class RedisStore:
 
     def check(self, key: str, hash_key: str) -> tuple[str, ...]:
         probe = key + ":check"
+        lease, token = f"{key}:lease", "t.m"
         commands: tuple[Command, ...] = (
             ("HMGET", hash_key, "switch"),
             ("HSETNX", probe, "field", "1"),
@@ -115,13 +113,10 @@ class RedisStore:
             ("DEL", probe),
             ("SET", key, b"check", "PX", 1000),
             ("GET", key),
-            ("EVAL", scripts.CLAIM, 2, key, f"{key}:lease", "t.m", 1000, ".m", ""),
-            ("EVAL", scripts.BEAT, 2, f"{key}:lease", probe, "t.m", 1000, 1000, b"x"),
+            _claim(key, lease, token, 1, ""),
+            _beat(Beat(lease, probe, token, 1, 1, (b"x",))),
             ("XREAD", "COUNT", 1, "STREAMS", probe, "0"),
-            (
-                *("EVAL", scripts.LAND, 3, key, f"{key}:lease", probe),
-                *("t.m", b"check", 1000, 1000, "", b"x"),
-            ),
+            _land(Landing(key, lease, probe, token, b"check", 1, (b"x",), 1)),
             ("DEL", probe),
             ("DEL", key),
         )
@@ -142,12 +137,7 @@ class RedisStore:
     def claim(
         self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
     ) -> Claim:
-        mark = token[token.rindex(".") :]
-        reply = self._write(
-            *("EVAL", scripts.CLAIM, 2, entry, lease),
-            *(token, _ms(ttl), mark, over),
-        )
-        match reply:
+        match self._write(*_claim(entry, lease, token, ttl, over)):
             case [bytes() as holder, (bytes() | None) as value]:
                 return Claim(holder.decode("utf-8", "replace"), value)
         raise StoreError(_NO_REDIS)
@@ -160,11 +150,7 @@ class RedisStore:
         return [reply if isinstance(reply, int) else None for reply in replies]
 
     def land(self, landing: Landing) -> bool:
-        names = landing.entry, landing.lease, landing.stream, landing.token
-        ttls = _ms(landing.ttl), _ms(landing.stream_ttl), landing.seen
-        value, told = landing.value or b"", landing.records
-        kept = self._write("EVAL", scripts.LAND, 3, *names, value, *ttls, *told)
-        return bool(kept == 1)
+        return bool(self._write(*_land(landing)) == 1)
 
     def listen(
         self, stream: str, lease: str, after: str, wait: float, *, sign: bool
@@ -272,10 +258,22 @@ class RedisStore:
         return f"<RedisStore {self._url.shown}, breaker {state}>"
 
 
+def _claim(entry: str, lease: str, token: str, ttl: float, over: str) -> Command:
+    mark = token[token.rindex(".") :]
+    return ("EVAL", scripts.CLAIM, 2, entry, lease, token, _ms(ttl), mark, over)
+
+
 def _beat(beat: Beat) -> Command:
     ttls = int(beat.lease_ttl * 1000), _ms(beat.stream_ttl)
     names = beat.lease, beat.stream, beat.token
     return ("EVAL", scripts.BEAT, 2, *names, *ttls, *beat.records)
+
+
+def _land(landing: Landing) -> Command:
+    names = landing.entry, landing.lease, landing.stream, landing.token
+    ttls = _ms(landing.ttl), _ms(landing.stream_ttl)
+    value, told = landing.value or b"", landing.records
+    return ("EVAL", scripts.LAND, 3, *names, value, *ttls, landing.seen, *told)
 
 
 def _ms(seconds: float) -> int:

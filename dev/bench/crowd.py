@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from bench.measure import Result
+from bench.through_host import ask
 from bench.upstream import ANSWER, frame
 from devhost.host import Host
 
-PLUGIN = "answercache/cached_model"
 CROWD = 100
 FIRST_TOKEN, BETWEEN = 0.2, 0.03  # seconds
 
@@ -99,19 +99,8 @@ def run(
 def _ask(
     host: Host, form: Mapping[str, str], question: str, times: list[float]
 ) -> None:
-    request: dict[str, Any] = {
-        "provider": "cached_model",
-        "model_type": "llm",
-        "model": "m",
-        "credentials": form,
-        "model_parameters": {"temperature": 0},
-        "prompt_messages": [{"role": "user", "content": question}],
-        "tools": None,
-        "stop": None,
-        "stream": True,
-    }
     first = None
-    for _ in host.plugin(PLUGIN).process.invoke("model", "invoke_llm", request):
+    for _ in ask(host, form, "m", question):
         first = first or time.perf_counter()
     if first is not None:
         times.append(first)

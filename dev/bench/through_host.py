@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bench.measure import Result, by_turns, difference, ratio
@@ -11,10 +11,10 @@ from devhost.host import Host
 PLUGIN = "answercache/cached_model"
 
 
-def first_token(
+def ask(
     host: Host, form: Mapping[str, str], model: str, question: str
-) -> float:
-    """Microseconds from the request to the first text, all of the answer read."""
+) -> Iterator[Any]:
+    """The chunks of an answer, as the host gives them."""
     request: dict[str, Any] = {
         "provider": "cached_model",
         "model_type": "llm",
@@ -32,8 +32,15 @@ def first_token(
         "stop": ["."],
         "stream": True,
     }
+    return host.plugin(PLUGIN).process.invoke("model", "invoke_llm", request)
+
+
+def first_token(
+    host: Host, form: Mapping[str, str], model: str, question: str
+) -> float:
+    """Microseconds from the request to the first text, all of the answer read."""
     started, first = time.perf_counter(), None
-    for chunk in host.plugin(PLUGIN).process.invoke("model", "invoke_llm", request):
+    for chunk in ask(host, form, model, question):
         if first is None and chunk["delta"]["message"]["content"]:
             first = time.perf_counter() - started
     if first is None:

@@ -22,6 +22,7 @@ from devhost.host import Host
 from devhost.process import PluginDied, PluginError
 from packager.build import RECIPES, build
 from tests.fake_upstream import FakeUpstream, Script, delta, fake_upstream, finish
+from tests.llm_request import llm_request
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = "answercache/cached_model"
@@ -89,18 +90,8 @@ class Caller:
         self.times: list[float] = []
         self.error: Exception | None = None
         self.first = threading.Event()
-        request = {
-            "provider": "cached_model",
-            "model_type": "llm",
-            "model": "m",
-            "credentials": form,
-            "model_parameters": {"temperature": 0},
-            "prompt_messages": [{"role": "user", "content": "the same question"}],
-            "tools": None,
-            "stop": None,
-            "stream": True,
-            **changes,
-        }
+        exact = {"model_parameters": {"temperature": 0}, **changes}
+        request = llm_request(form, "the same question", **exact)
         process = host.plugin(PLUGIN).process
 
         def run() -> None:

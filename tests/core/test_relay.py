@@ -124,6 +124,18 @@ class FakeLeader:
         until(lambda: self.store.beat([beat])[0] > 0)
 
 
+def following(
+    store: MemoryStore, *own: str, end: Piece | None = END, pace: Pace = PACE
+) -> tuple[FakeLeader, Bench, Asked]:
+    """A leader, and a process that listens to it; ``own`` is what it would load."""
+    leader = FakeLeader(store)
+    bench = Bench(store, pace=pace)
+    load = bench.loader(*own, end=end)
+    follower = Asked(lambda: bench.cache.stream(request(), load))
+    leader.await_listener()
+    return leader, bench, follower
+
+
 def test_two_processes_load_once_and_both_stream(store: MemoryStore) -> None:
     upstream = Gate()
     leader = Asked(lambda: process(store).cache.stream(request(), upstream))
@@ -167,10 +179,7 @@ def test_what_another_process_kept_since_the_look_up_is_served(
 def test_a_leader_that_dies_before_a_word_is_taken_over_from(
     store: MemoryStore,
 ) -> None:
-    leader = FakeLeader(store)
-    bench = process(store)
-    follower = Asked(lambda: bench.cache.stream(request(), bench.loader("own")))
-    leader.await_listener()
+    leader, _, follower = following(store, "own")
     leader.die()
     assert follower.text() == "own"
     assert process(store).text(request(), "x") == "own", "the new leader keeps it"
@@ -184,10 +193,7 @@ def test_a_leader_that_dies_before_a_word_is_taken_over_from(
 def test_a_follower_that_has_shown_a_part_goes_on_only_with_an_answer_that_begins_so(
     store: MemoryStore, way: str, own: str, ends: type[Exception] | None
 ) -> None:
-    leader = FakeLeader(store)
-    bench = Bench(store, pace=replace(PACE, silence=0.05))
-    follower = Asked(lambda: bench.cache.stream(request(), bench.loader(own)))
-    leader.await_listener()
+    leader, _, follower = following(store, own, pace=replace(PACE, silence=0.05))
     leader.say("part")
     assert follower.first.wait(10)
     if way == "skips a number":
@@ -203,10 +209,7 @@ def test_a_follower_that_has_shown_a_part_goes_on_only_with_an_answer_that_begin
 def test_a_leader_that_said_it_landed_but_was_not_heard_is_not_believed(
     store: MemoryStore,
 ) -> None:
-    leader = FakeLeader(store)
-    bench = process(store)
-    follower = Asked(lambda: bench.cache.stream(request(), bench.loader("own")))
-    leader.await_listener()
+    leader, _, follower = following(store, "own")
     leader.tell({"end": "landed"})
     leader.die()
     assert follower.text() == "own"
@@ -224,10 +227,7 @@ def test_a_leader_that_said_it_landed_but_was_not_heard_is_not_believed(
 def test_a_record_of_another_shape_is_the_end_of_a_dead_leader(
     store: MemoryStore, record: dict[str, Any]
 ) -> None:
-    leader = FakeLeader(store)
-    bench = process(store)
-    follower = Asked(lambda: bench.cache.stream(request(), bench.loader("own")))
-    leader.await_listener()
+    leader, _, follower = following(store, "own")
     text = orjson.dumps({"pieces": [], **record, "n": 0})
     leader.tell_bytes(entries.seal(text, leader.stream))
     leader.die()
@@ -488,10 +488,7 @@ def test_an_operator_still_hears_that_a_check_failed() -> None:
 def test_what_was_invalidated_while_a_follower_waited_is_not_served_to_it(
     store: MemoryStore,
 ) -> None:
-    leader = FakeLeader(store)
-    bench = process(store)
-    follower = Asked(lambda: bench.cache.stream(request(), bench.loader("new")))
-    leader.await_listener()
+    leader, _, follower = following(store, "new")
     other = process(store)
     dead = Answer("dead", (), "stop", None).payload()
     assert other.cache.keep(request(), leader.key, leader.stamps, dead)
@@ -504,10 +501,7 @@ def test_what_was_invalidated_while_a_follower_waited_is_not_served_to_it(
 def test_an_answer_of_which_only_the_last_word_is_missing_is_whole(
     store: MemoryStore,
 ) -> None:
-    leader = FakeLeader(store)
-    bench = process(store)
-    follower = Asked(lambda: bench.cache.stream(request(), bench.loader("never")))
-    leader.await_listener()
+    leader, bench, follower = following(store, "never")
     leader.tell({"pieces": [Piece("whole", finish_reason="stop", usage=Usage(1, 2))]})
     assert follower.first.wait(10)
     leader.tell({"end": "gone"})

@@ -15,6 +15,7 @@ from devhost.endpoints import Endpoints
 from devhost.host import Host
 from devhost.process import PluginError
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
+from tests.llm_request import llm_request
 
 ROOT = Path(__file__).parents[2]
 MODEL, TOOLS = "answercache/cached_model", "answercache/rag_cache"
@@ -27,18 +28,7 @@ def ask(
     user: str = "u",
     **changes: Any,
 ) -> list[Any]:
-    request = {
-        "provider": "cached_model",
-        "model_type": "llm",
-        "model": "m",
-        "credentials": form,
-        "model_parameters": {"temperature": 0.5},
-        "prompt_messages": [{"role": "user", "content": question}],
-        "tools": None,
-        "stop": None,
-        "stream": True,
-        **changes,
-    }
+    request = llm_request(form, question, **changes)
     return list(
         host.plugin(MODEL).process.invoke("model", "invoke_llm", request, user_id=user)
     )
