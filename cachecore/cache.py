@@ -18,13 +18,13 @@ from typing import Any, Final
 from cachecore import policy
 from cachecore.entry import Entry
 from cachecore.errors import LeaderGone, NothingCached
-from cachecore.flights import Flight
+from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight
 from cachecore.keys import Keyspace
 from cachecore.loads import Load, Loads, Met, Trip, joined
-from cachecore.metrics import Followed, Lookup, Stale
+from cachecore.metrics import Followed, Stale
 from cachecore.policy import Control, Reason
 from cachecore.request import Request
-from cachecore.shelf import Look
+from cachecore.shelf import Look, Stamps
 from cachecore.stores.base import Store
 from cachecore.streams import Answer, Piece, replay
 
@@ -49,16 +49,22 @@ class Cache(Loads):
     # --- asking -----------------------------------------------------------
 
     def stream(
-        self, request: Request, load: Load, *, outlives: bool = True
+        self,
+        request: Request,
+        load: Load,
+        *,
+        outlives: bool = True,
+        met: Met | None = None,
     ) -> Iterator[Piece]:
         """The answer in pieces: kept, followed, or loaded and kept.
 
-        ``outlives`` says that ``load`` can go on when the call has ended; a
-        stale answer is refreshed behind only then. Raises what ``load`` raises;
-        NothingCached for a miss under ``only``; FlightBroken where a followed
-        answer ended after a part was shown.
+        ``outlives`` says that ``load`` can go on when the call has ended; only
+        then is a stale answer refreshed behind, and a load waited for that is long
+        silent. ``met`` is told how the answer came about. Raises what ``load``
+        raises; NothingCached for a miss under ``only``; FlightBroken where a
+        followed answer ended after a part was shown.
         """
-        met = Met()
+        met = met or Met()
         pieces = self._answer(request, load, met, outlives=outlives)
         if request.rules.stale_if_error and request.control in _LENIENT:
             return self._or_stale(request, met, pieces)
@@ -67,50 +73,65 @@ class Cache(Loads):
     def _answer(
         self, request: Request, load: Load, met: Met, *, outlives: bool
     ) -> Iterator[Piece]:
-        leaders = 0
+        leaders, told, only = 0, False, request.control is Control.ONLY
         while True:
             mark = self._flights.mark()
             look = self.find(request, Answer.from_payload)
-            entry = look.entry
-            if entry is None and outlives and self._may_lag(request, look.stale):
-                entry = look.stale
-                look = replace(look, reason=Reason.STALE)
+            if look.entry is None and outlives and self._may_lag(request, look.stale):
+                look = replace(look, reason=Reason.STALE, entry=look.stale)
                 self._refresh(request, look, load, mark)
-            met.failure = met.failure or look.failed
-            self._tell_look(request, look, entry)
-            if entry is not None:
-                yield from replay(entry.payload)
+            met.look, met.shared = look, False
+            stamps = None if only or look.entry else self.settle(look)
+            unsettled = look.writable and stamps is None and not (only or look.entry)
+            met.failure = met.failure or look.failed or unsettled
+            flight, leads = None, False
+            if stamps is not None and leaders < MAX_LEADERS:
+                flight, leads = self._join(request, look, stamps, mark, outlives)
+                if flight is None:
+                    continue
+            if not told:  # However often it has to look: it is one request.
+                told = True
+                self.tell_look(look, request.kind, request.label)
+            if stamps is None or flight is None:
+                yield from self._unshared(request, look, load)
                 return
-            if request.control is Control.ONLY:
-                msg = f"no cached answer may be served ({look.reason.value})"
-                raise NothingCached(msg)
-            stamps = self.settle(look)
-            if stamps is None or leaders == MAX_LEADERS:
-                met.failure = met.failure or (look.writable and stamps is None)
-                yield from load()
-                return
-            flight, leads = self._flights.join(
-                look.key,
-                stamps,
-                request.credential,
-                mark=mark,
-                alone=request.control is Control.REFRESH,
-            )
-            if flight is None:
-                continue
             try:
                 if leads:
                     trip = Trip(request, look, stamps, flight, load, met)
                     yield from self.fly(trip)
                 else:
-                    yield from self._follow(request, flight)
+                    yield from self._follow(request, flight, met)
             except LeaderGone:
                 self._flights.leave(look.key, flight)
                 leaders += 1
                 continue
             return
 
-    def _follow(self, request: Request, flight: Flight) -> Iterator[Piece]:
+    @staticmethod
+    def _unshared(request: Request, look: Look, load: Load) -> Iterator[Piece]:
+        """The entry that was found, or a load that is nobody else's affair."""
+        if look.entry is not None:
+            yield from replay(look.entry.payload)
+        elif request.control is Control.ONLY:
+            msg = f"no cached answer may be served ({look.reason.value})"
+            raise NothingCached(msg)
+        else:
+            yield from load()
+
+    def _join(
+        self, request: Request, look: Look, stamps: Stamps, mark: int, outlives: bool
+    ) -> tuple[Flight | None, bool]:
+        return self._flights.join(
+            look.key,
+            stamps,
+            request.credential,
+            mark=mark,
+            alone=request.control is Control.REFRESH,
+            idle=IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT,
+        )
+
+    def _follow(self, request: Request, flight: Flight, met: Met) -> Iterator[Piece]:
+        met.shared = True
         for pieces in flight.follow(request.credential):
             yield joined(pieces)
         self._tell(Followed(request.kind, request.label))
@@ -175,6 +196,7 @@ class Cache(Loads):
             if stale is None:
                 raise
             self._tell(Stale(request.kind, request.label))
+            met.look = Look(Reason.STALE, met.look.key if met.look else "", entry=stale)
             yield from replay(stale.payload)
 
     def _spare(self, request: Request, error: Exception) -> Entry | None:
@@ -189,17 +211,3 @@ class Cache(Loads):
             return look.entry
         window = request.rules.stale_if_error
         return look.stale if self._is_spare(look.stale, window) else None
-
-    # --- telling ----------------------------------------------------------
-
-    def _tell_look(self, request: Request, look: Look, entry: Entry | None) -> None:
-        self._tell(
-            Lookup(
-                request.kind,
-                request.label,
-                look.reason,
-                look.seconds,
-                entry.cost if entry else None,
-                self._clock() - entry.created_at if entry else None,
-            )
-        )

@@ -21,9 +21,9 @@ from cachecore import redis_url
 from cachecore.cache import Cache
 from cachecore.errors import ConfigError
 from cachecore.keys import PREFIX, Keyspace, canonical, fingerprint
-from cachecore.metrics import Hook, hear_nothing
 from cachecore.options import Options, read_options
 from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
+from cachecore.statistics import Statistics
 from cachecore.stores.memory import MemoryStore
 from cachecore.stores.redis import RedisStore
 
@@ -209,40 +209,54 @@ def _choice(
     return value
 
 
-_caches: LRUCache[StoreSettings, Cache] = LRUCache(_REMEMBERED_CACHES)
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A cache, and what was counted in its namespace."""
+
+    cache: Cache
+    statistics: Statistics
+
+
+_opened: LRUCache[StoreSettings, Opened] = LRUCache(_REMEMBERED_CACHES)
 # One for each Redis, whatever the namespaces in it: it is slow or gone for all.
 _stores: WeakValueDictionary[tuple[str, float], RedisStore] = WeakValueDictionary()
-_caches_lock = threading.Lock()  # guards both
+_opened_lock = threading.Lock()  # guards both
 
 
-def open_cache(settings: StoreSettings, hook: Hook = hear_nothing) -> Cache:
+def open_cache(settings: StoreSettings) -> Cache:
     """The cache that these settings name: the same one for equal settings.
 
-    Connects to nothing yet. ``hook`` is heard by the first opening only.
+    Connects to nothing yet.
     """
-    with _caches_lock:
-        cache = _caches.get(settings)
-        if cache is None:
-            cache = _open(settings, hook)
-            _caches[settings] = cache
-        return cache
+    return _open(settings).cache
 
 
-def _open(settings: StoreSettings, hook: Hook) -> Cache:
+def open_statistics(settings: StoreSettings) -> Statistics:
+    """What was counted in the namespace that these settings name, by everybody."""
+    return _open(settings).statistics
+
+
+def _open(settings: StoreSettings) -> Opened:
+    with _opened_lock:
+        opened = _opened.get(settings)
+        if opened is None:
+            opened = _opened[settings] = _make(settings)
+        return opened
+
+
+def _make(settings: StoreSettings) -> Opened:
     store = (
         _redis_store(settings)
         if settings.redis_url
         else MemoryStore(settings.memory_bytes)
     )
-    if not settings.secret:
-        return Cache(store, Keyspace(settings.namespace), hook=hook)
-    fingerprint_key, cipher_key = derive_keys(settings.secret, settings.namespace)
-    return Cache(
-        store,
-        Keyspace(settings.namespace, fingerprint_key),
-        cipher_key=cipher_key,
-        hook=hook,
-    )
+    fingerprint_key = cipher_key = None
+    if settings.secret:
+        fingerprint_key, cipher_key = derive_keys(settings.secret, settings.namespace)
+    keyspace = Keyspace(settings.namespace, fingerprint_key)
+    statistics = Statistics(store, keyspace)
+    cache = Cache(store, keyspace, cipher_key=cipher_key, hook=statistics)
+    return Opened(cache, statistics)
 
 
 def _redis_store(settings: StoreSettings) -> RedisStore:

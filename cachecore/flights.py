@@ -25,6 +25,8 @@ _PIECE: Final = 100
 # An answer without any progress for so long is no longer waited for by those who
 # have shown nothing of it, in seconds.
 IDLE_LIMIT: Final = 60.0
+# The same for a load that dies with its caller, of which nobody says when it has left.
+MORTAL_IDLE_LIMIT: Final = 10.0
 # A follower's turn costs this much of the process's one thread, roughly; a crowd
 # takes its turns at a pace that leaves most of it to others. In seconds.
 _TURN: Final = 0.0005
@@ -41,8 +43,10 @@ class Flight:
         stamps: Mapping[str, str],
         credential: str,
         timer: Callable[[], float] = time.monotonic,
+        idle: float = IDLE_LIMIT,
     ) -> None:
         self.stamps = dict(stamps)
+        self.idle = idle
         self._credential = credential
         self._timer = timer
         # Reentrant, as in the table: the garbage collector may close a leader's
@@ -100,7 +104,7 @@ class Flight:
         Raises the leader's error for a follower with the same upstream
         credential: it would meet the same. Else LeaderGone if nothing was
         given out yet, FlightBroken if something was. LeaderGone also where
-        nothing has moved for IDLE_LIMIT.
+        nothing has moved for ``idle`` seconds.
         """
         seen = 0
         with self._changed:
@@ -133,7 +137,7 @@ class Flight:
                     return fresh, self._error
                 # Not for ever: whoever was to wake this one may have been killed.
                 self._changed.wait(_LOOK_UP_AFTER)
-                if not seen and self._timer() - self._moved_at > IDLE_LIMIT:
+                if not seen and self._timer() - self._moved_at > self.idle:
                     raise LeaderGone("the load has come to a standstill")
 
     def _pause(self) -> None:
@@ -178,8 +182,9 @@ class FlightTable:
         *,
         mark: int,
         alone: bool,
+        idle: float = IDLE_LIMIT,
     ) -> tuple[Flight | None, bool]:
-        """A flight and whether the caller leads it.
+        """A flight and whether the caller leads it. Leading, it moves or is left.
 
         Joins only a flight under the caller's own stamps: an older one may
         have been invalidated since. ``alone`` joins nothing and leads. None
@@ -197,7 +202,7 @@ class FlightTable:
                     return current, False
                 if self._landings.get(key, -1) >= mark:
                     return None, False
-            flight = Flight(stamps, credential)
+            flight = Flight(stamps, credential, idle=idle)
             self._flights[key] = flight
             return flight, True
 

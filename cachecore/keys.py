@@ -12,10 +12,11 @@ versions meet in them. See docs/adr/0003.
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import orjson
 
@@ -24,6 +25,7 @@ from cachecore.errors import UnkeyableError
 PREFIX: Final = "dify:cache:v1"
 type Kind = Literal["llm", "embedding", "rerank", "retrieval", "app", "value"]
 
+_MARK: Final = re.compile(r"\{[0-9a-f]{64}\}")
 SWITCH_FIELD: Final = "switch"
 
 # Above 2**53 a float no longer names one integer, so the spellings stay apart.
@@ -77,6 +79,11 @@ def lease_key(entry_key: str) -> str:
     return f"{entry_key}:lease"
 
 
+def votes_key(entry_key: str) -> str:
+    """The hash of those who found an entry wrong, in the entry's slot."""
+    return f"{entry_key}:votes"
+
+
 def flight_key(entry_key: str, token: str) -> str:
     """The key of the stream that the load under the lease ``token`` is told in."""
     return f"{entry_key}:flight:{token}"
@@ -98,10 +105,26 @@ class Keyspace:
         mark = fingerprint(form, self.secret)
         return f"{PREFIX}:{self.namespace}:{kind}:{{{mark}}}"
 
+    def is_entry(self, key: str) -> bool:
+        """Whether ``key`` is one that ``entry`` may have made."""
+        kind, _, mark = key.removeprefix(f"{PREFIX}:{self.namespace}:").partition(":")
+        return kind in get_args(Kind.__value__) and bool(_MARK.fullmatch(mark))
+
     @property
     def stamps(self) -> str:
         """The hash that holds the stamp of each tag, and the switch."""
         return f"{PREFIX}:{self.namespace}:stamps"
+
+    def statistics(self, instance: str = "", span: int = 0, number: int = 0) -> str:
+        """A process's counters, or those of one span of its; without one, the index."""
+        name = f"{PREFIX}:{self.namespace}:stats"
+        if instance:
+            name += f":{instance}"
+        return f"{name}:{span}:{number}" if span else name
+
+    def quarantine_field(self, entry_key: str) -> str:
+        """The field, beside the stamps, that says until when an entry is kept out."""
+        return "q:" + entry_key[-33:-1]
 
     def stamp_field(self, tag: str) -> str:
         """The field of a tag's stamp. Tags may be private, so they are digested."""

@@ -12,18 +12,27 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cachecore import policy
+from cachecore.entry import Cost
 from cachecore.errors import FlightBroken, LeaderGone, StoreError
 from cachecore.flights import Flight, FlightTable
 from cachecore.keys import Keyspace
 from cachecore.listener import Shared
 from cachecore.metrics import Followed, Kept, Loaded
-from cachecore.policy import Control, Reason, Refusal
+from cachecore.policy import Control, Price, Reason, Refusal
 from cachecore.records import Pace
 from cachecore.relay import Lead, Relay
 from cachecore.request import Request
 from cachecore.shelf import Look, Sealed, Shelf, Stamps
 from cachecore.stores.base import Store
-from cachecore.streams import Answer, Piece, Recorder, merge, replay, unbilled
+from cachecore.streams import (
+    Answer,
+    Piece,
+    Recorder,
+    Usage,
+    merge,
+    replay,
+    unbilled,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +41,15 @@ type Load = Callable[[], Iterable[Piece]]
 
 @dataclass(slots=True)
 class Met:
-    """What a request has met so far. A store that failed it once is left alone."""
+    """What a request has met so far. A store that failed it once is left alone.
+
+    ``look`` is its last look-up, None before the first; ``shared`` says that the
+    answer came from a load that another caller had begun.
+    """
 
     failure: bool = False
+    look: Look | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +149,7 @@ class Loads(Shelf):
         """What another process loads; taken over where it ends and that is fair."""
         request = trip.request
         shown: list[Piece] = []
+        trip.met.shared = True
         try:
             for pieces in relay.listen(trip.look.key, token, request.credential):
                 shown += pieces
@@ -243,7 +259,7 @@ class Loads(Shelf):
         request, answer = trip.request, recorder.answer()
         refusal = policy.refuse(
             answer.finish_reason,
-            has_text=bool(answer.text.strip()),
+            has_text=bool(answer.text.strip()) or answer.data is not None,
             has_tool_calls=bool(answer.tool_calls),
             size=recorder.size,
             rules=request.rules,
@@ -256,20 +272,38 @@ class Loads(Shelf):
         if refusal is not None:
             self._refuse(request, refusal)
             return None
-        usage = answer.usage
-        cost = policy.cost(
-            usage.prompt_tokens if usage else 0,
-            usage.completion_tokens if usage else 0,
-            seconds,
-            request.rules.price,
+        cost = _cost(answer.usage, seconds, request.rules.price)
+        return self.seal(
+            self._ending(request, answer),
+            trip.look.key,
+            trip.stamps,
+            answer.payload(),
+            cost,
         )
-        return self.seal(request, trip.look.key, trip.stamps, answer.payload(), cost)
+
+    def _ending(self, request: Request, answer: Answer) -> Request:
+        """The request, whose answer lives ``at_most`` so long."""
+        seconds = request.at_most(answer)
+        if seconds is None:
+            return request
+        ends = [self._clock() + seconds, request.traits.ends_at]
+        earliest = min(end for end in ends if end is not None)
+        return replace(request, traits=replace(request.traits, ends_at=earliest))
 
 
 def joined(pieces: Iterable[Piece]) -> Piece:
     """Several pieces as one, which another caller has paid for."""
     piece = merge(pieces)
     return replace(piece, usage=unbilled(piece.usage))
+
+
+def _cost(usage: Usage | None, seconds: float, price: Price) -> Cost:
+    if usage is None:
+        return Cost(seconds=seconds, currency=price.currency)
+    tokens = usage.prompt_tokens, usage.completion_tokens
+    if usage.price is not None:
+        return Cost(*tokens, usage.price, usage.currency, seconds)
+    return policy.cost(*tokens, seconds, price)
 
 
 def _accepted(request: Request, answer: Answer) -> bool:

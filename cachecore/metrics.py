@@ -5,8 +5,6 @@ listen. An event carries no prompt, answer, key text or credential.
 """
 
 import logging
-import threading
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +12,9 @@ from cachecore.entry import Cost
 from cachecore.policy import Reason, Refusal
 
 logger = logging.getLogger(__name__)
+
+# The label of what the cache keeps for itself: it is no request of a user's.
+INTERNAL = "(internal)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,29 +98,3 @@ def guarded(hook: Hook) -> Hook:
             logger.warning("a metrics hook failed: %s", type(error).__name__)
 
     return call
-
-
-class Counters:
-    """A hook that counts events by kind and verdict, for one process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, str, str]] = Counter()
-
-    def __call__(self, event: Event) -> None:
-        match event:
-            case Lookup():
-                name = ("lookup", event.kind, event.reason.value)
-            case Refused():
-                name = ("refused", event.kind, event.refusal.value)
-            case Followed() | Loaded() | Kept() | Stale():
-                name = (type(event).__name__.lower(), event.kind, "")
-            case Invalidated():
-                name = ("invalidated", "", "")
-        with self._lock:
-            self._counts[name] += 1
-
-    def read(self) -> dict[tuple[str, str, str], int]:
-        """The counts so far, by (event, kind, verdict)."""
-        with self._lock:
-            return dict(self._counts)

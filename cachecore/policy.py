@@ -70,6 +70,7 @@ class Reason(StrEnum):
     MODE_OFF = "mode_off"
     CONTROL = "bypass_asked"
     SWITCHED_OFF = "switched_off"
+    QUARANTINED = "quarantined"
     CONVERSATION = "conversation"
     TOOLS = "tools_offered"
     EXTERNAL_URL = "external_url"
@@ -125,14 +126,18 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a request is like, as far as the policy cares."""
+    """What a request is like, as far as the policy cares.
+
+    ``ends_at`` is when an answer is over in any case, in seconds since the epoch:
+    a signed URL in the request ends then.
+    """
 
     conversation: bool = False
     tools: bool = False
     external_url: bool = False
     temperature: float | None = None
     scope_id: str = ""
-    url_expires_at: float | None = None
+    ends_at: float | None = None
 
 
 def bypass(rules: Rules, control: Control, traits: Traits) -> Reason | None:
@@ -183,6 +188,14 @@ def judge(entry: Entry, stamps: Mapping[str, str | None], now: float) -> Reason:
     return Reason.HIT
 
 
+def is_quarantined(until: str | None, now: float) -> bool:
+    """Whether an entry is kept out, by what stands in its field; what can't be read is not."""
+    try:
+        return until is not None and now < float(until)
+    except ValueError:
+        return False
+
+
 def may_lag(entry: Entry, window: float, now: float) -> bool:
     """Whether an expired entry may still be served, ``window`` seconds past its time.
 
@@ -204,19 +217,18 @@ def lifetime(
     ttl: float,
     now: float,
     spread: float,
-    url_expires_at: float | None = None,
+    ends_at: float | None = None,
     stale: float = 0,
 ) -> Lifetime:
     """When an answer made at ``now`` goes stale, and ``stale`` seconds later is gone.
 
-    ``spread`` in [-1, 1] places it within the jitter. A signed URL in the
-    request ends the life of its answer.
+    ``spread`` in [-1, 1] places it within the jitter. Nothing outlives ``ends_at``.
     """
     fresh_until = now + ttl * (1 + JITTER * spread)
     stale_until = fresh_until + stale
-    if url_expires_at is not None:
-        fresh_until = min(fresh_until, url_expires_at)
-        stale_until = min(stale_until, url_expires_at)
+    if ends_at is not None:
+        fresh_until = min(fresh_until, ends_at)
+        stale_until = min(stale_until, ends_at)
     return Lifetime(fresh_until=fresh_until, stale_until=stale_until)
 
 

@@ -15,7 +15,6 @@ import orjson
 
 from cachecore import entry as entries
 from cachecore.errors import CorruptEntry
-from cachecore.flights import IDLE_LIMIT
 from cachecore.streams import from_plain, plain
 
 LANDED: Final[Mapping[str, Any]] = {"end": "landed"}
@@ -42,7 +41,6 @@ class Pace:
     listen: float = 0.1
     patience: float = 1.0
     silence: float = 3.0
-    idle: float = IDLE_LIMIT
 
 
 def seal(record: Mapping[str, Any], stream: str, cipher_key: bytes | None) -> bytes:

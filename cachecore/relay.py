@@ -330,7 +330,8 @@ class Relay:
 
     def _sign(self, lead: Lead, now: float) -> Beat:
         # Without progress it is silent, and its lease runs out.
-        moving = now - lead.moved_at < self.pace.idle - self.pace.lease
+        idle = lead.flight.idle if lead.flight else 0
+        moving = now - lead.moved_at < idle - self.pace.lease
         return Beat(
             *(lead.lease, lead.stream, lead.token),
             self.pace.lease if moving else 0,

@@ -17,7 +17,8 @@ class Request:
     of the key, for a caller with others would find every entry invalidated.
     ``label`` is the model or tool, for metrics. ``credential`` is a digest of
     what decides how a load fails (who pays, its time limits): followers share
-    an error only within one. ``accept`` says whether a whole answer is valid,
+    an error only within one. ``at_most`` gives the seconds that an answer may live
+    in any case, or None; ``accept`` says whether a whole answer is valid,
     ``excuses`` whether an error of the load is one that a stale answer may stand
     in for, and ``revive`` makes an error again of its class's name and its text,
     as another process told them; None for one it does not know.
@@ -33,6 +34,7 @@ class Request:
     belongs: tuple[str, ...] = ()
     ttl: int | None = None
     credential: str = ""
+    at_most: Callable[[Answer], float | None] = lambda _: None
     accept: Callable[[Answer], bool] | None = None
     excuses: Callable[[Exception], bool] = lambda _: True
     revive: Callable[[str, str], Exception | None] = lambda _name, _text: None

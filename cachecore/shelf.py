@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from random import uniform
 from typing import Any
 
@@ -17,8 +18,16 @@ from cachecore import entry as entries
 from cachecore import policy
 from cachecore.entry import Cost, Entry
 from cachecore.errors import CorruptEntry, StoreError, UnkeyableError
-from cachecore.keys import SWITCH_FIELD, Keyspace
-from cachecore.metrics import Hook, Invalidated, Kept, Refused, guarded, hear_nothing
+from cachecore.keys import SWITCH_FIELD, Keyspace, votes_key
+from cachecore.metrics import (
+    Hook,
+    Invalidated,
+    Kept,
+    Lookup,
+    Refused,
+    guarded,
+    hear_nothing,
+)
 from cachecore.policy import Control, Reason, Refusal, Switch
 from cachecore.request import Request, form_of, tags_of
 from cachecore.stores.base import Store
@@ -52,6 +61,14 @@ class Sealed:
 
     data: bytes
     ttl: float
+
+
+class Vote(StrEnum):
+    """What became of a vote against an entry."""
+
+    COUNTED = "counted"
+    DROPPED = "dropped"
+    NOTHING_KEPT = "nothing_kept"
 
 
 def _payload_as_is(payload: Any) -> Any:
@@ -97,9 +114,10 @@ class Shelf:
         except UnkeyableError:
             return Look(Reason.UNKEYABLE)
         fields = self._keyspace.stamp_fields(tags_of(request))
+        kept_out = self._keyspace.quarantine_field(key)
         try:
             found = self._store.look_up(
-                key, self._keyspace.stamps, [SWITCH_FIELD, *fields]
+                key, self._keyspace.stamps, [SWITCH_FIELD, kept_out, *fields]
             )
         except StoreError:
             seconds = self._timer() - started
@@ -107,10 +125,14 @@ class Shelf:
         switch = Switch.read(found.fields[0])
         if switch is Switch.OFF:
             return Look(Reason.SWITCHED_OFF, seconds=self._timer() - started)
-        stamps = dict(zip(fields, found.fields[1:], strict=True))
+        if policy.is_quarantined(found.fields[1], self._clock()):
+            return Look(Reason.QUARANTINED, key, seconds=self._timer() - started)
+        stamps = dict(zip(fields, found.fields[2:], strict=True))
         reason, entry = self.judge(request, key, found.value, stamps, read)
-        # What can't be read is deleted; if that fails, the store has failed once.
+        # What can't be read is deleted, and a quarantine that is over; if that fails,
+        # the store has failed once.
         sound = reason is not Reason.CORRUPT or self._drop(key)
+        sound = sound and (found.fields[1] is None or self._forget(kept_out))
         return Look(
             reason,
             key,
@@ -150,6 +172,27 @@ class Shelf:
         except StoreError:
             return False
         return True
+
+    def _forget(self, field: str) -> bool:
+        try:
+            self._store.forget(self._keyspace.stamps, field)
+        except StoreError:
+            return False
+        return True
+
+    def tell_look(self, look: Look, kind: str, label: str) -> None:
+        """Say what came of a look-up."""
+        entry = look.entry
+        self._tell(
+            Lookup(
+                kind,
+                label,
+                look.reason,
+                look.seconds,
+                entry.cost if entry else None,
+                self._clock() - entry.created_at if entry else None,
+            )
+        )
 
     def key(self, request: Request) -> str:
         """The key of a request; raises UnkeyableError if it has none."""
@@ -205,7 +248,7 @@ class Shelf:
             request.ttl or rules.ttl,
             now,
             uniform(-1, 1),  # noqa: S311 - jitter, not a secret
-            request.traits.url_expires_at,
+            request.traits.ends_at,
             max(rules.stale_while_revalidate, rules.stale_if_error),
         )
         if life.fresh_until <= now:
@@ -226,6 +269,41 @@ class Shelf:
     def _refuse(self, request: Request, refusal: Refusal) -> bool:
         self._tell(Refused(request.kind, request.label, refusal))
         return False
+
+    # --- feedback ---------------------------------------------------------
+
+    def vote(
+        self, key: str, voter: str, *, needed: int, window: float, quarantine: float
+    ) -> Vote:
+        """Count a vote against an entry; the last that is ``needed`` drops it.
+
+        It is then neither kept nor served for ``quarantine`` seconds. A voter counts
+        once within ``window`` seconds of the first vote. Raises StoreError.
+        """
+        kept_out = self._keyspace.quarantine_field(key)
+        found = self._store.look_up(key, self._keyspace.stamps, [kept_out])
+        if found.value is None:
+            return Vote.NOTHING_KEPT
+        box, mine = votes_key(key), self._keyspace.stamp_field(voter)
+        # A place for each vote, which the first to come takes: counting needs no lock.
+        for number in range(1, needed + 1):
+            if (
+                self._store.settle(box, {f"v{number}": mine}, window)[f"v{number}"]
+                == mine
+            ):
+                break
+        if number < needed:
+            return Vote.COUNTED
+        until = str(int(self._clock() + quarantine))
+        self._store.replace(self._keyspace.stamps, {kept_out: until})
+        self._store.delete(key)
+        self._store.delete(box)
+        self._tell(Invalidated(1))
+        return Vote.DROPPED
+
+    def owns(self, key: str) -> bool:
+        """Whether this is the key of an entry in this namespace."""
+        return self._keyspace.is_entry(key)
 
     # --- operating --------------------------------------------------------
 

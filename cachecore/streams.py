@@ -20,12 +20,15 @@ class Usage:
     """Tokens as the upstream counted them.
 
     ``billed`` is false for an answer that nobody paid for again: one replayed
-    from the store, or followed while another caller's load ran.
+    from the store, or followed while another caller's load ran. ``price`` is what
+    was paid, in ``currency``, where whoever was asked says so; None where not.
     """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     billed: bool = True
+    price: float | None = None
+    currency: str = "USD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,15 @@ class Piece:
 
     ``text`` is what the host shows, reasoning inside ``<think>`` tags included.
     ``tool_calls`` are complete: ``{"id", "type", "name", "arguments"}`` each.
-    ``finish_reason`` and ``usage`` come once, on the last piece.
+    ``finish_reason`` and ``usage`` come once, on the last piece, and so does
+    ``data``: JSON data that is the answer, or goes with its text.
     """
 
     text: str = ""
     tool_calls: tuple[dict[str, str], ...] = ()
     finish_reason: str | None = None
     usage: Usage | None = None
+    data: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,13 @@ class Answer:
     tool_calls: tuple[dict[str, str], ...]
     finish_reason: str | None
     usage: Usage | None
+    data: Any = None
 
     def payload(self) -> dict[str, Any]:
         """JSON data, for an entry."""
+        beside = {} if self.data is None else {"data": self.data}
         return {
+            **beside,
             "text": self.text,
             "tool_calls": list(self.tool_calls),
             "finish_reason": self.finish_reason,
@@ -68,22 +76,22 @@ class Answer:
         """The answer that ``payload`` was made of; raises ValueError otherwise."""
         try:
             text, usage = payload["text"], payload["usage"]
-            finish_reason = payload["finish_reason"]
+            finish_reason, data = payload["finish_reason"], payload.get("data")
             calls = tuple(_tool_call(call) for call in payload["tool_calls"])
             tokens = None if usage is None else Usage(int(usage[0]), int(usage[1]))
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
             msg = "the payload is not an answer"
             raise ValueError(msg) from error
         if not isinstance(text, str) or not isinstance(finish_reason, str | None):
             msg = "the payload is not an answer"
             raise ValueError(msg)  # noqa: TRY004 - a caller handles one error
-        return cls(text, calls, finish_reason, tokens)
+        return cls(text, calls, finish_reason, tokens, data)
 
 
 def plain(piece: Piece) -> dict[str, Any]:
     """The piece as JSON data, for another process."""
     return Answer(
-        piece.text, piece.tool_calls, piece.finish_reason, piece.usage
+        piece.text, piece.tool_calls, piece.finish_reason, piece.usage, piece.data
     ).payload()
 
 
@@ -94,7 +102,9 @@ def from_plain(data: Any) -> Piece:
 
 def _whole(answer: Answer) -> Piece:
     """An answer in one piece."""
-    return Piece(answer.text, answer.tool_calls, answer.finish_reason, answer.usage)
+    return Piece(
+        answer.text, answer.tool_calls, answer.finish_reason, answer.usage, answer.data
+    )
 
 
 def _tool_call(call: Any) -> dict[str, str]:
@@ -113,6 +123,7 @@ class Recorder:
         self._tool_calls: list[dict[str, str]] = []
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
+        self._data: Any = None
         self.size = 0
 
     @property
@@ -124,6 +135,8 @@ class Recorder:
         """Take one piece, in the order in which the caller got it."""
         self._finish_reason = piece.finish_reason or self._finish_reason
         self._usage = piece.usage or self._usage
+        if piece.data is not None:
+            self._data = piece.data
         if not piece.text and not piece.tool_calls:
             return
         self.size += len(piece.text.encode("utf-8", "surrogatepass"))
@@ -142,6 +155,7 @@ class Recorder:
             tuple(self._tool_calls),
             self._finish_reason,
             self._usage,
+            self._data,
         )
 
 
@@ -171,6 +185,11 @@ def merge(pieces: Iterable[Piece]) -> Piece:
     return _whole(recorder.answer())
 
 
+def data_of(pieces: Iterable[Piece]) -> Any:
+    """The data that an answer ends with; all of it is read, so that it is kept."""
+    return merge(pieces).data
+
+
 def unbilled(usage: Usage | None) -> Usage | None:
     """The same tokens, paid for by another call."""
-    return None if usage is None else replace(usage, billed=False)
+    return None if usage is None else replace(usage, billed=False, price=None)

@@ -5,18 +5,18 @@ from dify_plugin import Endpoint
 from werkzeug import Request, Response
 
 from cachecore.errors import ConfigError
-from rag_cache import doors, wrapping
+from rag_cache import doors, operating
 
 
 class Healthz(Endpoint):
     def _invoke(
         self, r: Request, values: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> Response:
-        refusal = doors.refuse(r, settings)
-        if refusal is not None:
-            return refusal
-        try:
-            advice = wrapping.check(settings)
-        except ConfigError as error:
-            return doors.reply(503, {"status": "unavailable", "error": str(error)})
-        return doors.reply(200, {"status": "ok", "advice": list(advice)})
+        def do() -> Response:
+            try:
+                advice = operating.check(settings)
+            except ConfigError as error:
+                return doors.reply(503, {"status": "unavailable", "error": str(error)})
+            return doors.reply(200, {"status": "ok", "advice": list(advice)})
+
+        return doors.answer(r, settings, do)

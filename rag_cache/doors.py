@@ -1,4 +1,4 @@
-"""HTTP for the endpoints: who may enter, and answers as JSON.
+"""HTTP for the endpoints: who may enter, what they ask, and answers as JSON.
 
 Anyone who knows a hook's URL can call it (host contract 9), so every endpoint
 asks for the token of its settings, in constant time, and refuses when none is set.
@@ -6,10 +6,24 @@ asks for the token of its settings, in constant time, and refuses when none is s
 
 import hmac
 import json
-from collections.abc import Mapping
-from typing import Any
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from werkzeug import Request, Response
+
+from cachecore.errors import ConfigError
+from rag_cache.caller import Caller
+from rag_cache.inputs import BadInput
+from rag_cache.knowledge import KnowledgeError
+from rag_cache.reverse import ReverseError
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY: Final = 64 * 1024
+# What an empty body arrives as: the daemon writes it in chunks, and the SDK reads
+# the mark of the last one as the body.
+_EMPTY: Final = (b"", b"0\r\n\r\n")
 
 
 def reply(status: int, body: Mapping[str, Any]) -> Response:
@@ -23,7 +37,58 @@ def refuse(request: Request, settings: Mapping[str, Any]) -> Response | None:
     wanted = str(settings.get("access_token") or "").strip()
     if not wanted:
         return reply(403, {"error": "Set an access token in the endpoint's settings."})
-    given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-    if not hmac.compare_digest(given.encode(), wanted.encode()):
+    if not may_enter(request, wanted):
         return reply(401, {"error": "The Authorization header lacks the access token."})
     return None
+
+
+def may_enter(request: Request, wanted: str) -> bool:
+    """Whether the caller has the token. Takes as long for a wrong one."""
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
+
+
+def caller(settings: Mapping[str, Any]) -> Caller:
+    """Who calls an endpoint: nobody that the host could name."""
+    return Caller(settings)
+
+
+def body_of(request: Request) -> dict[str, Any]:
+    """The body as a JSON object; empty for none. Raises BadInput."""
+    data = request.get_data()
+    if data in _EMPTY:
+        return {}
+    if len(data) > MAX_BODY:
+        raise BadInput(f"The body may have at most {MAX_BODY} bytes.")
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise BadInput('The body must be a JSON object, as in {"name": "faq"}.')
+    return body
+
+
+def answer(
+    request: Request, settings: Mapping[str, Any], do: Callable[[], Response]
+) -> Response:
+    """What ``do`` gives a caller with the token; else what went wrong, as JSON."""
+    refusal = refuse(request, settings)
+    if refusal is not None:
+        return refusal
+    status, said = attempt(do)
+    return said if isinstance(said, Response) else reply(status, {"error": said})
+
+
+def attempt(do: Callable[[], Response]) -> tuple[int, Response | str]:
+    """The response, or a status and a sentence; never a trace of the code."""
+    try:
+        response = do()
+    except (BadInput, ConfigError) as error:
+        return 400, str(error)
+    except (KnowledgeError, ReverseError) as error:
+        return 502, str(error)
+    except Exception as error:  # the host would show its text to the caller
+        logger.exception("an endpoint failed")
+        return 500, f"The request could not be served: {type(error).__name__}."
+    return response.status_code, response

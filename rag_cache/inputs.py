@@ -5,8 +5,15 @@ that names the parameter.
 """
 
 import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from math import isfinite
+from typing import Any, Final
+
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# What may stand around and between ids: a list may have become its own text.
+_BETWEEN: Final = re.compile(r"[\s,;\[\]'\"]+")
+_MAX_IDS: Final = 20
 
 
 class BadInput(ValueError):
@@ -48,3 +55,62 @@ def yes(parameters: Mapping[str, Any], name: str) -> bool:
         return False
     msg = f"The parameter {name} must be true or false."
     raise BadInput(msg)
+
+
+def number(
+    parameters: Mapping[str, Any], name: str, low: float, high: float
+) -> float | None:
+    """A number within bounds; None if it is absent or empty."""
+    word = text(parameters, name).strip()
+    if not word:
+        return None
+    try:
+        value = float(word)
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value) or not low <= value <= high:
+        msg = f"The parameter {name} must be a number from {low:g} to {high:g}."
+        raise BadInput(msg)
+    return value
+
+
+def whole(parameters: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
+    """A whole number within bounds; None if it is absent or empty."""
+    value = number(parameters, name, low, high)
+    if value is not None and not value.is_integer():
+        msg = f"The parameter {name} must be a whole number from {low} to {high}."
+        raise BadInput(msg)
+    return None if value is None else int(value)
+
+
+def table(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object, or its JSON text; empty if absent."""
+    value = parameters.get(name)
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = ...
+    if value in (None, "") or (isinstance(value, str) and not value.strip()):
+        return {}
+    if not isinstance(value, dict):
+        msg = f'The parameter {name} must be a JSON object, as in {{"a": 1}}.'
+        raise BadInput(msg)
+    return value
+
+
+def ids(parameters: Mapping[str, Any], name: str, shown: str = "") -> tuple[str, ...]:
+    """Ids of datasets, sorted and each once: a list, or text with commas."""
+    words = _BETWEEN.sub(" ", text(parameters, name)).lower().split()
+    shown = shown or f"The parameter {name}"
+    for word in words:
+        if not _ID.fullmatch(word):
+            msg = (
+                f"{shown} takes the ids of knowledge bases, separated by commas; "
+                f"{word[:40]!r} is not one. The id stands in the knowledge base's address."
+            )
+            raise BadInput(msg)
+    found = tuple(sorted(set(words)))
+    if len(found) > _MAX_IDS and name != "allowed_datasets":
+        raise BadInput(f"{shown} takes at most {_MAX_IDS} knowledge bases.")
+    return found

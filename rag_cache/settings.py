@@ -1,36 +1,146 @@
 """The credentials of the tools and the settings of the endpoints, read.
 
-Both hold the same cache fields, under the same names as Cached Model's form,
-so that what is typed once can be pasted.
+Both hold the same fields, under the same names as Cached Model's form, so that
+what is typed once can be pasted.
 """
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field
 
 from cachecore import config
 from cachecore.cache import Cache
-from cachecore.config import Settings
+from cachecore.errors import ConfigError
 from cachecore.keys import canonical
 from cachecore.options import Options
+from cachecore.policy import MAX_TTL
+from cachecore.statistics import Statistics
+from rag_cache import inputs
+
+_KEY: Final = re.compile(r"[\x21-\x7e]+")
 
 
-def read(credentials: Mapping[str, Any]) -> Settings[Options]:
-    """The cache fields; raises ConfigError with one sentence."""
-    return config.read(credentials, os.environ, Options)
+class RagOptions(Options):
+    """What one line of YAML in ``cache_options`` may say here, besides the common."""
+
+    dataset_check: Literal["counters", "deep"] = Field(
+        "counters", description="counters or deep"
+    )
+    dataset_check_seconds: int = Field(
+        15, ge=0, le=3600, description="a number of seconds from 0 (always) to 3600"
+    )
+    retrieval_max_age_seconds: int = Field(
+        300, ge=1, le=MAX_TTL, description=f"a number of seconds from 1 to {MAX_TTL}"
+    )
+    knowledge_deadline_seconds: int = Field(
+        60, ge=1, le=300, description="a number of seconds from 1 to 300"
+    )
+    # The host closes a reverse invocation after 240 s (host contract 8).
+    work_deadline_seconds: int = Field(
+        240, ge=1, le=600, description="a number of seconds from 1 to 600"
+    )
+    work_silence_seconds: int = Field(
+        120, ge=1, le=600, description="a number of seconds from 1 to 600"
+    )
+    feedback_votes: int = Field(3, ge=1, le=20, description="a number from 1 to 20")
+    feedback_window_seconds: int = Field(
+        86400,
+        ge=60,
+        le=MAX_TTL,
+        description=f"a number of seconds from 60 to {MAX_TTL}",
+    )
+    quarantine_seconds: int = Field(
+        3600, ge=60, le=MAX_TTL, description=f"a number of seconds from 60 to {MAX_TTL}"
+    )
 
 
-def open_cache(settings: Settings[Options]) -> Cache:
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Where Dify's knowledge API is, and which datasets may be asked there.
+
+    ``allowed`` is empty where all of the workspace's may be.
+    """
+
+    url: str = ""
+    key: str = field(default="", repr=False)
+    allowed: frozenset[str] = frozenset()
+
+    def digest(self) -> str:
+        """Whose knowledge it is, without saying the key: for keys of entries."""
+        return hashlib.sha256(canonical([self.url, self.key])).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of a form."""
+
+    cache: config.Settings[RagOptions]
+    knowledge: Knowledge
+
+
+def read(credentials: Mapping[str, Any]) -> Settings:
+    """The settings; raises ConfigError with one sentence."""
+    return Settings(
+        config.read(credentials, os.environ, RagOptions), _read_knowledge(credentials)
+    )
+
+
+def _read_knowledge(credentials: Mapping[str, Any]) -> Knowledge:
+    url = inputs.text(credentials, "knowledge_api_url").strip().rstrip("/")
+    key = inputs.text(credentials, "knowledge_api_key").strip()
+    if url:
+        try:
+            parts = urlsplit(url)
+            sound = bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            sound = False
+        if not sound or parts.scheme not in ("http", "https") or parts.query:
+            raise ConfigError(
+                "knowledge_api_url",
+                "Knowledge API URL (knowledge_api_url) must be the address of Dify's API, "
+                "as in https://api.dify.ai/v1 or http://nginx/v1.",
+            )
+        if parts.username or parts.password:
+            raise ConfigError(
+                "knowledge_api_url",
+                "Knowledge API URL (knowledge_api_url) must not hold a password; put the "
+                "key into Knowledge API key (knowledge_api_key).",
+            )
+    if key and not _KEY.fullmatch(key):
+        raise ConfigError(
+            "knowledge_api_key",
+            "Knowledge API key (knowledge_api_key) holds characters that no key has; "
+            "copy it again from Knowledge, API Access in Dify.",
+        )
+    shown = "Allowed datasets (allowed_datasets)"
+    try:
+        allowed = inputs.ids(credentials, "allowed_datasets", shown)
+    except inputs.BadInput as error:
+        raise ConfigError("allowed_datasets", str(error)) from None
+    return Knowledge(url.removesuffix("/v1"), key, frozenset(allowed))
+
+
+def open_cache(settings: Settings) -> Cache:
     """The cache that the settings name."""
-    return config.open_cache(settings.store)
+    return config.open_cache(settings.cache.store)
 
 
-def ticket_key(settings: Settings[Options]) -> bytes:
+def open_statistics(settings: Settings) -> Statistics:
+    """What was counted in the settings' namespace."""
+    return config.open_statistics(settings.cache.store)
+
+
+def ticket_key(settings: Settings) -> bytes:
     """What tickets are signed with: known to the credentials' holder only.
 
     Without a cache secret it rests on the Redis URL, which holds the password.
     """
-    store = settings.store
+    store = settings.cache.store
     form = canonical(["ticket", store.namespace, store.redis_url, store.secret])
     return hashlib.sha256(form).digest()

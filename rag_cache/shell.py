@@ -1,12 +1,21 @@
 """What every tool's shell does the same way."""
 
+import json
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Final
 
 from dify_plugin import Tool as AnyTool
 from dify_plugin.entities.tool import ToolInvokeMessage
 
-from rag_cache.wrapping import Caller
+from cachecore.streams import PIECE_CHARACTERS
+from rag_cache.caller import Caller
+from rag_cache.inputs import BadInput
+from rag_cache.outcome import Outcome
+from rag_cache.work import Work
+
+# The host kills a plugin that writes a longer line (5 MiB); what is around a value,
+# and how it is written, comes on top.
+_MAX_LINE: Final = 4 * 1024 * 1024
 
 
 def caller(tool: AnyTool) -> Caller:
@@ -19,6 +28,44 @@ def caller(tool: AnyTool) -> Caller:
 
 
 def variables(tool: AnyTool, **values: Any) -> Generator[ToolInvokeMessage, None, None]:
-    """One output variable each; a declared one that is not sent reads as None."""
+    """One output variable each; a declared one that is not sent reads as None.
+
+    Raises BadInput for what the host would kill this process for.
+    """
     for name, value in values.items():
+        if _written(value) > _MAX_LINE:
+            msg = f"The output {name} is larger than Dify takes; ask for less of it."
+            raise BadInput(msg)
         yield tool.create_variable_message(name, value)
+
+
+def _written(value: Any) -> int:
+    """The bytes of a value as the SDK writes it."""
+    if value is None or isinstance(value, bool | int | float):
+        return 0
+    return len(json.dumps(value, ensure_ascii=True, default=str))
+
+
+def texts(tool: AnyTool, text: str) -> Generator[ToolInvokeMessage, None, None]:
+    """A text in pieces that the host takes; none for no text."""
+    for at in range(0, len(text), PIECE_CHARACTERS):
+        yield tool.create_text_message(text[at : at + PIECE_CHARACTERS])
+
+
+def streamed(tool: AnyTool, work: Work) -> Generator[ToolInvokeMessage, None, None]:
+    """The text as it comes, then how it came about."""
+    for text in work.texts():
+        yield tool.create_text_message(text)
+    yield from outcome(tool, work.outcome)
+    yield from variables(tool, complete=work.complete)
+
+
+def outcome(tool: AnyTool, told: Outcome) -> Generator[ToolInvokeMessage, None, None]:
+    """How an answer came about, as the outputs that all tools have."""
+    yield from variables(
+        tool,
+        hit=told.hit,
+        reason=told.reason,
+        age_seconds=told.age_seconds,
+        cache_key=told.cache_key,
+    )

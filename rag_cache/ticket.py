@@ -12,7 +12,7 @@ from typing import Final
 
 import orjson
 
-_PREFIX: Final = "t1."
+_PREFIX: Final = "t2."
 _MAX_TEXT: Final = 16_384
 
 
@@ -22,15 +22,19 @@ class BadTicket(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """``stamps`` is empty where nothing may be kept, and ``key`` then too."""
+    """``stamps`` is empty where nothing may be kept.
+
+    ``issued_at``, in seconds since the epoch, says when the work began.
+    """
 
     key: str
     stamps: dict[str, str]
+    issued_at: float
 
 
 def write(ticket: Ticket, secret: bytes) -> str:
     """The ticket as one word."""
-    body = orjson.dumps([ticket.key, ticket.stamps])
+    body = orjson.dumps([ticket.key, ticket.stamps, ticket.issued_at])
     seal = hmac.digest(secret, body, "sha256")[:16]
     return _PREFIX + base64.urlsafe_b64encode(seal + body).decode().rstrip("=")
 
@@ -47,5 +51,4 @@ def read(text: str, secret: bytes) -> Ticket:
     seal, body = data[:16], data[16:]
     if not hmac.compare_digest(seal, hmac.digest(secret, body, "sha256")[:16]):
         raise BadTicket
-    key, stamps = orjson.loads(body)
-    return Ticket(key, stamps)
+    return Ticket(*orjson.loads(body))

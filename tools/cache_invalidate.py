@@ -4,13 +4,13 @@ from typing import Any
 from dify_plugin import Tool
 from dify_plugin.entities.tool import ToolInvokeMessage
 
-from rag_cache import shell, wrapping
+from rag_cache import operating, shell
 
 
 class CacheInvalidate(Tool):
     def _invoke(
         self, tool_parameters: dict[str, Any]
     ) -> Generator[ToolInvokeMessage, None, None]:
-        said = wrapping.invalidate(shell.caller(self), tool_parameters)
+        said = operating.invalidate(shell.caller(self), tool_parameters)
         yield from shell.variables(self, done=True, message=said)
-        yield self.create_text_message(said)
+        yield from shell.texts(self, said)

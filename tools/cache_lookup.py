@@ -13,15 +13,12 @@ class CacheLookup(Tool):
     ) -> Generator[ToolInvokeMessage, None, None]:
         found = wrapping.look_up(shell.caller(self), tool_parameters)
         value = found.value
+        yield from shell.outcome(self, found.outcome)
         yield from shell.variables(
             self,
-            hit=found.hit,
-            reason=found.reason,
             value=found.text,
             value_object=value if isinstance(value, dict) else {},
             value_list=value if isinstance(value, list) else [],
-            age_seconds=found.age_seconds,
-            cache_key=found.cache_key,
             ticket=found.ticket,
         )
-        yield self.create_text_message(found.text)
+        yield from shell.texts(self, found.text)

@@ -64,6 +64,15 @@ class Landing:
     seen: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Fields to set in a hash, which is kept for ``ttl`` seconds from then."""
+
+    name: str
+    fields: Mapping[str, str]
+    ttl: float
+
+
 def digest(value: bytes | None) -> str:
     """What a landing remembers of the entry that its load began with; empty for none."""
     if value is None:
@@ -96,11 +105,25 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove a key. An absent one is no error."""
 
-    def settle(self, hash_key: str, fields: Mapping[str, str]) -> dict[str, str]:
-        """Set each field that is absent; return what stands in every one of them."""
+    def settle(
+        self, hash_key: str, fields: Mapping[str, str], ttl: float | None = None
+    ) -> dict[str, str]:
+        """Set each field that is absent; return what stands in every one of them.
+
+        ``ttl`` ends a hash that has no end yet.
+        """
 
     def replace(self, hash_key: str, fields: Mapping[str, str]) -> None:
         """Set every field, whatever was there."""
+
+    def forget(self, hash_key: str, field: str) -> None:
+        """Remove a field of a hash. An absent one is no error."""
+
+    def publish(self, pages: Sequence[Page]) -> None:
+        """Set the fields of several hashes."""
+
+    def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
+        """All fields of each of these hashes; none for an absent one."""
 
     def check(self, key: str, hash_key: str) -> tuple[str, ...]:
         """Do each kind of operation once, on ``key`` and ``hash_key``; leave nothing.

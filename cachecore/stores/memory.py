@@ -11,12 +11,13 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, digest
+from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, Page, digest
 
 # Python's own cost of a key, a tuple and a dict slot, roughly.
 _OVERHEAD: Final = 300
 # Tags are digests of 34 characters; this many of them take about 16 MiB.
 _MAX_HASH_FIELDS: Final = 100_000
+_MAX_HASHES: Final = 10_000
 
 type _Kept = tuple[bytes, float]
 type _Records = list[tuple[str, bytes | None]]
@@ -45,7 +46,8 @@ class MemoryStore:
         self._lock = threading.Lock()  # guards all below
         self._told = threading.Condition(self._lock)
         self._entries: LRUCache[str, _Kept] = LRUCache(max_bytes, getsizeof=_size)
-        self._hashes: dict[str, LRUCache[str, str]] = {}
+        self._hashes: LRUCache[str, LRUCache[str, str]] = LRUCache(_MAX_HASHES)
+        self._ends: dict[str, float] = {}  # of those hashes that have one
         self._leases: dict[str, tuple[str, float]] = {}
         self._streams: dict[str, tuple[_Records, float]] = {}
 
@@ -62,10 +64,16 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         with self._lock:
             self._entries.pop(key, None)
+            self._hashes.pop(key, None)
+            self._ends.pop(key, None)
 
-    def settle(self, hash_key: str, fields: Mapping[str, str]) -> dict[str, str]:
+    def settle(
+        self, hash_key: str, fields: Mapping[str, str], ttl: float | None = None
+    ) -> dict[str, str]:
         with self._lock:
             standing = self._hash(hash_key)
+            if ttl is not None:
+                self._ends.setdefault(hash_key, self._clock() + ttl)
             for field, text in fields.items():
                 standing.setdefault(field, text)
             return {field: standing[field] for field in fields}
@@ -75,6 +83,20 @@ class MemoryStore:
             standing = self._hash(hash_key)
             for field, text in fields.items():
                 standing[field] = text
+
+    def forget(self, hash_key: str, field: str) -> None:
+        with self._lock:
+            self._hash(hash_key).pop(field, None)
+
+    def publish(self, pages: Sequence[Page]) -> None:
+        with self._lock:
+            for page in pages:
+                self._hash(page.name).update(page.fields)
+                self._ends[page.name] = self._clock() + page.ttl
+
+    def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
+        with self._lock:
+            return [dict(self._hash(name)) for name in names]
 
     def check(self, key: str, hash_key: str) -> tuple[str, ...]:
         del key, hash_key  # Nothing here can be misconfigured.
@@ -158,7 +180,15 @@ class MemoryStore:
             self._entries[key] = (value, self._clock() + ttl)
 
     def _hash(self, hash_key: str) -> "LRUCache[str, str]":
-        return self._hashes.setdefault(hash_key, LRUCache(_MAX_HASH_FIELDS))
+        ends = self._ends.get(hash_key)
+        if ends is not None and ends <= self._clock():
+            self._hashes.pop(hash_key, None)
+            del self._ends[hash_key]
+        standing = self._hashes.get(hash_key)
+        if standing is None:
+            standing = LRUCache(_MAX_HASH_FIELDS)
+            self._hashes[hash_key] = standing
+        return standing
 
     def __repr__(self) -> str:
         used, room = self._entries.currsize, self._entries.maxsize

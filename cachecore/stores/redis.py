@@ -1,7 +1,7 @@
 """Entries, stamps, leases and streams in Redis or Valkey, as commands.
 
 A look-up is one pipeline and, off a cluster, one round trip. Commands used:
-GET SET DEL EXISTS PEXPIRE, HMGET HSETNX HSET, EVAL, XADD XLEN XREAD; on
+GET SET DEL EXISTS PEXPIRE, HMGET HGETALL HSETNX HSET HDEL, EVAL, XADD XLEN XREAD; on
 connecting AUTH and SELECT where the URL asks for them; INFO when credentials
 are saved, if it is allowed. Values always get a time to live.
 """
@@ -14,7 +14,7 @@ from typing import Final
 from cachecore.errors import StoreError
 from cachecore.redis_url import RedisUrl
 from cachecore.stores import health, scripts
-from cachecore.stores.base import Beat, Claim, Found, Heard, Landing
+from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, Page
 from cachecore.stores.breaker import Breaker
 from cachecore.stores.connections import (
     MAX_CONNECTIONS,
@@ -80,9 +80,13 @@ class RedisStore:
     def delete(self, key: str) -> None:
         self._write("DEL", key)
 
-    def settle(self, hash_key: str, fields: Mapping[str, str]) -> dict[str, str]:
+    def settle(
+        self, hash_key: str, fields: Mapping[str, str], ttl: float | None = None
+    ) -> dict[str, str]:
+        ends = () if ttl is None else (("PEXPIRE", hash_key, _ms(ttl), "NX"),)
         *written, texts = self._run(
             *(("HSETNX", hash_key, field, text) for field, text in fields.items()),
+            *ends,
             ("HMGET", hash_key, *fields),
         )
         for reply in written:
@@ -103,6 +107,28 @@ class RedisStore:
             self._run(("HSET", hash_key, *pairs), limit=limit, forced=True)[0]
         )
 
+    def forget(self, hash_key: str, field: str) -> None:
+        self._write("HDEL", hash_key, field)
+
+    def publish(self, pages: Sequence[Page]) -> None:
+        commands: list[Command] = []
+        for page in pages:
+            pairs = [part for pair in page.fields.items() for part in pair]
+            commands.append(("HSET", page.name, *pairs))
+            commands.append(("PEXPIRE", page.name, _ms(page.ttl)))
+        for reply in self._run(*commands, limit=max(self._timeout, PATIENCE)):
+            self._sound(reply)
+
+    def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
+        if not names:
+            return []
+        replies = self._run(
+            *(("HGETALL", name) for name in names),
+            limit=max(self._timeout, PATIENCE),
+            forced=True,
+        )
+        return [_table(self._sound(reply)) for reply in replies]
+
     def check(self, key: str, hash_key: str) -> tuple[str, ...]:
         probe = key + ":check"
         lease, token = f"{key}:lease", "t.m"
@@ -110,6 +136,8 @@ class RedisStore:
             ("HMGET", hash_key, "switch"),
             ("HSETNX", probe, "field", "1"),
             ("HSET", probe, "field", "2"),
+            ("HGETALL", probe),
+            ("HDEL", probe, "field"),
             ("DEL", probe),
             ("SET", key, b"check", "PX", 1000),
             ("GET", key),
@@ -288,6 +316,17 @@ def _records(streams: Reply) -> list[tuple[str, bytes | None]]:
             for _, records in streams or ()
             for position, pairs in records
         ]
+    except (TypeError, ValueError, AttributeError):
+        raise StoreError(_NO_REDIS) from None
+
+
+def _table(reply: Reply) -> dict[str, str]:
+    """The reply to HGETALL; a Cluster's has been parsed already."""
+    try:
+        return {
+            name.decode("utf-8", "replace"): text.decode("utf-8", "replace")
+            for name, text in _fields(reply).items()
+        }
     except (TypeError, ValueError, AttributeError):
         raise StoreError(_NO_REDIS) from None
 

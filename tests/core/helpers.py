@@ -41,8 +41,8 @@ class BrokenStore:
         raise StoreError("the store is broken")
 
     shared = True
-    look_up = keep = delete = settle = replace = check = _fail
-    claim = beat = land = listen = _fail
+    look_up = keep = delete = settle = replace = forget = check = _fail
+    claim = beat = land = listen = publish = gather = _fail
 
 
 class FailingFrom:

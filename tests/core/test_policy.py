@@ -117,7 +117,7 @@ def test_lifetimes_are_spread_by_a_tenth(spread: float, expected: float) -> None
 
 
 def test_a_signed_url_ends_the_life_of_its_answer() -> None:
-    assert policy.lifetime(100, NOW, 1, url_expires_at=NOW + 5).fresh_until == NOW + 5
+    assert policy.lifetime(100, NOW, 1, ends_at=NOW + 5).fresh_until == NOW + 5
 
 
 @pytest.mark.parametrize(

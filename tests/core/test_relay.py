@@ -21,7 +21,7 @@ from cachecore.streams import Answer, Piece, Usage
 from tests.core.helpers import END, Bench, FailingFrom, request
 
 # As in earnest, a hundred times faster.
-PACE = Pace(*(0.1, 0.01, 0.002, 0.001), linger=5, silence=0.05, listen=0.01, idle=5)
+PACE = Pace(*(0.1, 0.01, 0.002, 0.001), linger=5, silence=0.05, listen=0.01)
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def test_who_said_what_it_wants_gets_nothing_stale(control: Control) -> None:
 
 def test_a_signed_url_ends_stale_answers_too() -> None:
     bench = Bench()
-    traits = Traits(url_expires_at=bench.clock.now + 120)
+    traits = Traits(ends_at=bench.clock.now + 120)
     asked = request(rules=LAGGING, traits=traits)
     bench.ask(asked, "old")
     bench.clock.pass_by(121)

@@ -8,9 +8,9 @@ import pytest
 from werkzeug.test import EnvironBuilder
 
 from cachecore.errors import ConfigError
-from rag_cache import doors, settings, ticket, wrapping
+from rag_cache import doors, operating, settings, ticket, wrapping
+from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
-from rag_cache.wrapping import Caller
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,12 +34,16 @@ def store(
 @pytest.mark.parametrize("value", ["text", {"a": 1}, [{"content": "x"}], 42, "0"])
 def test_what_was_stored_is_found_typed_as_it_was(caller: Caller, value: Any) -> None:
     missed = look_up(caller)
-    assert (missed.hit, missed.reason) == (False, "absent")
+    assert (missed.outcome.hit, missed.outcome.reason) == (False, "absent")
     assert store(caller, missed, value) == wrapping.Stored(True, "stored", value)
     found = look_up(caller)
-    assert (found.hit, found.reason, found.value) == (True, "hit", value)
-    assert found.age_seconds >= 0
-    assert found.cache_key == missed.cache_key
+    assert (found.outcome.hit, found.outcome.reason, found.value) == (
+        True,
+        "hit",
+        value,
+    )
+    assert found.outcome.age_seconds >= 0
+    assert found.outcome.cache_key == missed.outcome.cache_key
 
 
 @pytest.mark.parametrize(
@@ -51,14 +55,14 @@ def test_another_key_part_is_another_value(
     caller: Caller, other: dict[str, str]
 ) -> None:
     store(caller, look_up(caller))
-    assert not look_up(caller, **other).hit
+    assert not look_up(caller, **other).outcome.hit
 
 
 def test_an_invalidation_between_look_up_and_store_wins(caller: Caller) -> None:
     missed = look_up(caller, cache_tags="docs")
-    wrapping.invalidate(caller, {"target": "tag", "name": "docs"})
+    operating.invalidate(caller, {"target": "tag", "name": "docs"})
     store(caller, missed)
-    assert look_up(caller, cache_tags="docs").reason == "invalidated"
+    assert look_up(caller, cache_tags="docs").outcome.reason == "invalidated"
 
 
 @pytest.mark.parametrize(
@@ -76,20 +80,20 @@ def test_an_invalidation_drops_what_was_stored(
     caller: Caller, parameters: dict[str, Any]
 ) -> None:
     store(caller, look_up(caller, cache_tags="docs"))
-    assert "invalidated" in wrapping.invalidate(caller, parameters)
-    assert look_up(caller, cache_tags="docs").reason == "invalidated"
+    assert "invalidated" in operating.invalidate(caller, parameters)
+    assert look_up(caller, cache_tags="docs").outcome.reason == "invalidated"
 
 
 def test_the_switch_stops_everything_and_starts_it_again(caller: Caller) -> None:
     store(caller, look_up(caller))
-    assert wrapping.invalidate(caller, {"target": "switch", "name": "off"}).endswith(
+    assert operating.invalidate(caller, {"target": "switch", "name": "off"}).endswith(
         "now off."
     )
     off = look_up(caller)
-    assert (off.hit, off.reason) == (False, "switched_off")
+    assert (off.outcome.hit, off.outcome.reason) == (False, "switched_off")
     assert store(caller, off).reason == "not_cacheable"
-    wrapping.invalidate(caller, {"target": "switch", "name": "on"})
-    assert look_up(caller).hit
+    operating.invalidate(caller, {"target": "switch", "name": "on"})
+    assert look_up(caller).outcome.hit
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ def test_a_wrong_invalidation_is_one_sentence(
     caller: Caller, parameters: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(BadInput, match=says):
-        wrapping.invalidate(caller, parameters)
+        operating.invalidate(caller, parameters)
 
 
 @pytest.mark.parametrize("key", [None, "", "  "])
@@ -117,7 +121,7 @@ def test_a_look_up_without_a_key_names_the_parameter(caller: Caller, key: Any) -
 
 def test_a_key_that_is_an_object_is_taken_as_its_json(caller: Caller) -> None:
     store(caller, look_up(caller, key={"q": 1}))
-    assert look_up(caller, key='{"q": 1}').hit
+    assert look_up(caller, key='{"q": 1}').outcome.hit
 
 
 @pytest.mark.parametrize("value", [None, "", [], {}])
@@ -128,7 +132,7 @@ def test_nothing_is_not_stored(caller: Caller, value: Any) -> None:
 def test_refresh_misses_and_replaces(caller: Caller) -> None:
     store(caller, look_up(caller), "old")
     refreshed = look_up(caller, cache_control="refresh")
-    assert (refreshed.hit, refreshed.reason) == (False, "refresh")
+    assert (refreshed.outcome.hit, refreshed.outcome.reason) == (False, "refresh")
     store(caller, refreshed, "new")
     assert look_up(caller).value == "new"
 
@@ -168,10 +172,10 @@ def test_without_a_redis_and_a_secret_nothing_is_shared_with_the_neighbours() ->
 def test_with_the_redis_down_the_work_goes_on() -> None:
     caller = Caller({"redis_url": "redis://127.0.0.1:9", "cache_namespace": "n"})
     found = look_up(caller)
-    assert (found.hit, found.reason) == (False, "cache_unavailable")
+    assert (found.outcome.hit, found.outcome.reason) == (False, "cache_unavailable")
     assert store(caller, found).reason == "not_cacheable"
     with pytest.raises(BadInput, match="Nothing was invalidated"):
-        wrapping.invalidate(caller, {"name": "docs"})
+        operating.invalidate(caller, {"name": "docs"})
 
 
 def test_a_lifetime_of_its_own_is_checked(caller: Caller) -> None:
@@ -183,9 +187,9 @@ def test_users_do_not_share_in_scope_user(caller: Caller) -> None:
     credentials = {**caller.credentials, "cache_scope": "user"}
     alice, bob = (Caller(credentials, user_id=name) for name in ("alice", "bob"))
     store(alice, look_up(alice))
-    assert look_up(alice).hit
-    assert not look_up(bob).hit
-    assert look_up(Caller(credentials)).reason == "no_scope_id"
+    assert look_up(alice).outcome.hit
+    assert not look_up(bob).outcome.hit
+    assert look_up(Caller(credentials)).outcome.reason == "no_scope_id"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from cached_model import form as forms
 from cached_model.body import build
 from difycodec import urls
 from rag_cache import wrapping
-from rag_cache.wrapping import Caller
+from rag_cache.caller import Caller
 from tests.fake_upstream import FakeUpstream
 from tests.plugins.helpers import ask
 
@@ -123,4 +123,4 @@ def test_a_stored_value_expires_with_the_url_in_it() -> None:
         missed = wrapping.look_up(caller, {"key": str(at)})
         value = [{"content": f"![p]({signed(at, 'a')})"}]
         wrapping.store(caller, {"ticket": missed.ticket, "value": value})
-        assert wrapping.look_up(caller, {"key": str(at)}).hit is hit
+        assert wrapping.look_up(caller, {"key": str(at)}).outcome.hit is hit

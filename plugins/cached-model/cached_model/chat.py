@@ -1,7 +1,6 @@
 """One chat through the cache: request -> key -> cache or upstream -> pieces."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ from cached_model.body import Call, build
 from cached_model.form import Form
 from cached_model.tokens import estimate
 from difycodec import messages as codec
-from difycodec import urls
+from difycodec import runtime, urls
 
 # The errors that upstream.py raises: what another process's leader may have met.
 _ERRORS: Mapping[str, type[InvokeError]] = {
@@ -106,7 +105,7 @@ def _stream(
         return _counted(pieces, messages)
 
     try:
-        yield from form.cache.stream(request, load, outlives=_outlives())
+        yield from form.cache.stream(request, load, outlives=runtime.outlives())
     except NothingCached as error:
         msg = "Cache control is 'only' and there is no cached answer for this request."
         raise InvokeBadRequestError(msg) from error
@@ -140,7 +139,7 @@ def _request(
             external_url=codec.has_external_url(messages),
             temperature=call.body.get("temperature"),
             scope_id=rules.scope.whose(app_id=app_id, user_id=user),
-            url_expires_at=urls.expires_at(call.body),
+            ends_at=urls.expires_at(call.body),
         ),
         tags=config.read_tags(str(ours["cache_tags"] or "")),
         belongs=(f"model:{model}",),
@@ -155,11 +154,6 @@ def _request(
 def _revived(name: str, text: str) -> InvokeError | None:
     kind = _ERRORS.get(name)
     return None if kind is None else kind(text)
-
-
-def _outlives() -> bool:
-    """Whether work may go on behind a call: a serverless runtime is gone with it."""
-    return os.environ.get("INSTALL_METHOD", "").lower() != "serverless"
 
 
 def _control(value: Any) -> Control:

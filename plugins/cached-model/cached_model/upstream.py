@@ -7,18 +7,14 @@ repeats a response body, a header or a key.
 """
 
 import json
-import os
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from http import HTTPStatus
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import gevent
 import orjson
 import requests
 import urllib3
@@ -36,10 +32,8 @@ from cached_model.body import Call
 from cached_model.form import Form
 from cached_model.reader import Incomplete, Reader, TooLong, UpstreamError
 from cached_model.sse import NotEvents, events, parse
+from difycodec import web
 
-CONNECT_TIMEOUT: Final = 10.0
-# One process answers for up to 1,000 callers (the SDK's MAX_WORKER).
-POOL_SIZE: Final = 1000
 _READ_SIZE: Final = 64 * 1024
 _MAX_JSON: Final = 16 * 1024 * 1024
 _DRAIN_SECONDS: Final = 0.05
@@ -47,37 +41,12 @@ _DRAIN_READS: Final = 3
 _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-class DeadlinePassed(Exception):
-    """The call took all the time it may. No OSError: urllib3 would make it another."""
-
-
-_session: requests.Session | None = None
-_session_lock = threading.Lock()
-
-
-def _shared_session() -> requests.Session:
-    """Keep-alive connections for the whole process; made when first needed."""
-    global _session  # noqa: PLW0603 - the one pool of this process
-    with _session_lock:
-        if _session is None:
-            _session = requests.Session()
-            # Off: a .netrc would replace the API key. Proxies are read below.
-            _session.trust_env = False
-            _session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            adapter = requests.adapters.HTTPAdapter(
-                pool_connections=64, pool_maxsize=POOL_SIZE
-            )
-            _session.mount("http://", adapter)
-            _session.mount("https://", adapter)
-        return _session
-
-
 def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[Piece]:
     """The answer in pieces. Raises an InvokeError, before or between them."""
     deadline = time.monotonic() + form.settings.options.deadline_seconds
     place = urlsplit(call.url).netloc
     try:
-        with _until(deadline):
+        with web.until(deadline):
             opened = _post(form, call, stream=stream, user=user)
         with closing(opened) as response:
             if response.status_code != HTTPStatus.OK:
@@ -94,7 +63,7 @@ def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[P
     except InvokeError:
         raise
     except (
-        DeadlinePassed,
+        web.DeadlinePassed,
         requests.Timeout,
         urllib3.exceptions.TimeoutError,
     ) as error:
@@ -132,15 +101,13 @@ def _post(
     }
     if form.api_key:
         headers["Authorization"] = f"Bearer {form.api_key}"
-    return _shared_session().post(
+    return web.session().post(
         call.url,
         data=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
         headers=headers,
         stream=True,
-        allow_redirects=False,
-        timeout=(CONNECT_TIMEOUT, _read_timeout(form)),
-        proxies=requests.utils.get_environ_proxies(call.url),
-        verify=os.environ.get("REQUESTS_CA_BUNDLE") or True,
+        timeout=(web.CONNECT_TIMEOUT, _read_timeout(form)),
+        **web.surroundings(call.url),
     )
 
 
@@ -153,20 +120,11 @@ def _bytes(response: requests.Response, form: Form, deadline: float) -> Iterator
     """What has arrived, as it arrives: read1 never waits for a buffer to fill."""
     while True:
         _limit(response, _read_timeout(form))
-        with _until(deadline):
+        with web.until(deadline):
             chunk = response.raw.read1(_READ_SIZE, decode_content=True)
         if not chunk:
             return
         yield chunk
-
-
-def _until(deadline: float) -> gevent.Timeout:
-    """Bound what blocks, however it dribbles: a socket's own limit is for each read.
-
-    Around single calls only: across a ``yield`` it would strike the caller.
-    """
-    left = max(0.0, deadline - time.monotonic())
-    return gevent.Timeout(left, DeadlinePassed())
 
 
 def _limit(response: requests.Response, seconds: float) -> None:
@@ -183,7 +141,7 @@ def _drain(response: requests.Response) -> None:
     a wait, and what goes wrong with it is not the answer's fault.
     """
     try:
-        with _until(time.monotonic() + _DRAIN_SECONDS):
+        with web.until(time.monotonic() + _DRAIN_SECONDS):
             for _ in range(_DRAIN_READS):
                 if not response.raw.read1(_READ_SIZE, decode_content=True):
                     return

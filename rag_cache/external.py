@@ -1,0 +1,106 @@
+"""The External Knowledge API, served from the cache.
+
+A native Knowledge Retrieval node asks it (dify services/external_knowledge_service.py);
+``knowledge_id`` is the id of a dataset of this workspace, or several with commas.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from werkzeug import Request, Response
+
+from rag_cache import doors, inputs, retrieval
+from rag_cache.inputs import BadInput
+from rag_cache.retrieval import Ask
+
+_BAD_HEADER: Final = 1001
+_BAD_KEY: Final = 1002
+_NO_KNOWLEDGE: Final = 2001
+
+
+def answer(request: Request, settings: Mapping[str, Any]) -> Response:
+    """Records for a query, or an error in the shape that Dify expects."""
+    wanted = str(settings.get("access_token") or "").strip()
+    # Dify says at once, on registering, what a 403 means; other codes it lets pass.
+    if not wanted:
+        return _error(403, _BAD_KEY, "Set an access token in the endpoint's settings.")
+    if not request.headers.get("Authorization", "").startswith("Bearer "):
+        return _error(403, _BAD_HEADER, "The Authorization header has no Bearer token.")
+    if not doors.may_enter(request, wanted):
+        return _error(403, _BAD_KEY, "The API key is not the endpoint's access token.")
+    status, said = doors.attempt(lambda: _records(request, settings))
+    return said if isinstance(said, Response) else _error(status, _NO_KNOWLEDGE, said)
+
+
+def _error(status: int, code: int, sentence: str) -> Response:
+    return doors.reply(status, {"error_code": code, "error_msg": sentence})
+
+
+def _records(request: Request, settings: Mapping[str, Any]) -> Response:
+    body = doors.body_of(request)
+    if not body:  # Dify asks so when an external knowledge API is registered.
+        return doors.reply(200, {"records": []})
+    found = retrieval.retrieve(doors.caller(settings), _ask(body))
+    records = [
+        {
+            "content": item["content"],
+            "score": item["metadata"]["score"] or 0.0,
+            "title": item["title"],
+            "metadata": _about(item["metadata"]),
+        }
+        for item in found.result
+    ]
+    return doors.reply(200, {"records": records})
+
+
+def _ask(body: Mapping[str, Any]) -> Ask:
+    datasets = inputs.ids(body, "knowledge_id", "knowledge_id")
+    if not datasets:
+        raise BadInput("knowledge_id is empty; it takes the id of a knowledge base.")
+    setting = inputs.table(body, "retrieval_setting")
+    query, cut = retrieval.shortened(inputs.required(body, "query").strip())
+    return Ask(
+        query=query,
+        cut=cut,
+        datasets=datasets,
+        top_k=inputs.whole(setting, "top_k", 1, retrieval.MAX_TOP_K),
+        # Dify sends nought where there is no threshold.
+        score_threshold=inputs.number(setting, "score_threshold", 0, 1) or None,
+        filter=_filter(inputs.table(body, "metadata_condition")),
+    )
+
+
+def _filter(condition: Mapping[str, Any]) -> dict[str, Any]:
+    """The condition as the knowledge API takes it: one name each, not a list."""
+    conditions = condition.get("conditions")
+    if not isinstance(conditions, list) or not conditions:
+        return {}
+    return {
+        "logical_operator": condition.get("logical_operator") or "and",
+        "conditions": [
+            {
+                "name": name,
+                "comparison_operator": one.get("comparison_operator"),
+                "value": one.get("value"),
+            }
+            for one in conditions
+            if isinstance(one, dict)
+            for name in _names(one.get("name"))
+        ],
+    }
+
+
+def _names(name: Any) -> list[str]:
+    return [str(one) for one in name] if isinstance(name, list) else [str(name)]
+
+
+def _about(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What Dify shows of a document: its own metadata, and where it comes from."""
+    own = metadata.get("doc_metadata")
+    return {
+        **(own if isinstance(own, dict) else {}),
+        "dataset_id": metadata["dataset_id"],
+        "dataset_name": metadata["dataset_name"],
+        "document_id": metadata["document_id"],
+        "document_name": metadata["document_name"],
+    }

@@ -1,0 +1,194 @@
+"""Dify's knowledge API: what a dataset is, what it holds, what it finds.
+
+It is the only way to a retrieval that a plugin has (host contract 8.1). Its key
+reads every dataset of a workspace, so who may ask for which is decided before.
+No message repeats a response body or the key.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+import requests
+import urllib3
+
+from difycodec import web
+from rag_cache.settings import Knowledge
+
+# Dify's own limit (services/hit_testing_service.py: hit_testing_args_check).
+MAX_QUERY: Final = 250
+CHECK_SECONDS: Final = 10
+_PAGE: Final = 100  # documents and datasets at a time; the API gives no more
+_MAX_PAGES: Final = 100
+_READ_SIZE: Final = 64 * 1024
+_MAX_BODY: Final = 16 * 1024 * 1024
+_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_UNWELL: Final = "Dify's knowledge API"
+
+type Json = dict[str, Any]
+
+
+class KnowledgeError(Exception):
+    """The knowledge API did not do what it was asked; ``str`` is one sentence."""
+
+
+def revived(name: str, text: str) -> KnowledgeError | None:
+    """The error again that another process met."""
+    return KnowledgeError(text) if name == KnowledgeError.__name__ else None
+
+
+def datasets(place: Knowledge, seconds: float) -> Iterator[tuple[str, str]]:
+    """Id and name of every dataset that may be asked. Raises KnowledgeError."""
+    for item in _pages(place, "/v1/datasets", time.monotonic() + seconds):
+        if not place.allowed or item.get("id") in place.allowed:
+            yield str(item.get("id")), str(item.get("name"))
+
+
+def check(place: Knowledge) -> None:
+    """Whether the API answers with this key. Raises KnowledgeError."""
+    deadline = time.monotonic() + CHECK_SECONDS
+    _call(place, "GET", "/v1/datasets?page=1&limit=1", "", deadline)
+
+
+def dataset(place: Knowledge, dataset_id: str, seconds: float) -> Json:
+    """What ``GET /datasets/{id}`` says. Raises KnowledgeError."""
+    deadline = time.monotonic() + seconds
+    return _call(place, "GET", f"/v1/datasets/{dataset_id}", dataset_id, deadline)
+
+
+def documents(place: Knowledge, dataset_id: str, seconds: float) -> Iterator[Json]:
+    """Every document of a dataset, as the API lists them. Raises KnowledgeError."""
+    path = f"/v1/datasets/{dataset_id}/documents"
+    return _pages(place, path, time.monotonic() + seconds, dataset_id)
+
+
+def retrieve(
+    place: Knowledge,
+    dataset_id: str,
+    query: str,
+    model: Mapping[str, Any] | None,
+    seconds: float,
+) -> list[Json]:
+    """The records that a dataset has for a query of at most MAX_QUERY characters.
+
+    ``model`` is the API's ``retrieval_model``; None for the dataset's own settings.
+    Raises KnowledgeError.
+    """
+    body: Json = {"query": query}
+    if model is not None:
+        body["retrieval_model"] = dict(model)
+    path = f"/v1/datasets/{dataset_id}/retrieve"
+    deadline = time.monotonic() + seconds
+    records = _call(place, "POST", path, dataset_id, deadline, body).get("records")
+    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
+        raise KnowledgeError(f"{_UNWELL} gave an answer without records.")
+    return records
+
+
+def _pages(
+    place: Knowledge, path: str, deadline: float, dataset_id: str = ""
+) -> Iterator[Json]:
+    for page in range(1, _MAX_PAGES + 1):
+        asked = f"{path}?page={page}&limit={_PAGE}"
+        found = _call(place, "GET", asked, dataset_id, deadline)
+        yield from (item for item in found.get("data") or () if isinstance(item, dict))
+        if not found.get("has_more"):
+            return
+    raise KnowledgeError(
+        f"The knowledge base {dataset_id} has more than {_MAX_PAGES * _PAGE} documents, "
+        "too many to list; set dataset_check: counters in Cache options (cache_options)."
+    )
+
+
+def _call(
+    place: Knowledge,
+    method: str,
+    path: str,
+    dataset_id: str,
+    deadline: float,
+    body: Json | None = None,
+) -> Json:
+    if not place.url or not place.key:
+        raise KnowledgeError(
+            "Set Knowledge API URL (knowledge_api_url) and Knowledge API key "
+            "(knowledge_api_key) in the plugin's credentials."
+        )
+    url = place.url + path
+    left = max(0.001, deadline - time.monotonic())
+    try:
+        with (
+            web.until(deadline),
+            web.session().request(
+                method,
+                url,
+                data=None if body is None else orjson.dumps(body),
+                headers={
+                    "Authorization": f"Bearer {place.key}",
+                    "Content-Type": "application/json",
+                },
+                stream=True,
+                timeout=(min(web.CONNECT_TIMEOUT, left), left),
+                **web.surroundings(url),
+            ) as response,
+        ):
+            data = _read(response)
+    except (web.DeadlinePassed, requests.Timeout, urllib3.exceptions.TimeoutError):
+        raise KnowledgeError(
+            f"{_UNWELL} at {urlsplit(url).netloc} did not answer in time."
+        ) from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise KnowledgeError(
+            f"The connection to {_UNWELL} at {urlsplit(url).netloc} failed; check "
+            "Knowledge API URL (knowledge_api_url)."
+        ) from error
+    if response.status_code != HTTPStatus.OK:
+        raise _refused(response.status_code, _code(data), dataset_id)
+    if not isinstance(data, dict):
+        raise KnowledgeError(
+            f"What answers at Knowledge API URL (knowledge_api_url) is not {_UNWELL}."
+        )
+    return data
+
+
+def _read(response: requests.Response) -> Any:
+    """The body as JSON; None for anything else, and for more than can be meant."""
+    body = bytearray()
+    for chunk in response.iter_content(_READ_SIZE):
+        body += chunk
+        if len(body) > _MAX_BODY:
+            return None
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        return None
+
+
+def _code(data: Any) -> str:
+    """The error's code, if it is a word: the rest of a body may hold anything."""
+    code = data.get("code") if isinstance(data, dict) else None
+    return f" ({code})" if isinstance(code, str) and _CODE.fullmatch(code) else ""
+
+
+def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:
+    said = f"{_UNWELL} answered HTTP {status}{code}"
+    if status == HTTPStatus.UNAUTHORIZED:
+        rest = "; check Knowledge API key (knowledge_api_key)"
+    elif status == HTTPStatus.FORBIDDEN:
+        rest = f": the API access of the knowledge base {dataset_id} is off, or limited"
+    elif status == HTTPStatus.NOT_FOUND:
+        rest = f": the key's workspace has no knowledge base {dataset_id}"
+    elif status == HTTPStatus.TOO_MANY_REQUESTS:
+        rest = ", too many requests"
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        rest = f" for the knowledge base {dataset_id}; it is in trouble itself"
+    elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        rest = "; check Knowledge API URL (knowledge_api_url), it leads elsewhere"
+    else:
+        rest = (
+            f": it does not accept these settings for the knowledge base {dataset_id}"
+        )
+    return KnowledgeError(said + rest + ".")

@@ -1,0 +1,37 @@
+"""How an answer came about, as the tools put it out."""
+
+from dataclasses import dataclass
+from time import time
+
+from cachecore.loads import Met
+from cachecore.shelf import Look
+
+# An answer from a load that another caller had begun.
+SHARED = "shared_load"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``reason`` is a policy.Reason's value, or a word of the tool's own."""
+
+    reason: str
+    hit: bool = False
+    age_seconds: float = 0.0
+    cache_key: str = ""
+
+
+def outcome_of(met: Met) -> Outcome:
+    """The outcome of a request that has been answered."""
+    if met.look is None:
+        return Outcome("not_asked")
+    found = look_outcome(met.look)
+    if met.shared and not found.hit:
+        return Outcome(SHARED, cache_key=found.cache_key)
+    return found
+
+
+def look_outcome(look: Look) -> Outcome:
+    """The outcome of a look-up."""
+    entry = look.entry
+    age = round(max(0.0, time() - entry.created_at), 3) if entry else 0.0
+    return Outcome(look.reason.value, entry is not None, age, look.key)

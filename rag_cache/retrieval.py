@@ -1,0 +1,338 @@
+"""A retrieval through the cache: query -> versions -> key -> cache or knowledge API.
+
+What is kept is what a Knowledge Retrieval node would put out. Its key holds the
+version of each dataset, and nothing lives longer than ``retrieval_max_age_seconds``:
+Dify's API does not show every change (``versions``).
+"""
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from cachecore import config
+from cachecore.errors import FlightBroken, NothingCached
+from cachecore.loads import Met
+from cachecore.policy import Control, Traits
+from cachecore.request import Request
+from cachecore.streams import Answer, Piece, data_of
+from difycodec import runtime, urls
+from rag_cache import citations, inputs, knowledge, settings, versions
+from rag_cache.caller import Caller
+from rag_cache.inputs import BadInput
+from rag_cache.knowledge import MAX_QUERY, KnowledgeError
+from rag_cache.outcome import Outcome, outcome_of
+from rag_cache.reverse import Reranker, ReverseError
+from rag_cache.settings import Settings
+from rag_cache.versions import Dataset
+
+# How long a retrieval that found nothing is kept: the document may be on its way.
+EMPTY_SECONDS: Final = 30
+_HANDS: Final = 8
+MAX_TOP_K: Final = 100
+_METHODS: Final = (
+    "",
+    *("semantic_search", "full_text_search", "hybrid_search", "keyword_search"),
+)
+# The API refuses a ``retrieval_model`` without these (host contract 8.1).
+_LEAST: Final[Mapping[str, Any]] = {
+    "search_method": "semantic_search",
+    "reranking_enable": False,
+    "top_k": 4,
+    "score_threshold_enabled": False,
+}
+_SENTENCE_END: Final = re.compile(r".*(?:[.!?…](?=\s)|[。！？\n])", re.DOTALL)
+
+type Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is asked. ``query`` is as it is sent; ``cut`` says that it was longer."""
+
+    query: str
+    datasets: tuple[str, ...]
+    cut: bool = False
+    top_k: int | None = None
+    score_threshold: float | None = None
+    search_method: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    filter: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    ttl: int | None = None
+    control: Control = Control.DEFAULT
+    reranker: Reranker | None = None
+
+    def overrides(self) -> Json:
+        """The fields of ``retrieval_model`` that the caller has set."""
+        given: Json = dict(self.settings)
+        if self.search_method:
+            given["search_method"] = self.search_method
+        if self.top_k is not None:
+            given["top_k"] = self.top_k
+        if self.score_threshold is not None and not self.reranker:
+            given["score_threshold_enabled"] = True
+            given["score_threshold"] = self.score_threshold
+        if self.filter:
+            given["metadata_filtering_conditions"] = dict(self.filter)
+        return given
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """What came of it. ``datasets`` has the id, name and count of each that was asked."""
+
+    result: list[Json]
+    datasets: list[Json]
+    warnings: list[str]
+    query: str
+    outcome: Outcome
+
+
+def read_ask(parameters: Mapping[str, Any], reranker: Reranker | None = None) -> Ask:
+    """The tool's parameters. Raises BadInput or ConfigError."""
+    query, cut = shortened(inputs.required(parameters, "query").strip())
+    datasets = inputs.ids(parameters, "datasets")
+    if not datasets:
+        raise BadInput("The parameter datasets is empty; choose a knowledge base.")
+    lifetime = inputs.text(parameters, "cache_ttl").strip()
+    return Ask(
+        query=query,
+        cut=cut,
+        datasets=datasets,
+        top_k=inputs.whole(parameters, "top_k", 1, MAX_TOP_K),
+        score_threshold=inputs.number(parameters, "score_threshold", 0, 1) or None,
+        search_method=_method(parameters),
+        settings=inputs.table(parameters, "retrieval_settings"),
+        filter=inputs.table(parameters, "metadata_filter"),
+        tags=config.read_tags(inputs.text(parameters, "cache_tags")),
+        ttl=config.read_ttl(lifetime) if lifetime else None,
+        control=Control(inputs.choice(parameters, "cache_control", *_CONTROLS)),
+        reranker=reranker,
+    )
+
+
+_CONTROLS: Final = tuple(control.value for control in Control)
+
+
+def _method(parameters: Mapping[str, Any]) -> str:
+    word = inputs.text(parameters, "search_method").strip()
+    return (
+        ""
+        if word == "dataset"
+        else inputs.choice(parameters, "search_method", *_METHODS)
+    )
+
+
+def shortened(query: str) -> tuple[str, bool]:
+    """The query within the API's limit, and whether that took something away.
+
+    It is cut behind a sentence, else between two words, else in the midst.
+    """
+    if len(query) <= MAX_QUERY:
+        return query, False
+    head = query[:MAX_QUERY]
+    sentences = _SENTENCE_END.match(query[: MAX_QUERY + 1])
+    if sentences and 0 < len(sentences[0]) <= MAX_QUERY:
+        return sentences[0].strip(), True
+    words = head.rpartition(" ")[0].strip()
+    return words or head, True
+
+
+def retrieve(caller: Caller, ask: Ask) -> Retrieved:
+    """The items for a query. Raises BadInput, ConfigError or KnowledgeError."""
+    read = settings.read(caller.credentials)
+    _allow(read, ask.datasets)
+    cache = settings.open_cache(read)
+    described = versions.of_all(cache, read, ask.datasets)
+    known = [item for item in described if isinstance(item, Dataset)]
+
+    def load() -> Iterator[Piece]:
+        yield _loaded(read, ask, described)
+
+    if len(known) < len(described):
+        # Without a version there is no key.
+        return _shown(
+            ask, _loaded(read, ask, described).data, Outcome("version_unknown")
+        )
+    met, request = Met(), _request(caller, read, ask, known)
+    try:
+        data = data_of(cache.stream(request, load, outlives=_outlives(ask), met=met))
+    except NothingCached:
+        data = {"result": [], "datasets": [], "warnings": []}
+    except FlightBroken:  # the load that this one waited for died: its own, then
+        data = _loaded(read, ask, described).data
+    return _shown(ask, data, outcome_of(met))
+
+
+def _shown(ask: Ask, data: Json, outcome: Outcome) -> Retrieved:
+    warnings = list(data["warnings"])
+    if warnings and not outcome.hit:
+        outcome = replace(outcome, reason="partial")
+    if ask.cut:
+        warnings.insert(
+            0,
+            f"The query was cut to {len(ask.query)} characters; Dify takes {MAX_QUERY}.",
+        )
+    return Retrieved(data["result"], data["datasets"], warnings, ask.query, outcome)
+
+
+def _allow(read: Settings, datasets: Sequence[str]) -> None:
+    allowed = read.knowledge.allowed
+    for one in datasets if allowed else ():
+        if one not in allowed:
+            raise BadInput(
+                f"The knowledge base {one} is not among Allowed datasets "
+                "(allowed_datasets) in the plugin's credentials."
+            )
+
+
+def _outlives(ask: Ask) -> bool:
+    # A rerank model is asked through the caller's session, and ends with it.
+    return ask.reranker is None and runtime.outlives()
+
+
+def _request(
+    caller: Caller, read: Settings, ask: Ask, datasets: Sequence[Dataset]
+) -> Request:
+    rules, place = read.cache.rules, read.knowledge
+    most = read.cache.options.retrieval_max_age_seconds
+    life = min(ask.ttl or rules.ttl, most)
+    ttl, behind = (max(1, life // 2), life) if _outlives(ask) else (life, 0)
+    return Request(
+        kind="retrieval",
+        label="cached_retrieve",
+        form={
+            "of": place.digest(),
+            "query": ask.query,
+            "datasets": [[one.id, one.version] for one in datasets],
+            "overrides": ask.overrides(),
+            "top_k": ask.top_k,
+            "rerank": [ask.reranker.form, ask.score_threshold]
+            if ask.reranker
+            else None,
+        },
+        # Served for the first half of its life, and for the second half too while
+        # it is retrieved again behind; never after it.
+        rules=replace(rules, ttl=ttl, stale_while_revalidate=behind, stale_if_error=0),
+        control=ask.control,
+        traits=Traits(
+            scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id),
+            ends_at=time.time() + life,
+        ),
+        tags=ask.tags,
+        belongs=tuple(f"dataset:{one.id}" for one in datasets),
+        credential=place.digest(),
+        at_most=_at_most,
+        revive=knowledge.revived,
+    )
+
+
+def _at_most(answer: Answer) -> float | None:
+    result = answer.data["result"]
+    if not result:
+        return EMPTY_SECONDS
+    ends = urls.expires_at(result)  # images in a segment, under Dify's signatures
+    return None if ends is None else ends - time.time()
+
+
+# --- loading --------------------------------------------------------------
+
+
+def _loaded(
+    read: Settings, ask: Ask, described: Sequence[Dataset | KnowledgeError]
+) -> Piece:
+    """All datasets' items in one. Raises KnowledgeError where none could be asked."""
+    named = [
+        one if isinstance(one, Dataset) else Dataset(ask.datasets[place])
+        for place, one in enumerate(described)
+    ]
+
+    def asked(one: Dataset) -> list[Json] | KnowledgeError:
+        try:
+            return _items(read, ask, one)
+        except KnowledgeError as error:
+            return error
+
+    if len(named) == 1:
+        answers = [asked(named[0])]
+    else:
+        with ThreadPoolExecutor(min(len(named), _HANDS)) as hands:
+            answers = list(hands.map(asked, named))
+    good = [answer for answer in answers if not isinstance(answer, KnowledgeError)]
+    bad = [answer for answer in answers if isinstance(answer, KnowledgeError)]
+    if not good:
+        raise bad[0]
+    warnings = [str(error) for error in bad]
+    found = citations.ranked([item for items in good for item in items])
+    if ask.reranker is not None and found:
+        try:
+            found = _reranked(ask, ask.reranker, found)
+        except ReverseError as error:
+            warnings.append(str(error))
+    data = {
+        "result": citations.ranked(found, _top_k(ask, named)),
+        "datasets": [
+            {
+                "id": one.id,
+                "name": one.name,
+                "found": 0 if isinstance(answer, KnowledgeError) else len(answer),
+            }
+            for one, answer in zip(named, answers, strict=True)
+        ],
+        "warnings": warnings,
+    }
+    return Piece(data=data, finish_reason="partial" if warnings else "stop")
+
+
+def _items(read: Settings, ask: Ask, one: Dataset) -> list[Json]:
+    records = knowledge.retrieve(
+        read.knowledge,
+        one.id,
+        ask.query,
+        _model(ask, one),
+        read.cache.options.knowledge_deadline_seconds,
+    )
+    return citations.items(records, one.id, one.name)
+
+
+def _model(ask: Ask, one: Dataset) -> Json | None:
+    """The dataset's own settings with the caller's over them; None if it has none."""
+    overrides = ask.overrides()
+    if not overrides:
+        return None
+    own = one.own_settings if isinstance(one.own_settings, dict) else {}
+    return {**_LEAST, **own, **overrides}
+
+
+def _top_k(ask: Ask, datasets: Sequence[Dataset]) -> int | None:
+    """How many items in all: as asked, else as many as the most generous dataset."""
+    if ask.top_k is not None or len(datasets) == 1:
+        return ask.top_k
+    own = [one.own_settings for one in datasets]
+    counts = [each.get("top_k") for each in own if isinstance(each, dict)]
+    return max((count for count in counts if isinstance(count, int)), default=None)
+
+
+def _reranked(ask: Ask, reranker: Reranker, found: Sequence[Json]) -> list[Json]:
+    texts = [str(item["content"]) for item in found]
+    top_n = min(ask.top_k or len(texts), len(texts))
+    threshold = ask.score_threshold or 0.0
+    return citations.rescored(
+        found, reranker.choose(ask.query, texts, top_n, threshold)
+    )
+
+
+# --- choosing datasets ------------------------------------------------------
+
+
+def choices(credentials: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Id and name of each dataset that the credentials may ask, for a list to pick from.
+
+    Raises ConfigError or KnowledgeError.
+    """
+    read = settings.read(credentials)
+    seconds = read.cache.options.knowledge_deadline_seconds
+    return list(knowledge.datasets(read.knowledge, seconds))

@@ -1,0 +1,314 @@
+"""What the workspace does for us: its models and apps, by reverse invocation.
+
+What comes back crosses queues of the host that drop what they have no room for, and
+of a caller that has left nothing comes back at all (host contract 3.5, 8). So every
+wait has a limit of its own, and an answer has to prove itself whole to be kept.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import gevent
+import orjson
+from dify_plugin.core.runtime import Session
+from dify_plugin.entities.model.llm import LLMModelConfig, LLMResultChunk, LLMUsage
+from dify_plugin.entities.model.message import PromptMessage
+from dify_plugin.entities.model.rerank import RerankModelConfig
+from pydantic import ValidationError
+
+from cachecore.streams import Piece, Usage
+from rag_cache import inputs, settings
+from rag_cache.caller import Caller
+from rag_cache.inputs import BadInput
+
+# The finish reason of an answer that was served and may lack something.
+UNPROVEN: Final = "unproven"
+# A queue of the host drops an item only while it holds so many, which then arrive
+# (D/internal/core/dify_invocation/calldify/http_request.go:112, pkg/utils/stream):
+# who got fewer items has got them all.
+_HOST_QUEUE: Final = 1024
+_LONGEST_MESSAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reranker:
+    """A rerank model of the workspace.
+
+    ``choose(query, texts, top_n, threshold)`` gives the places of the best texts and
+    their scores, best first; it raises ReverseError. ``form`` is what tells it from
+    others, for the key.
+    """
+
+    choose: Callable[[str, list[str], int, float], list[tuple[int, float]]]
+    form: Mapping[str, Any]
+
+
+class ReverseError(Exception):
+    """The workspace did not do what it was asked; ``str`` is one sentence."""
+
+
+class _Silent(Exception):
+    """Nothing came for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``deadline`` bounds the whole in seconds, ``silence`` the wait for each item."""
+
+    deadline: float = 240.0
+    silence: float = 120.0
+
+
+def _bounded[T](
+    what: str, ask: Callable[[], Iterable[T]], limits: Limits
+) -> Iterator[T]:
+    """What ``ask`` gives, each item within the limits. Raises ReverseError."""
+    ends = time.monotonic() + limits.deadline
+    try:
+        items = iter(ask())
+        while True:
+            left = min(limits.silence, ends - time.monotonic())
+            # Around this one wait: across a yield it would strike the caller.
+            with gevent.Timeout(max(0.0, left), _Silent()):
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+    except _Silent:
+        raise ReverseError(f"The {what} did not answer in time.") from None
+    except GeneratorExit:
+        raise
+    except Exception as error:  # the SDK raises plain Exception for all of them
+        said = str(error).strip()[:_LONGEST_MESSAGE] or type(error).__name__
+        raise ReverseError(f"The {what} could not be asked: {said}") from error
+
+
+# --- models ---------------------------------------------------------------
+
+
+def model_config(selector: Mapping[str, Any], name: str) -> LLMModelConfig:
+    """A model selector's value, as Dify hands it over. Raises BadInput."""
+    if not selector:
+        raise BadInput(f"The parameter {name} is empty; choose a model.")
+    try:
+        return LLMModelConfig.model_validate(
+            {
+                **selector,
+                "mode": selector.get("mode") or "chat",
+                "completion_params": selector.get("completion_params") or {},
+            }
+        )
+    except ValidationError as error:
+        raise BadInput(
+            f"The parameter {name} is not a model; choose one from the list."
+        ) from error
+
+
+def llm(
+    session: Session,
+    config: LLMModelConfig,
+    messages: list[PromptMessage],
+    stop: list[str],
+    limits: Limits,
+) -> Iterator[Piece]:
+    """A model's answer in pieces. Raises ReverseError.
+
+    It is whole if its chunks were numbered without a gap, and usage and finish
+    reason came.
+    """
+
+    def ask() -> Iterable[LLMResultChunk]:
+        return session.model.llm.invoke(config, messages, stop=stop, stream=True)
+
+    expected: int | None = None
+    gap = False
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    for chunk in _bounded(f"model {config.model}", ask, limits):
+        delta = chunk.delta
+        # Some count from nought and some from one; what begins later lacks a part.
+        gap = gap or delta.index not in ((0, 1) if expected is None else (expected,))
+        expected = delta.index + 1
+        finish_reason = delta.finish_reason or finish_reason
+        usage = _usage(delta.usage) or usage
+        text = delta.message.get_text_content()
+        if text:
+            yield Piece(text=text)
+    whole = not gap and usage is not None and finish_reason is not None
+    yield Piece(finish_reason=finish_reason if whole else UNPROVEN, usage=usage)
+
+
+def _usage(usage: LLMUsage | None) -> Usage | None:
+    if usage is None:
+        return None
+    return Usage(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        price=float(usage.total_price),
+        currency=usage.currency,
+    )
+
+
+def reranker(
+    session: Session, caller: Caller, parameters: Mapping[str, Any]
+) -> Reranker | None:
+    """The rerank model that the parameters choose, if they do. Raises BadInput."""
+    selector = inputs.table(parameters, "rerank_model")
+    if not selector.get("model"):
+        return None
+    options = settings.read(caller.credentials).cache.options
+    limits = Limits(options.work_deadline_seconds, options.work_silence_seconds)
+    return Reranker(
+        partial(rerank, session, selector, limits),
+        {name: selector.get(name) for name in ("provider", "model")},
+    )
+
+
+def rerank(
+    session: Session,
+    selector: Mapping[str, Any],
+    limits: Limits,
+    query: str,
+    texts: list[str],
+    top_n: int,
+    threshold: float,
+) -> list[tuple[int, float]]:
+    """Places and scores of the best texts, best first. Raises ReverseError."""
+
+    def ask() -> Iterable[Any]:
+        config = RerankModelConfig(
+            provider=str(selector.get("provider") or ""),
+            model=str(selector.get("model") or ""),
+            score_threshold=threshold,
+            top_n=top_n,
+        )
+        yield session.model.rerank.invoke(config, texts, query)
+
+    what = f"rerank model {selector.get('model')}"
+    for result in _bounded(what, ask, limits):
+        chosen = [(doc.index, doc.score) for doc in result.docs]
+        places = {place for place, _ in chosen}
+        if len(places) < len(chosen) or not places <= set(range(len(texts))):
+            raise ReverseError(f"The {what} chose texts that it was not given.")
+        # The host's null is zero: a threshold may not have reached the model.
+        kept = [(p, s) for p, s in chosen if s >= threshold]
+        return sorted(kept, key=lambda one: one[1], reverse=True)[:top_n]
+    raise ReverseError(f"The {what} gave no answer.")
+
+
+# --- apps -----------------------------------------------------------------
+
+
+def app(
+    session: Session,
+    app_id: str,
+    query: str,
+    inputs: Mapping[str, Any],
+    limits: Limits,
+) -> Iterator[Piece]:
+    """An app's answer in pieces; its outputs are the last one's data.
+
+    One call for every sort of app: Dify goes by the app's own mode
+    (core/plugin/backwards_invocation/app.py). It is whole if it said that it has
+    ended well, and came in fewer items than a queue of the host holds, or its text
+    is the one that the end repeats. Raises ReverseError.
+    """
+
+    def ask() -> Iterable[Mapping[str, Any]]:
+        return session.app.chat.invoke(app_id, query, dict(inputs), "streaming")
+
+    reader = _AppReader()
+    for event in _bounded("app", ask, limits):
+        text = reader.take(event)
+        if text:
+            yield Piece(text=text)
+    yield reader.end()
+
+
+class _AppReader:
+    """Reads an app's events (core/app/entities/task_entities.py) to their end."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._shown: list[str] = []
+        self._ended = False
+        self._replaced = False
+        self._outputs: dict[str, Any] | None = None
+        self._usage: Usage | None = None
+
+    def take(self, event: Mapping[str, Any]) -> str:
+        """The text that an event shows."""
+        self._count += 1
+        data = event.get("data") if isinstance(event.get("data"), dict) else {}
+        match event.get("event"):
+            case "message" | "agent_message":
+                return self._show(event.get("answer"))
+            case "text_chunk":
+                return self._show((data or {}).get("text"))
+            case "message_replace" | "text_replace":
+                # What was shown was not to be shown, and can't be taken back.
+                self._replaced = True
+            case "message_end":
+                self._ended = True
+                about = event.get("metadata") or {}
+                self._usage = _app_usage(about.get("usage")) or self._usage
+            case "workflow_finished":
+                self._finish(data or {})
+            case "error":
+                said = str(event.get("message") or event.get("code") or "")
+                raise ReverseError(f"The app failed: {said[:_LONGEST_MESSAGE]}")
+        return ""
+
+    def _show(self, text: Any) -> str:
+        shown = text if isinstance(text, str) else ""
+        self._shown.append(shown)
+        return shown
+
+    def _finish(self, data: Mapping[str, Any]) -> None:
+        status = data.get("status")
+        if status in ("failed", "stopped"):
+            said = str(data.get("error") or status)
+            raise ReverseError(f"The app failed: {said[:_LONGEST_MESSAGE]}")
+        self._ended = self._ended or status == "succeeded"
+        outputs = data.get("outputs")
+        self._outputs = outputs if isinstance(outputs, dict) else {}
+
+    def end(self) -> Piece:
+        """The last piece: text that was not shown yet, outputs, and the verdict."""
+        shown = "".join(self._shown)
+        outputs = self._outputs or {}
+        rest = "" if shown else _text_of(outputs)
+        proven = self._count < _HOST_QUEUE or shown in outputs.values()
+        whole = self._ended and proven and not self._replaced
+        return Piece(
+            text=rest,
+            finish_reason="stop" if whole else UNPROVEN,
+            usage=self._usage,
+            data={"outputs": outputs},
+        )
+
+
+def _text_of(outputs: Mapping[str, Any]) -> str:
+    """What a workflow that streams no text has to say: its outputs."""
+    if not outputs:
+        return ""
+    values = list(outputs.values())
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return orjson.dumps(dict(outputs)).decode()
+
+
+def _app_usage(usage: Any) -> Usage | None:
+    try:
+        return Usage(
+            int(usage["prompt_tokens"]),
+            int(usage["completion_tokens"]),
+            price=float(usage.get("total_price") or 0),
+            currency=str(usage.get("currency") or "USD"),
+        )
+    except (TypeError, ValueError, KeyError):
+        return None

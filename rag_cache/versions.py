@@ -1,0 +1,122 @@
+"""The version of a dataset: a digest that changes when its knowledge does.
+
+It is part of a retrieval's key, so that entries die by themselves. Dify's API has
+no version; this is made of what ``GET /datasets/{id}`` says, or of the list of its
+documents, and remembered for some seconds, for all processes, and refreshed behind.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cachecore.cache import Cache
+from cachecore.keys import canonical
+from cachecore.metrics import INTERNAL
+from cachecore.policy import Control, Rules, Traits
+from cachecore.request import Request
+from cachecore.streams import Piece, data_of
+from difycodec import runtime
+from rag_cache import knowledge
+from rag_cache.knowledge import KnowledgeError
+from rag_cache.settings import Settings
+
+# What tells one state of a dataset from another. Not ``hit_count``: each retrieval
+# changes it. ``updated_at`` is that of the settings; documents show in the counters
+# (fields/dataset_fields.py, models/dataset.py).
+_TELLING: Final = (
+    *("name", "provider", "indexing_technique", "doc_form", "updated_at"),
+    *("document_count", "total_documents", "total_available_documents", "word_count"),
+    *("embedding_model", "embedding_model_provider", "embedding_available"),
+    *("retrieval_model_dict", "external_retrieval_model", "external_knowledge_info"),
+    *("summary_index_setting", "enable_api", "built_in_field_enabled", "doc_metadata"),
+    *("is_multimodal", "runtime_mode", "chunk_structure"),
+)
+# And one state of a document (fields/document_fields.py).
+_TELLING_OF_A_DOCUMENT: Final = (
+    *("id", "name", "enabled", "archived", "indexing_status", "display_status"),
+    *("word_count", "tokens", "doc_form", "doc_metadata", "created_at", "disabled_at"),
+    *("dataset_process_rule_id", "summary_index_status", "data_source_info"),
+)
+_HANDS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset as it is now. ``own_settings`` is its own ``retrieval_model``."""
+
+    id: str
+    name: str = ""
+    version: str = ""
+    own_settings: Any = None
+
+
+def of_all(
+    cache: Cache, settings: Settings, ids: tuple[str, ...]
+) -> list[Dataset | KnowledgeError]:
+    """Each dataset, or why it can't be known."""
+    if len(ids) == 1:
+        return [_or_error(cache, settings, ids[0])]
+    with ThreadPoolExecutor(min(len(ids), _HANDS)) as hands:
+        return list(hands.map(lambda one: _or_error(cache, settings, one), ids))
+
+
+def _or_error(cache: Cache, settings: Settings, one: str) -> Dataset | KnowledgeError:
+    try:
+        return of(cache, settings, one)
+    except KnowledgeError as error:
+        return error
+
+
+def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
+    """A dataset, as it was ``dataset_check_seconds`` ago or later."""
+    options = settings.cache.options
+    seconds = options.dataset_check_seconds
+    place = settings.knowledge
+
+    def load() -> Iterator[Piece]:
+        data = _described(settings, dataset_id)
+        yield Piece(data=data, finish_reason="stop")
+
+    request = Request(
+        kind="value",
+        label=INTERNAL,
+        form={
+            "dataset": dataset_id,
+            "of": place.digest(),
+            "check": options.dataset_check,
+        },
+        # For the first half of its time it is simply there; for the second it is
+        # asked for again behind whoever uses it.
+        rules=Rules(
+            enabled=settings.cache.rules.enabled,
+            ttl=max(1, seconds // 2),
+            stale_while_revalidate=seconds,
+        ),
+        control=Control.DEFAULT if seconds else Control.BYPASS,
+        traits=Traits(ends_at=time.time() + seconds),
+        belongs=(f"dataset:{dataset_id}",),
+        credential=place.digest(),
+        revive=knowledge.revived,
+    )
+    data = data_of(cache.stream(request, load, outlives=runtime.outlives()))
+    return Dataset(dataset_id, data["name"], data["version"], data["own_settings"])
+
+
+def _described(settings: Settings, dataset_id: str) -> dict[str, Any]:
+    options, place = settings.cache.options, settings.knowledge
+    seconds = options.knowledge_deadline_seconds
+    facts = knowledge.dataset(place, dataset_id, seconds)
+    telling: list[Any] = [facts.get(name) for name in _TELLING]
+    if options.dataset_check == "deep":
+        telling += sorted(
+            canonical([document.get(name) for name in _TELLING_OF_A_DOCUMENT]).hex()
+            for document in knowledge.documents(place, dataset_id, seconds)
+        )
+    return {
+        "name": str(facts.get("name") or ""),
+        "version": hashlib.sha256(canonical(telling)).hexdigest()[:32],
+        "own_settings": facts.get("retrieval_model_dict"),
+    }

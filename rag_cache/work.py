@@ -1,0 +1,229 @@
+"""A model or an app of the workspace, through the cache, streaming.
+
+The work is done by reverse invocation, which ends with its caller: nothing of it
+goes on behind, nobody waits long for one that is silent, and its errors are its own.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cachetools import TTLCache
+from dify_plugin.entities.model.llm import LLMModelConfig
+from dify_plugin.entities.model.message import (
+    PromptMessage,
+    SystemPromptMessage,
+    UserPromptMessage,
+)
+
+from cachecore import config
+from cachecore.cache import Cache
+from cachecore.errors import FlightBroken, NothingCached
+from cachecore.keys import Kind
+from cachecore.loads import Met
+from cachecore.metrics import INTERNAL
+from cachecore.policy import Control, Rules, Traits
+from cachecore.request import Request
+from cachecore.streams import Piece, Usage, split
+from difycodec import urls
+from rag_cache import inputs, reverse, settings
+from rag_cache.caller import Caller
+from rag_cache.inputs import BadInput
+from rag_cache.outcome import Outcome, outcome_of
+from rag_cache.reverse import UNPROVEN, Limits, ReverseError
+from rag_cache.settings import Settings
+
+_CONTROLS: Final = tuple(control.value for control in Control)
+# Apps that may call one another, at most; and how long a call is remembered for it.
+_MAX_DEPTH: Final = 5
+_CALL_SECONDS: Final = 300
+
+# Who called whom, for where the cache is off or gone; by user and app.
+_chains: TTLCache[tuple[str, str], list[str]] = TTLCache(4096, _CALL_SECONDS)
+_chains_lock = threading.Lock()
+
+type AskModel = Callable[
+    [LLMModelConfig, list[PromptMessage], list[str], Limits], Iterator[Piece]
+]
+type AskApp = Callable[[str, str, Mapping[str, Any], Limits], Iterator[Piece]]
+
+
+@dataclass(slots=True)
+class Work:
+    """An answer under way: ``pieces`` first, then how it came about."""
+
+    pieces: Iterator[Piece]
+    met: Met
+    usage: Usage | None = None
+    data: Any = None
+    complete: bool = False
+    missing: bool = False
+
+    def texts(self) -> Iterator[str]:
+        """The text as it comes. Raises ReverseError."""
+        try:
+            for piece in self.pieces:
+                self.usage = piece.usage or self.usage
+                self.data = self.data if piece.data is None else piece.data
+                if piece.finish_reason is not None:
+                    self.complete = piece.finish_reason != UNPROVEN
+                for part in split(piece):
+                    if part.text:
+                        yield part.text
+        except NothingCached:
+            self.missing = True
+        except FlightBroken as error:
+            msg = "The answer that this one was shared from ended early; ask again."
+            raise ReverseError(msg) from error
+
+    @property
+    def outcome(self) -> Outcome:
+        """To be asked when the texts have ended."""
+        return outcome_of(self.met)
+
+    @property
+    def tokens(self) -> dict[str, Any]:
+        """The usage as the tools put it out; empty where none was reported."""
+        if self.usage is None:
+            return {}
+        return {
+            "prompt_tokens": self.usage.prompt_tokens,
+            "completion_tokens": self.usage.completion_tokens,
+            "billed": self.usage.billed,
+        }
+
+
+def model(caller: Caller, parameters: Mapping[str, Any], ask: AskModel) -> Work:
+    """Ask a model. Raises BadInput or ConfigError; the texts raise ReverseError."""
+    read = settings.read(caller.credentials)
+    chosen = reverse.model_config(inputs.table(parameters, "model"), "model")
+    prompt = inputs.required(parameters, "prompt")
+    system = inputs.text(parameters, "system_prompt")
+    stop = chosen.completion_params.pop("stop", None) or []
+    if not isinstance(stop, list):
+        stop = [str(stop)]
+    messages: list[PromptMessage] = [UserPromptMessage(content=prompt)]
+    if system.strip():
+        messages.insert(0, SystemPromptMessage(content=system))
+    form = {
+        "provider": chosen.provider,
+        "model": chosen.model,
+        "mode": chosen.mode,
+        "parameters": chosen.completion_params,
+        "stop": stop,
+        "system": urls.unsigned(system),
+        "prompt": urls.unsigned(prompt),
+    }
+    request = _request(
+        caller, read, parameters, "llm", chosen.model, form, (f"model:{chosen.model}",)
+    )
+    return _work(read, request, lambda: ask(chosen, messages, stop, _limits(read)))
+
+
+def app(caller: Caller, parameters: Mapping[str, Any], ask: AskApp) -> Work:
+    """Ask an app. Raises BadInput or ConfigError; the texts raise ReverseError."""
+    read = settings.read(caller.credentials)
+    app_id = str(inputs.table(parameters, "app").get("app_id") or "")
+    if not app_id:
+        raise BadInput("The parameter app is empty; choose an app.")
+    if app_id == caller.app_id:
+        raise BadInput("The parameter app is this very app, which would call itself.")
+    query = inputs.text(parameters, "query")
+    given = inputs.table(parameters, "inputs")
+    form = {
+        "app": app_id,
+        "query": urls.unsigned(query),
+        "inputs": urls.unsigned(given),
+    }
+    request = _request(
+        caller, read, parameters, "app", app_id, form, (f"app:{app_id}",)
+    )
+
+    def load() -> Iterator[Piece]:
+        _guard(settings.open_cache(read), caller, app_id)
+        return ask(app_id, query, given, _limits(read))
+
+    return _work(read, request, load)
+
+
+def _work(
+    read: Settings, request: Request, load: Callable[[], Iterator[Piece]]
+) -> Work:
+    met = Met()
+    cache = settings.open_cache(read)
+    return Work(cache.stream(request, load, outlives=False, met=met), met)
+
+
+def _limits(read: Settings) -> Limits:
+    options = read.cache.options
+    return Limits(options.work_deadline_seconds, options.work_silence_seconds)
+
+
+def _request(
+    caller: Caller,
+    read: Settings,
+    parameters: Mapping[str, Any],
+    kind: Kind,
+    label: str,
+    form: Mapping[str, Any],
+    belongs: tuple[str, ...],
+) -> Request:
+    rules = read.cache.rules
+    lifetime = inputs.text(parameters, "cache_ttl").strip()
+    seed = inputs.text(parameters, "context_keys")
+    return Request(
+        kind=kind,
+        label=label,
+        # Told from Cached Model's, which are of the same kind.
+        form={"by": f"cached_{kind}", "context": urls.unsigned(seed), **form},
+        rules=rules,
+        control=Control(inputs.choice(parameters, "cache_control", *_CONTROLS)),
+        traits=Traits(
+            temperature=_temperature(form.get("parameters")),
+            scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id),
+            ends_at=urls.expires_at([dict(parameters)]),
+        ),
+        tags=config.read_tags(inputs.text(parameters, "cache_tags")),
+        belongs=belongs,
+        ttl=config.read_ttl(lifetime) if lifetime else None,
+        # Each call's own: that one was left by its caller is no other's error.
+        credential=secrets.token_hex(8),
+    )
+
+
+def _temperature(completion: Any) -> float | None:
+    value = completion.get("temperature") if isinstance(completion, dict) else None
+    return value if isinstance(value, int | float) else None
+
+
+def _guard(cache: Cache, caller: Caller, app_id: str) -> None:
+    """Refuse a call that would lead an app back to itself.
+
+    An app runs its callees as its own user, so who called whom is found by user.
+    Raises ReverseError.
+    """
+    if not caller.app_id:
+        return
+    above = cache.find(_calls_of(caller, caller.app_id)).entry
+    with _chains_lock:
+        known = _chains.get((caller.user_id, caller.app_id), ())
+        chain = [*(above.payload if above else known), caller.app_id]
+        _chains[caller.user_id, app_id] = chain
+    if app_id in chain or len(chain) > _MAX_DEPTH:
+        raise ReverseError("The app was not called: it would end up calling itself.")
+    request = _calls_of(caller, app_id)
+    look = cache.find(request)
+    stamps = cache.settle(look)
+    if stamps is not None:
+        cache.keep(request, look.key, stamps, chain)
+
+
+def _calls_of(caller: Caller, app_id: str) -> Request:
+    return Request(
+        kind="value",
+        label=INTERNAL,
+        form={"callers of": app_id, "for": caller.user_id},
+        rules=Rules(ttl=_CALL_SECONDS),
+    )
