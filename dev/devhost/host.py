@@ -2,12 +2,12 @@
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from devhost import environment
+from devhost import environment, retyping
 from devhost.gotypes import UnmarshalError
 from devhost.package import Package
 from devhost.process import PluginDied, PluginProcess
@@ -21,6 +21,18 @@ REVERSE = {
         "invoke_text_embedding",
         "struct",
     ),
+    "rerank": (("model", "rerank"), "invoke_rerank", "struct"),
+    "app": (("app",), "invoke_app", "stream"),
+}
+
+# What stands in for a part of Dify that is not here: request -> chunks.
+type Server = Callable[[dict[str, Any]], Iterable[Any]]
+
+
+_MODEL_TYPES = {
+    "invoke_llm": "llm",
+    "invoke_text_embedding": "text-embedding",
+    "invoke_rerank": "rerank",
 }
 
 
@@ -41,6 +53,7 @@ class Host:
         self._uv = uv or shutil.which("uv", path=beside) or shutil.which("uv") or "uv"
         self._installed: dict[str, Installed] = {}
         self._model_credentials: dict[tuple[str, str], dict[str, Any]] = {}
+        self._servers: dict[tuple[str, str], Server] = {}
 
     def install(
         self, path: Path, environ: Mapping[str, str] | None = None
@@ -96,11 +109,15 @@ class Host:
         body = {
             "provider": name,
             "model": model,
-            "model_type": "text-embedding" if "embedding" in action else "llm",
+            "model_type": _MODEL_TYPES[action],
             "credentials": self._model_credentials[(provider, model)],
             **data,
         }
         return self.plugin(plugin_id).process.invoke("model", action, body)
+
+    def serve(self, kind: str, name: str, server: Server) -> None:
+        """Answer plugins' calls of this kind for a model's name or an app's id."""
+        self._servers[kind, name] = server
 
     # --- reverse invocation -----------------------------------------------
 
@@ -145,6 +162,16 @@ class Host:
                 f"{permission[-1].replace('_', '-')} access in plugin manifest"
             )
         request = call["request"]
+        served = self._servers.get(
+            (call["type"], str(request.get("app_id") or request.get("model")))
+        )
+        if served is not None:
+            asked = retyping.reverse_request(action, request)
+            for chunk in served(asked):
+                yield message, retyping.response(action, chunk)
+            return
+        if call["type"] == "app":  # core/plugin/backwards_invocation/app.py
+            raise PermissionError("request failed: app not found")
         data = {
             key: value
             for key, value in request.items()

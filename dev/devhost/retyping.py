@@ -169,6 +169,29 @@ REQUESTS: Mapping[str, Convert] = {
     "validate_tool_credentials": struct(provider=required(text), credentials=mapping),
 }
 
+# dify_invocation/types.go: what becomes of a plugin's own calls. Models' are those of
+# a host's, but for the name of the parameters (:44).
+REVERSE: Mapping[str, Convert] = {
+    "invoke_llm": struct(
+        **_model("llm"),
+        mode=required(text),
+        completion_params=mapping,
+        prompt_messages=list_of(_asked),
+        tools=list_of(_tool),
+        stop=list_of(text),
+        stream=boolean,
+    ),
+    "invoke_rerank": REQUESTS["invoke_rerank"],
+    "invoke_app": struct(  # :106-113
+        app_id=required(text),
+        inputs=mapping,
+        query=text,
+        response_mode=text,
+        conversation_id=text,
+        user=text,
+    ),
+}
+
 _validated = struct(result=boolean, credentials=mapping)  # validate.go
 
 RESPONSES: Mapping[str, Convert] = {
@@ -224,6 +247,11 @@ RESPONSES: Mapping[str, Convert] = {
 def request(action: str, data: Any) -> Any:
     """A request as the plugin gets it."""
     return REQUESTS.get(action, anything)(data)
+
+
+def reverse_request(action: str, data: Any) -> Any:
+    """A plugin's own call as Dify gets it."""
+    return REVERSE.get(action, anything)(data)
 
 
 def response(action: str, data: Any) -> Any:
