@@ -7,6 +7,7 @@ tested too. Nothing else of graphon is touched.
 """
 
 import os
+import re
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ from graphon.model_runtime.utils.encoders import jsonable_encoder
 from devhost.host import Host
 from devhost.process import PluginDied, PluginError
 
+# Dify shows of a stream what an Answer node names (ResponseStreamCoordinator);
+# graphon gives every node's.
+_ANSWERS = re.compile(r"^ *answer: (.*)$", re.MULTILINE)
+_SHOWN = re.compile(r"\{\{#([\w.]+)#\}\}")
 _KINDS = {
     "invoke_tool": "tool",
     "get_tool_runtime_parameters": "tool",
@@ -89,8 +94,10 @@ def stream(
     client = _client_for(host, app_id, user_id)
     graphon.dsl.slim.llm.SlimClient = client
     graphon.dsl.tool_runtime.SlimClient = client
+    text = dsl.read_text(encoding="utf-8")
+    shown = set(_SHOWN.findall(" ".join(_ANSWERS.findall(text))))
     engine = loads(
-        dsl.read_text(encoding="utf-8"),
+        text,
         credentials=dict(credentials or {}),
         start_inputs=dict(inputs),
     )
@@ -100,6 +107,8 @@ def stream(
             result.events.append(event)
             name = type(event).__name__
             if name == "NodeRunStreamChunkEvent" and event.chunk:
+                if ".".join(event.selector) not in shown:
+                    continue
                 if result.first_token is None:
                     result.first_token = time.perf_counter() - started
                 result.text += event.chunk
@@ -108,6 +117,11 @@ def stream(
                 result.node_outputs[event.node_id] = event.node_run_result.outputs
             elif name == "GraphRunSucceededEvent":
                 result.outputs = dict(event.outputs or {})
+                answer = str(result.outputs.get("answer") or "")
+                rest = answer.removeprefix(result.text)
+                result.text = answer or result.text
+                if answer and rest:
+                    yield rest
     except RuntimeError as error:
         raise WorkflowFailed(str(error)) from error
     result.total = time.perf_counter() - started

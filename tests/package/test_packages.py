@@ -22,12 +22,12 @@ def modules(folder: str, names: str) -> set[str]:
 CORE = modules(
     "cachecore",
     "cache config entry errors flights keys listener loads metrics options policy records "
-    "redis_url relay request shelf streams",
+    "redis_url relay request shelf statistics streams",
 ) | modules(
     "cachecore/stores",
     "base breaker connections health memory redis remedies scripts",
 )
-CODEC = modules("difycodec", "answers messages urls")
+CODEC = modules("difycodec", "answers messages runtime urls web")
 COMMON = {
     *(
         "manifest.yaml",
@@ -45,12 +45,22 @@ SHIPPED = {
     | CODEC
     | {"provider/rag_cache.yaml", "provider/rag_cache.py", "group/rag_cache.yaml"}
     | {
-        f"tools/cache_{n}.{e}"
-        for n in ("lookup", "store", "invalidate")
-        for e in ("py", "yaml")
+        f"{name}.{end}"
+        for end in ("py", "yaml")
+        for name in (
+            *("tools/cached_retrieve", "tools/cached_llm", "tools/cached_app"),
+            *("tools/cache_lookup", "tools/cache_store", "tools/cache_invalidate"),
+            *("tools/cache_feedback", "tools/cache_stats", "tools/render_prompt"),
+            *("endpoints/healthz", "endpoints/metrics", "endpoints/invalidate"),
+            *("endpoints/switch", "endpoints/feedback", "endpoints/retrieval"),
+        )
     }
-    | {"endpoints/healthz.yaml", "endpoints/healthz.py"}
-    | modules("rag_cache", "doors inputs settings shell ticket wrapping"),
+    | modules(
+        "rag_cache",
+        "caller citations doors exposition external inputs knowledge operating outcome "
+        "retrieval reverse sandbox savings settings shell templates ticket versions work "
+        "wrapping",
+    ),
     "cached_model": COMMON
     | CORE
     | CODEC

@@ -1,0 +1,157 @@
+"""The workflows in examples/, cold and warm: graphon, real plugin processes, a real Redis."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devhost import workflow
+from devhost.host import Host
+from servers.knowledge import KEY, Dataset, Document, FakeKnowledgeApi, fake_knowledge_api
+from tests.fake_upstream import FakeUpstream
+
+ROOT = Path(__file__).parents[2]
+MODEL = "answercache/cached_model/cached_model"
+TOOLS = "answercache/rag_cache/rag_cache"
+QUESTION = "When do parcels arrive?"
+
+
+@pytest.fixture
+def api() -> Iterator[FakeKnowledgeApi]:
+    with fake_knowledge_api() as started:
+        yield started
+
+
+@pytest.fixture
+def faq(api: FakeKnowledgeApi) -> Dataset:
+    parcel = Document("parcel.md", "Parcels arrive after three days.")
+    return api.add("FAQ", parcel, Document("refund.md", "Refunds take five days."))
+
+
+@pytest.fixture
+def credentials(form: dict[str, str], api: FakeKnowledgeApi) -> dict[str, Any]:
+    of_tools = {
+        name: form[name] for name in ("redis_url", "cache_namespace", "cache_options")
+    }
+    of_tools |= {"knowledge_api_url": api.url, "knowledge_api_key": KEY}
+    return {
+        "model_credentials": [{"vendor": "cached_model", "values": form}],
+        "tool_credentials": [{"provider_id": TOOLS, "values": of_tools}],
+    }
+
+
+def example(tmp_path: Path, name: str, **replaced: str) -> Path:
+    """The workflow as its user has it: imported, and models and datasets chosen."""
+    text = (ROOT / "examples" / name).read_text(encoding="utf-8")
+    for old, new in replaced.items():
+        assert old in text
+        text = text.replace(old, new)
+    chosen = tmp_path / name
+    chosen.write_text(text, encoding="utf-8")
+    return chosen
+
+
+def run(
+    host: Host, dsl: Path, credentials: dict[str, Any], question: str = QUESTION
+) -> workflow.Run:
+    return workflow.run(host, dsl, {"query": question}, credentials=credentials)
+
+
+def citations(done: workflow.Run) -> list[dict[str, Any]]:
+    return [
+        resource
+        for event in done.events
+        if type(event).__name__ == "NodeRunRetrieverResourceEvent"
+        for resource in event.retriever_resources
+    ]
+
+
+def test_a_knowledge_assistant_cites_cold_and_warm(
+    host: Host,
+    upstream: FakeUpstream,
+    api: FakeKnowledgeApi,
+    faq: Dataset,
+    credentials: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    nobody = "00000000-0000-0000-0000-000000000000"
+    dsl = example(tmp_path, "knowledge_assistant.yml", **{nobody: faq.id})
+    cold, warm = (run(host, dsl, credentials) for _ in range(2))
+    assert [r.node_outputs["retrieve"]["hit"] for r in (cold, warm)] == [False, True]
+    assert (api.retrievals, upstream.calls) == (1, 1)
+    assert "Parcels arrive after three days." in str(upstream.requests[0]["messages"])
+    assert cold.text == warm.text == f"echo: {QUESTION}"
+    assert citations(cold) == citations(warm)
+    (cited,) = citations(warm)
+    document = faq.documents[0]
+    assert cited | {"score": 0} == {
+        "position": 1,
+        "dataset_id": faq.id,
+        "dataset_name": "FAQ",
+        "document_id": document.id,
+        "document_name": "parcel.md",
+        "data_source_type": "upload_file",
+        "segment_id": document.segment_id,
+        "retriever_from": "workflow",
+        "score": 0,
+        "hit_count": 1,
+        "word_count": document.word_count,
+        "segment_position": 1,
+        "index_node_hash": "hash-of-parcel.md",
+        "content": document.text,
+        "page": None,
+        "doc_metadata": None,
+        "files": None,
+        "summary": None,
+    }
+
+
+def test_any_node_is_skipped_when_its_result_is_there(
+    host: Host, credentials: dict[str, Any]
+) -> None:
+    dsl = ROOT / "examples" / "wrap_any_node.yml"
+    cold, warm = (run(host, dsl, credentials, "lamps") for _ in range(2))
+    assert cold.text == warm.text == "A slow report about lamps"
+    assert "work" in cold.node_outputs
+    assert cold.node_outputs["store"]["stored"] is True
+    assert "work" not in warm.node_outputs
+    assert warm.node_outputs["lookup"]["hit"] is True
+    assert run(host, dsl, credentials, "bulbs").text == "A slow report about bulbs"
+
+
+def test_a_model_of_the_workspace_is_cached_and_forgets_when_told(
+    host: Host,
+    upstream: FakeUpstream,
+    form: dict[str, str],
+    credentials: dict[str, Any],
+) -> None:
+    # A cache of its own would hide whether the tool's own works.
+    host.set_model(MODEL, "my-model", form | {"cache_mode": "off"})
+    dsl = ROOT / "examples" / "cached_llm.yml"
+    cold, warm = (run(host, dsl, credentials) for _ in range(2))
+    assert cold.text == warm.text == f"echo: {QUESTION}"
+    assert cold.node_outputs["ask"]["complete"] is True
+    assert cold.node_outputs["ask"]["usage"]["billed"] is True
+    assert warm.node_outputs["ask"]["hit"] is True
+    assert warm.node_outputs["ask"]["usage"]["billed"] is False
+    assert upstream.calls == 1
+    assert run(host, dsl, credentials, "forget").text == "The tag assistant is invalidated."
+    after = run(host, dsl, credentials)
+    assert after.node_outputs["ask"]["reason"] == "invalidated"
+    assert upstream.calls == 2
+
+
+def test_text_streams_out_of_a_tool_as_it_comes(
+    host: Host, form: dict[str, str], credentials: dict[str, Any]
+) -> None:
+    host.set_model(MODEL, "my-model", form | {"cache_mode": "off"})
+    dsl = ROOT / "examples" / "cached_llm.yml"
+    done = run(host, dsl, credentials, "one two three four")
+    chunks = [
+        event.chunk
+        for event in done.events
+        if type(event).__name__ == "NodeRunStreamChunkEvent" and event.chunk
+    ]
+    assert len(chunks) > 3
+    assert "".join(chunks) == done.text
