@@ -50,8 +50,8 @@ class ReverseError(Exception):
     """The workspace did not do what it was asked; ``str`` is one sentence."""
 
 
-class _Silent(Exception):
-    """Nothing came for too long."""
+class _Silent(BaseException):
+    """Nothing came for too long. Not an Exception: the SDK takes those for an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,8 @@ def llm(
         text = delta.message.get_text_content()
         if text:
             yield Piece(text=text)
+    if expected is None:
+        raise ReverseError(f"The model {config.model} gave no answer.")
     whole = not gap and usage is not None and finish_reason is not None
     yield Piece(finish_reason=finish_reason if whole else UNPROVEN, usage=usage)
 
@@ -279,6 +281,8 @@ class _AppReader:
 
     def end(self) -> Piece:
         """The last piece: text that was not shown yet, outputs, and the verdict."""
+        if not self._count:
+            raise ReverseError("The app gave no answer.")
         shown = "".join(self._shown)
         outputs = self._outputs or {}
         rest = "" if shown else _text_of(outputs)
@@ -288,7 +292,7 @@ class _AppReader:
             text=rest,
             finish_reason="stop" if whole else UNPROVEN,
             usage=self._usage,
-            data={"outputs": outputs},
+            data={"outputs": outputs} if outputs else None,
         )
 
 

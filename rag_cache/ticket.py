@@ -24,17 +24,19 @@ class BadTicket(ValueError):
 class Ticket:
     """``stamps`` is empty where nothing may be kept.
 
-    ``issued_at``, in seconds since the epoch, says when the work began.
+    ``issued_at``, in seconds since the epoch, says when the work began; ``label``
+    what work it is, for the statistics.
     """
 
     key: str
     stamps: dict[str, str]
     issued_at: float
+    label: str
 
 
 def write(ticket: Ticket, secret: bytes) -> str:
     """The ticket as one word."""
-    body = orjson.dumps([ticket.key, ticket.stamps, ticket.issued_at])
+    body = orjson.dumps([ticket.key, ticket.stamps, ticket.issued_at, ticket.label])
     seal = hmac.digest(secret, body, "sha256")[:16]
     return _PREFIX + base64.urlsafe_b64encode(seal + body).decode().rstrip("=")
 

@@ -48,7 +48,7 @@ def look_up(caller: Caller, parameters: Mapping[str, Any]) -> Lookup:
     stamps = None if look.entry else cache.settle(look)
     # A hit's ticket names the key, for feedback; nothing can be stored under it.
     key = look.key if stamps or look.entry else ""
-    made = Ticket(key, stamps or {}, round(time(), 3))
+    made = Ticket(key, stamps or {}, round(time(), 3), _label(parameters))
     return Lookup(
         look_outcome(look),
         ticket=ticket.write(made, settings.ticket_key(read)),
@@ -110,7 +110,7 @@ def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
     lifetime = inputs.text(parameters, "cache_ttl").strip()
     request = Request(
         kind="value",
-        label="value",
+        label=held.label,
         form={},
         rules=read.cache.rules,
         traits=Traits(ends_at=urls.expires_at(value)),

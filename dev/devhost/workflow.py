@@ -9,7 +9,7 @@ tested too. Nothing else of graphon is touched.
 import os
 import re
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,36 @@ def stream(
     except RuntimeError as error:
         raise WorkflowFailed(str(error)) from error
     result.total = time.perf_counter() - started
+
+
+def as_app(
+    host: Host, dsl: Path, credentials: Mapping[str, Any]
+) -> Callable[[dict[str, Any]], Iterator[dict[str, Any]]]:
+    """A chat app made of a workflow, for ``Host.serve``: request -> its events.
+
+    The events are those of Dify's service API (core/app/entities/task_entities.py),
+    as far as a caller reads them.
+    """
+
+    def serve(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if not request["query"]:  # core/plugin/backwards_invocation/app.py
+            raise ValueError("missing query")
+        result = Run()
+        inputs = {**request["inputs"], "query": request["query"]}
+        yield {"event": "workflow_started", "data": {}}
+        try:
+            for text in stream(host, dsl, inputs, result, credentials=credentials):
+                yield {"event": "message", "answer": text}
+        except WorkflowFailed as error:
+            failed = {"status": "failed", "error": str(error), "outputs": None}
+            yield {"event": "workflow_finished", "data": failed}
+            return
+        outputs = {"answer": result.text}
+        done = {"status": "succeeded", "outputs": outputs, "error": None}
+        yield {"event": "workflow_finished", "data": done}
+        yield {"event": "message_end", "metadata": {"usage": {}}}
+
+    return serve
 
 
 def _client_for(host: Host, app_id: str, user_id: str) -> type[SlimClient]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from cachecore.keys import flight_key, lease_key
-from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, Store
+from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, Page, Store
 
 
 class StoreContract:
@@ -68,6 +68,41 @@ class StoreContract:
     def test_text_of_any_language_survives(self, store: Store, name: str) -> None:
         store.replace(name, {"标签": "印记 ✓"})
         assert store.look_up("x" + name, name, ["标签"]).fields == ("印记 ✓",)
+
+    def test_a_hash_that_was_given_an_end_is_gone_then(
+        self, store: Store, name: str, let_pass: Callable[[float], None]
+    ) -> None:
+        store.settle(name, {"a": "1"}, 0.2)
+        store.settle(name, {"b": "2"}, 60)  # the first end stands
+        assert store.gather([name]) == [{"a": "1", "b": "2"}]
+        let_pass(0.3)
+        assert store.settle(name, {"a": "3"}) == {"a": "3"}
+
+    def test_a_field_is_forgotten_and_an_absent_one_is_no_error(
+        self, store: Store, name: str
+    ) -> None:
+        store.settle(name, {"a": "1", "b": "2"})
+        store.forget(name, "a")
+        store.forget(name, "a")
+        assert store.gather([name]) == [{"b": "2"}]
+
+    def test_pages_are_published_and_gathered(
+        self, store: Store, name: str, let_pass: Callable[[float], None]
+    ) -> None:
+        store.publish(
+            [Page(name, {"a": "1", "数": "2"}, 60), Page(name + "x", {"c": "3"}, 0.1)]
+        )
+        store.publish([Page(name, {"a": "4"}, 60)])
+        names = [name, name + "none", name + "x"]
+        assert store.gather(names) == [{"a": "4", "数": "2"}, {}, {"c": "3"}]
+        let_pass(0.2)
+        assert store.gather(names)[2] == {}
+        assert store.gather([]) == []
+
+    def test_deleting_removes_a_hash_too(self, store: Store, name: str) -> None:
+        store.settle(name, {"a": "1"}, 60)
+        store.delete(name)
+        assert store.gather([name]) == [{}]
 
     def test_a_check_leaves_nothing_behind(self, store: Store, name: str) -> None:
         key = entry_of(name)

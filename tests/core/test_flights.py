@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from cachecore.errors import FlightBroken, LeaderGone
-from cachecore.flights import Flight, FlightTable
+from cachecore.flights import MORTAL_IDLE_LIMIT, Flight, FlightTable
 from cachecore.streams import Piece
 
 STAMPS = {"t": "1"}
@@ -227,5 +227,16 @@ def test_a_flight_at_a_standstill_is_left_by_those_who_have_shown_nothing(
     now = [0.0]
     flight = Flight(STAMPS, "payer", timer=lambda: now[0])
     now[0] = 61.0
+    with pytest.raises(LeaderGone, match="standstill"):
+        next(flight.follow("payer"))
+
+
+def test_one_whose_load_may_have_lost_its_caller_is_left_sooner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cachecore.flights._LOOK_UP_AFTER", 0.001)
+    now = [0.0]
+    flight = Flight(STAMPS, "payer", timer=lambda: now[0], idle=MORTAL_IDLE_LIMIT)
+    now[0] = MORTAL_IDLE_LIMIT + 1
     with pytest.raises(LeaderGone, match="standstill"):
         next(flight.follow("payer"))

@@ -5,10 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers.knowledge import (
+    KEY,
+    Dataset,
+    Document,
+    FakeKnowledgeApi,
+    fake_knowledge_api,
+)
 
 from devhost import workflow
 from devhost.host import Host
-from servers.knowledge import KEY, Dataset, Document, FakeKnowledgeApi, fake_knowledge_api
 from tests.fake_upstream import FakeUpstream
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +142,10 @@ def test_a_model_of_the_workspace_is_cached_and_forgets_when_told(
     assert warm.node_outputs["ask"]["hit"] is True
     assert warm.node_outputs["ask"]["usage"]["billed"] is False
     assert upstream.calls == 1
-    assert run(host, dsl, credentials, "forget").text == "The tag assistant is invalidated."
+    assert (
+        run(host, dsl, credentials, "forget").text
+        == "The tag assistant is invalidated."
+    )
     after = run(host, dsl, credentials)
     assert after.node_outputs["ask"]["reason"] == "invalidated"
     assert upstream.calls == 2

@@ -1,0 +1,170 @@
+"""Votes against an entry, quarantine, and answers that are data."""
+
+import pytest
+
+from cachecore.entry import Cost
+from cachecore.errors import StoreError
+from cachecore.keys import Keyspace
+from cachecore.loads import Met
+from cachecore.policy import Reason
+from cachecore.request import Request
+from cachecore.shelf import Vote
+from cachecore.stores.memory import MemoryStore
+from cachecore.streams import Piece, Usage, data_of
+from tests.core.helpers import Bench, FailingFrom, request
+
+DATA = {"result": [{"content": "a", "score": 0.5}], "warnings": []}
+
+
+def kept_key(bench: Bench) -> str:
+    bench.ask(request())
+    return bench.cache.key(request())
+
+
+def vote(bench: Bench, key: str, voter: str, needed: int = 2) -> Vote:
+    return bench.cache.vote(key, voter, needed=needed, window=100, quarantine=60)
+
+
+def test_enough_voters_drop_an_entry_and_keep_it_out_for_a_while() -> None:
+    bench = Bench()
+    key = kept_key(bench)
+    assert [vote(bench, key, voter) for voter in "aab"] == [
+        "counted",
+        "counted",
+        "dropped",
+    ]
+    bench.ask(request())
+    bench.ask(request())
+    assert bench.loads == 3
+    assert bench.reasons[-2:] == ["quarantined", "quarantined"]
+    bench.clock.pass_by(61)
+    bench.ask(request())
+    bench.ask(request())
+    assert bench.reasons[-2:] == ["absent", "hit"]
+
+
+def test_a_quarantine_that_is_over_leaves_nothing_behind() -> None:
+    bench = Bench()
+    vote(bench, kept_key(bench), "a", needed=1)
+    bench.clock.pass_by(61)
+    bench.ask(request())
+    hashes = bench.store.gather([Keyspace("test").stamps])
+    assert not [field for field in hashes[0] if field.startswith("q:")]
+
+
+def test_votes_are_forgotten_when_their_window_is_over() -> None:
+    bench = Bench()
+    key = kept_key(bench)
+    vote(bench, key, "a")
+    bench.clock.pass_by(101)
+    assert vote(bench, key, "b") == "counted"
+    assert vote(bench, key, "c") == "dropped"
+
+
+def test_other_entries_are_not_touched() -> None:
+    bench = Bench()
+    bench.ask(request("other"))
+    vote(bench, kept_key(bench), "a", needed=1)
+    bench.ask(request("other"))
+    assert bench.reasons[-1] == "hit"
+
+
+def test_what_is_not_kept_takes_no_votes() -> None:
+    bench = Bench()
+    key = bench.cache.key(request())
+    assert vote(bench, key, "a", needed=1) == "nothing_kept"
+
+
+def test_a_quarantine_that_makes_no_sense_keeps_nothing_out() -> None:
+    bench = Bench()
+    key = kept_key(bench)
+    keyspace = Keyspace("test")
+    bench.store.replace(keyspace.stamps, {keyspace.quarantine_field(key): "soon"})
+    bench.ask(request())
+    assert bench.reasons[-1] == "hit"
+
+
+def test_whose_votes_can_not_be_counted_is_told() -> None:
+    store = MemoryStore()
+    failing = FailingFrom(store, "settle")
+    bench = Bench(failing)
+    key = bench.cache.key(request())
+    store.keep(key, b"x", 60)
+    with pytest.raises(StoreError):
+        vote(bench, key, "a")
+
+
+@pytest.mark.parametrize("method", ["forget", "look_up"])
+def test_a_store_that_fails_over_a_quarantine_costs_no_answer(method: str) -> None:
+    failing = FailingFrom(MemoryStore(), "")
+    bench = Bench(failing)
+    vote(bench, kept_key(bench), "a", needed=1)
+    bench.clock.pass_by(61)
+    failing._method = method
+    assert bench.text(request()) == "hello world"
+
+
+def test_only_keys_of_this_namespace_are_its_own() -> None:
+    cache = Bench().cache
+    own = cache.key(request())
+    assert cache.owns(own)
+    mark = own[own.index("{") :]
+    for other in (
+        "",
+        own + "x",
+        f"dify:cache:v1:other:llm:{mark}",
+        f"dify:cache:v1:test:stats:{mark}",
+        "dify:cache:v1:test:stamps",
+        f"x{own}",
+    ):
+        assert not cache.owns(other)
+
+
+# --- data ------------------------------------------------------------------------
+
+
+def asked(bench: Bench, asked: Request, met: Met | None = None) -> object:
+    end = Piece(data=DATA, finish_reason="stop")
+    return data_of(bench.cache.stream(asked, bench.loader(end=end), met=met))
+
+
+def test_an_answer_that_is_data_is_kept_and_comes_back_as_it_was() -> None:
+    bench = Bench()
+    assert asked(bench, request()) == asked(bench, request()) == DATA
+    assert bench.loads == 1
+
+
+def test_an_answer_lives_at_most_as_long_as_it_says() -> None:
+    bench = Bench()
+    short = request(at_most=lambda answer: 30 if answer.data == DATA else None)
+    asked(bench, short)
+    bench.clock.pass_by(29)
+    asked(bench, short)
+    bench.clock.pass_by(2)
+    asked(bench, short)
+    assert bench.reasons == ["absent", "hit", "absent"]
+
+
+def test_how_an_answer_came_about_is_told() -> None:
+    bench = Bench()
+    first, second = Met(), Met()
+    asked(bench, request(), first)
+    asked(bench, request(), second)
+    assert first.look is not None
+    assert second.look is not None
+    assert (first.look.reason, second.look.reason) == (Reason.ABSENT, Reason.HIT)
+    assert first.look.entry is None
+    assert second.look.entry is not None
+    assert not second.shared
+
+
+def test_what_was_paid_is_what_a_hit_saves() -> None:
+    bench = Bench()
+    usage = Usage(10, 5, price=0.25, currency="EUR")
+    end = Piece(finish_reason="stop", usage=usage)
+    bench.ask(request(), "x", end=end)
+    (replayed,) = bench.ask(request())
+    saved = [e.saved for e in bench.events if getattr(e, "saved", None)]
+    assert isinstance(saved[0], Cost)
+    assert (saved[0].price, saved[0].currency) == (0.25, "EUR")
+    assert replayed.usage == Usage(10, 5, billed=False, currency="USD")

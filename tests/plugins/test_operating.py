@@ -1,0 +1,177 @@
+import uuid
+from typing import Any
+
+import pytest
+from servers.knowledge import KEY, fake_knowledge_api
+
+from cachecore.errors import ConfigError
+from rag_cache import operating, savings, settings, wrapping
+from rag_cache.caller import Caller
+from rag_cache.inputs import BadInput
+
+
+@pytest.fixture
+def caller() -> Caller:
+    return Caller({"cache_secret": f"secret-{uuid.uuid4().hex}"}, "app-1", "user-1")
+
+
+def kept(caller: Caller, key: str = "question") -> wrapping.Lookup:
+    missed = wrapping.look_up(caller, {"key": key, "name": "work"})
+    wrapping.store(caller, {"ticket": missed.ticket, "value": "answer"})
+    return wrapping.look_up(caller, {"key": key, "name": "work"})
+
+
+def vote(caller: Caller, voter: str, **parameters: Any) -> str:
+    return operating.feedback(caller, parameters, voter).value
+
+
+# --- feedback --------------------------------------------------------------------
+
+
+def test_the_third_voter_drops_an_answer_and_keeps_it_out(caller: Caller) -> None:
+    found = kept(caller)
+    key = found.outcome.cache_key
+    assert vote(caller, "a", cache_key=key) == "counted"
+    assert vote(caller, "a", cache_key=key) == "counted"
+    assert vote(caller, "b", ticket=found.ticket) == "counted"
+    assert wrapping.look_up(caller, {"key": "question", "name": "work"}).outcome.hit
+    assert vote(caller, "c", cache_key=key) == "dropped"
+    out = wrapping.look_up(caller, {"key": "question", "name": "work"})
+    assert (out.outcome.hit, out.outcome.reason) == (False, "quarantined")
+    stored = wrapping.store(caller, {"ticket": out.ticket, "value": "again"})
+    assert stored.reason == "not_cacheable"
+    assert kept(caller, "another").outcome.hit
+
+
+def test_after_its_time_it_may_be_kept_again(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = dict(caller.credentials)
+    credentials["cache_options"] = "feedback_votes: 1, quarantine_seconds: 60"
+    caller = Caller(credentials, "app-1", "user-1")
+    found = kept(caller)
+    assert vote(caller, "a", cache_key=found.outcome.cache_key) == "dropped"
+    cache = settings.open_cache(settings.read(credentials))
+    now = cache._clock
+    monkeypatch.setattr(cache, "_clock", lambda: now() + 61)
+    assert kept(caller).outcome.hit
+    assert vote(caller, "b", cache_key=found.outcome.cache_key) == "dropped"
+
+
+def test_one_voter_counts_once_however_often(caller: Caller) -> None:
+    key = kept(caller).outcome.cache_key
+    for _ in range(9):
+        assert vote(caller, "a", cache_key=key) == "counted"
+    assert kept(caller).outcome.hit
+
+
+def test_votes_are_limited(caller: Caller) -> None:
+    key = kept(caller).outcome.cache_key
+    for _ in range(10):
+        vote(caller, "a", cache_key=key)
+    with pytest.raises(BadInput, match="too many votes"):
+        vote(caller, "a", cache_key=key)
+    assert vote(caller, "b", cache_key=key) == "counted"
+
+
+def test_what_is_not_kept_can_not_be_voted_on(caller: Caller) -> None:
+    missed = wrapping.look_up(caller, {"key": "never"})
+    key = missed.outcome.cache_key
+    assert vote(caller, "a", cache_key=key) == "nothing_kept"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"cache_key": "session:admin"},
+        {"cache_key": "dify:cache:v1:other:llm:{" + "a" * 64 + "}"},
+        {"ticket": "t2.forged"},
+    ],
+)
+def test_a_key_that_is_not_ones_own_is_refused(
+    caller: Caller, parameters: dict[str, str]
+) -> None:
+    with pytest.raises(BadInput, match=r"cache_key|ticket"):
+        vote(caller, "a", **parameters)
+
+
+def test_a_vote_needs_a_voter(caller: Caller) -> None:
+    with pytest.raises(BadInput, match="no voter"):
+        vote(caller, "", cache_key=kept(caller).outcome.cache_key)
+
+
+# --- savings ---------------------------------------------------------------------
+
+
+def test_the_savings_show_what_hits_saved(caller: Caller) -> None:
+    kept(caller)
+    for window in ("1h", "24h", "7d"):
+        saved = savings.of(caller, {"window": window})
+        assert saved["window"] == window
+        assert (saved["requests"], saved["hits"], saved["misses"]) == (2, 1, 1)
+        assert saved["hit_rate"] == 0.5
+        assert saved["hit_p50_ms"] > 0
+        (part,) = saved["by"]
+        assert (part["kind"], part["label"]) == ("value", "work")
+        assert part["reasons"] == {"absent": 1, "hit": 1}
+    shown = savings.table(saved)
+    assert "| value work | 2 | 50.0% |" in shown
+
+
+def test_savings_of_nothing_are_a_table_too(caller: Caller) -> None:
+    saved = savings.of(caller, {})
+    assert (saved["window"], saved["requests"], saved["hit_rate"]) == ("24h", 0, None)
+    assert "| all | 0 | – |" in savings.table(saved)
+
+
+def test_another_workspace_sees_none_of_them(caller: Caller) -> None:
+    kept(caller)
+    other = Caller({"cache_secret": f"secret-{uuid.uuid4().hex}"})
+    assert savings.of(other, {})["requests"] == 0
+
+
+def test_without_a_redis_savings_are_one_sentence() -> None:
+    away = {"redis_url": "redis://127.0.0.1:9", "cache_namespace": "n"}
+    with pytest.raises(BadInput, match="no statistics"):
+        savings.of(Caller(away), {})
+    with pytest.raises(BadInput, match="window"):
+        savings.of(Caller({"cache_secret": "x" * 20}), {"window": "1y"})
+
+
+# --- credentials -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"knowledge_api_url": "api.dify.ai"}, "knowledge_api_url"),
+        ({"knowledge_api_url": "http://u:p@host/v1"}, "must not hold a password"),
+        ({"knowledge_api_url": "http://host:99999"}, "knowledge_api_url"),
+        ({"knowledge_api_key": "dataset-\nx"}, "knowledge_api_key"),
+        ({"allowed_datasets": "FAQ"}, "allowed_datasets"),
+        ({"cache_options": "dataset_chek: deep"}, "dataset_check"),
+        ({"cache_options": "dataset_check: full"}, "counters or deep"),
+        ({"cache_options": "feedback_votes: 0"}, "feedback_votes"),
+    ],
+)
+def test_a_wrong_credential_is_one_sentence(form: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        operating.check({"cache_secret": "x" * 20, **form})
+    assert said in str(raised.value)
+    assert "u:p" not in str(raised.value)
+
+
+def test_the_knowledge_api_is_tried_when_credentials_are_saved() -> None:
+    form = {"cache_secret": "x" * 20}
+    with fake_knowledge_api() as api:
+        operating.check(form | {"knowledge_api_url": api.url, "knowledge_api_key": KEY})
+        bare = api.url.removesuffix("/v1")
+        operating.check(form | {"knowledge_api_url": bare, "knowledge_api_key": KEY})
+        with pytest.raises(ConfigError, match="knowledge_api_key"):
+            operating.check(
+                form | {"knowledge_api_url": api.url, "knowledge_api_key": "dataset-no"}
+            )
+    away = {"knowledge_api_url": "http://127.0.0.1:9", "knowledge_api_key": KEY}
+    with pytest.raises(ConfigError, match="connection"):
+        operating.check(form | away)

@@ -1,0 +1,483 @@
+"""cached_llm and cached_app: over a fake session, for the host's faults can't be ordered."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from dify_plugin.entities.model.llm import LLMResultChunk, LLMUsage
+from dify_plugin.entities.model.message import AssistantPromptMessage
+
+from rag_cache import operating, reverse, work
+from rag_cache.caller import Caller
+from rag_cache.inputs import BadInput
+from rag_cache.reverse import ReverseError
+from rag_cache.work import Work
+
+MODEL = {
+    "provider": "a/b/c",
+    "model": "gpt",
+    "model_type": "llm",
+    "mode": "chat",
+    "completion_params": {"temperature": 0.3, "stop": ["END"]},
+}
+WORDS = ("Parcels ", "arrive ", "soon.")
+OPTIONS = "work_silence_seconds: 1, work_deadline_seconds: 2"
+
+
+def chunk(
+    index: int, text: str = "", finish: str | None = None, *, usage: bool = False
+) -> LLMResultChunk:
+    spent = LLMUsage.empty_usage()
+    spent.prompt_tokens, spent.completion_tokens, spent.total_tokens = 5, 3, 8
+    spent.total_price = spent.total_price + 2
+    return LLMResultChunk(
+        model="gpt",
+        delta={
+            "index": index,
+            "message": AssistantPromptMessage(content=text),
+            "finish_reason": finish,
+            "usage": spent if usage else None,
+        },
+    )
+
+
+def whole(first: int = 0) -> list[LLMResultChunk]:
+    chunks = [chunk(first + n, word) for n, word in enumerate(WORDS)]
+    return [*chunks, chunk(first + 3, "", "stop", usage=True)]
+
+
+class FakeSession:
+    """What the SDK's session does, as a test scripts it; counts what is asked."""
+
+    def __init__(self) -> None:
+        self.script: Callable[[], Iterable[Any]] = whole
+        self.asked: list[dict[str, Any]] = []
+        llm = SimpleNamespace(invoke=self._llm)
+        self.model = SimpleNamespace(llm=llm)
+        self.app = SimpleNamespace(chat=SimpleNamespace(invoke=self._app))
+
+    def _llm(self, config: Any, messages: Any, *, stop: Any, stream: bool) -> Any:
+        said = [message.content for message in messages]
+        self.asked.append({"config": config, "messages": said, "stop": stop})
+        return self.script()
+
+    def _app(self, app_id: str, query: str, inputs: Any, mode: str) -> Any:
+        self.asked.append({"app": app_id, "query": query, "inputs": inputs})
+        return self.script()
+
+
+@pytest.fixture
+def session() -> FakeSession:
+    return FakeSession()
+
+
+@pytest.fixture
+def caller() -> Caller:
+    secret = f"secret-{uuid.uuid4().hex}"
+    return Caller({"cache_secret": secret, "cache_options": OPTIONS}, "app-1", "u")
+
+
+def ask(session: FakeSession, caller: Caller, **parameters: Any) -> tuple[str, Work]:
+    given = {"model": MODEL, "prompt": "When?", **parameters}
+    asked = work.model(caller, given, partial(reverse.llm, session))  # type: ignore[arg-type]
+    return "".join(asked.texts()), asked
+
+
+def run_app(
+    session: FakeSession, caller: Caller, **parameters: Any
+) -> tuple[str, Work]:
+    given = {"app": {"app_id": "app-2"}, "query": "When?", **parameters}
+    asked = work.app(caller, given, partial(reverse.app, session))  # type: ignore[arg-type]
+    return "".join(asked.texts()), asked
+
+
+# --- a model -------------------------------------------------------------------
+
+
+def test_a_repeated_prompt_is_answered_from_the_cache(
+    session: FakeSession, caller: Caller
+) -> None:
+    text, cold = ask(session, caller)
+    again, warm = ask(session, caller)
+    assert text == again == "".join(WORDS)
+    assert (cold.outcome.hit, warm.outcome.hit) == (False, True)
+    assert cold.tokens == {"prompt_tokens": 5, "completion_tokens": 3, "billed": True}
+    assert warm.tokens["billed"] is False
+    assert len(session.asked) == 1
+    assert session.asked[0]["stop"] == ["END"]
+    assert session.asked[0]["config"].completion_params == {"temperature": 0.3}
+
+
+def test_text_comes_before_the_answer_has_ended(
+    session: FakeSession, caller: Caller
+) -> None:
+    go_on = threading.Event()
+
+    def script() -> Iterator[LLMResultChunk]:
+        yield chunk(0, "first ")
+        assert go_on.wait(5)
+        yield chunk(1, "last", "stop", usage=True)
+
+    session.script = script
+    asked = work.model(
+        caller,
+        {"model": MODEL, "prompt": "x"},
+        partial(reverse.llm, session),  # type: ignore[arg-type]
+    )
+    texts = asked.texts()
+    assert next(texts) == "first "
+    go_on.set()
+    assert next(texts) == "last"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "why"),
+    [
+        ([*whole()[:1], *whole()[2:]], "a gap"),
+        (whole()[1:], "it begins at 1, and ends well"),
+        (whole()[2:], "it begins late"),
+        (whole()[:-1], "no end"),
+        ([*whole()[:3], chunk(3, "", "stop")], "no usage"),
+        ([*whole()[:3], chunk(3, "", usage=True)], "no finish reason"),
+        (
+            [chunk(0, "a"), chunk(0, "b"), chunk(0, "", "stop", usage=True)],
+            "no numbers",
+        ),
+        ([*whole()[:3], chunk(3, "", "length", usage=True)], "cut by length"),
+        ([chunk(0, "", "stop", usage=True)], "empty"),
+    ],
+)
+def test_an_answer_that_cannot_prove_itself_whole_is_served_and_not_kept(
+    session: FakeSession, caller: Caller, chunks: list[LLMResultChunk], why: str
+) -> None:
+    session.script = lambda: chunks
+    text, first = ask(session, caller)
+    assert text == "".join(str(c.delta.message.content) for c in chunks)
+    _, second = ask(session, caller)
+    kept = why == "it begins at 1, and ends well"
+    assert second.outcome.hit is kept
+    if why not in ("cut by length", "empty"):
+        assert first.complete is kept
+
+
+def test_what_dify_says_of_a_failure_reaches_the_caller_in_one_sentence(
+    session: FakeSession, caller: Caller
+) -> None:
+    def script() -> Iterator[LLMResultChunk]:
+        yield chunk(0, "half ")
+        raise RuntimeError("invoke llm model failed: out of credit")
+
+    session.script = script
+    with pytest.raises(ReverseError, match=r"model gpt could not be asked: .*credit"):
+        ask(session, caller)
+    session.script = whole
+    assert ask(session, caller)[0] == "".join(WORDS)
+
+
+def test_a_caller_that_hears_nothing_is_not_waited_for(
+    session: FakeSession, caller: Caller
+) -> None:
+    def silent() -> Iterator[LLMResultChunk]:
+        yield chunk(0, "half ")
+        time.sleep(30)
+
+    session.script = silent
+    began = time.monotonic()
+    with pytest.raises(ReverseError, match="in time"):
+        ask(session, caller)
+    assert time.monotonic() - began < 3
+
+
+def test_a_model_that_dribbles_is_left_at_its_deadline(
+    session: FakeSession, caller: Caller
+) -> None:
+    def slow() -> Iterator[LLMResultChunk]:
+        for number in range(100):
+            time.sleep(0.1)
+            yield chunk(number, "x")
+
+    session.script = slow
+    began = time.monotonic()
+    with pytest.raises(ReverseError, match="in time"):
+        ask(session, caller)
+    assert 1.5 < time.monotonic() - began < 4
+
+
+def test_those_who_wait_for_a_caller_that_left_ask_themselves(
+    session: FakeSession, caller: Caller
+) -> None:
+    first = threading.Event()
+
+    def script() -> Iterator[LLMResultChunk]:
+        if not first.is_set():
+            first.set()
+            time.sleep(30)  # its caller has left: nothing comes
+        yield from whole()
+
+    session.script = script
+    failed: list[Exception] = []
+
+    def leave() -> None:
+        try:
+            ask(session, caller)
+        except ReverseError as error:
+            failed.append(error)
+
+    leader = threading.Thread(target=leave)
+    leader.start()
+    assert first.wait(5)
+    text, _ = ask(session, caller)
+    leader.join(10)
+    assert text == "".join(WORDS)
+    assert len(failed) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"prompt": "Where?"},
+        {"system_prompt": "You are terse."},
+        {"context_keys": "parcels"},
+        {"model": MODEL | {"model": "other"}},
+        {"model": MODEL | {"provider": "x/y/z"}},
+        {"model": MODEL | {"completion_params": {"temperature": 0.4}}},
+        {"model": MODEL | {"completion_params": {"temperature": 0.3}}},  # no stop
+        {"cache_tags": "a"},
+    ],
+)
+def test_what_can_change_the_answer_is_another_entry(
+    session: FakeSession, caller: Caller, other: dict[str, Any]
+) -> None:
+    ask(session, caller)
+    assert not ask(session, caller, **other)[1].outcome.hit
+
+
+def test_the_temperature_rule_holds_and_always_lifts_it(
+    session: FakeSession, caller: Caller
+) -> None:
+    hot = MODEL | {"completion_params": {"temperature": 1.5}}
+    for _ in range(2):
+        assert ask(session, caller, model=hot)[1].outcome.reason == "temperature"
+    ask(session, caller, model=hot, cache_control="always")
+    assert ask(session, caller, model=hot, cache_control="always")[1].outcome.hit
+
+
+def test_only_on_a_miss_is_a_result_and_asks_nobody(
+    session: FakeSession, caller: Caller
+) -> None:
+    text, asked = ask(session, caller, cache_control="only")
+    assert (text, asked.outcome.hit, asked.outcome.reason) == ("", False, "absent")
+    assert asked.missing
+    assert session.asked == []
+
+
+def test_a_model_is_invalidated_by_its_name(
+    session: FakeSession, caller: Caller
+) -> None:
+    ask(session, caller)
+    operating.invalidate(caller, {"target": "model", "name": "gpt"})
+    assert ask(session, caller)[1].outcome.reason == "invalidated"
+
+
+def test_with_the_redis_down_the_work_is_done(
+    session: FakeSession, caller: Caller
+) -> None:
+    credentials = {**caller.credentials, "redis_url": "redis://127.0.0.1:9"}
+    away = Caller(credentials | {"cache_namespace": "n"})
+    text, asked = ask(session, away)
+    assert (text, asked.outcome.reason) == ("".join(WORDS), "cache_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"model": None}, "model"),
+        ({"model": "gpt"}, "model"),
+        ({"model": {"name": "gpt"}}, "model"),
+        ({"prompt": ""}, "prompt"),
+        ({"cache_control": "x"}, "cache_control"),
+    ],
+)
+def test_a_bad_parameter_of_a_model_is_one_sentence(
+    session: FakeSession, caller: Caller, parameters: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        ask(session, caller, **parameters)
+
+
+# --- an app ----------------------------------------------------------------------
+
+
+def chat_events(*answers: str, end: bool = True) -> list[Mapping[str, Any]]:
+    events: list[Mapping[str, Any]] = [
+        {"event": "message", "answer": answer} for answer in answers
+    ]
+    usage = {"prompt_tokens": 4, "completion_tokens": 2, "total_price": "0.5"}
+    ending = {"event": "message_end", "metadata": {"usage": usage}}
+    return [*events, ending] if end else events
+
+
+def workflow_events(
+    outputs: Mapping[str, Any], *texts: str, status: str = "succeeded"
+) -> list[Mapping[str, Any]]:
+    return [
+        {"event": "workflow_started", "data": {}},
+        *({"event": "text_chunk", "data": {"text": text}} for text in texts),
+        {
+            "event": "workflow_finished",
+            "data": {"status": status, "outputs": outputs, "error": "node failed"},
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("events", "text", "outputs"),
+    [
+        (chat_events("On ", "day 3."), "On day 3.", {}),
+        (
+            workflow_events({"text": "On day 3."}, "On ", "day 3."),
+            "On day 3.",
+            {"text": "On day 3."},
+        ),
+        (workflow_events({"text": "On day 3."}), "On day 3.", {"text": "On day 3."}),
+        (workflow_events({"a": 1, "b": [2]}), '{"a":1,"b":[2]}', {"a": 1, "b": [2]}),
+    ],
+)
+def test_an_apps_answer_is_kept_with_its_outputs(
+    session: FakeSession, caller: Caller, events: Any, text: str, outputs: Any
+) -> None:
+    session.script = lambda: events
+    for hit in (False, True):
+        said, asked = run_app(session, caller)
+        assert (said, asked.outcome.hit) == (text, hit)
+        assert (asked.data or {}).get("outputs", {}) == outputs
+        assert asked.complete
+    assert len(session.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        chat_events("On day", end=False),
+        [
+            *chat_events("bad", end=False),
+            {"event": "message_replace", "answer": "ok"},
+            *chat_events(),
+        ],
+        workflow_events({"text": "x"}, "x", status="partial-succeeded"),
+        workflow_events({"text": "x"}, "x", status="paused"),
+        chat_events(*["x"] * 1100),
+        chat_events(),
+    ],
+)
+def test_an_app_that_cannot_prove_its_answer_whole_is_served_and_not_kept(
+    session: FakeSession, caller: Caller, events: Any
+) -> None:
+    session.script = lambda: events
+    run_app(session, caller)
+    run_app(session, caller)
+    assert len(session.asked) == 2
+
+
+def test_a_long_answer_that_the_end_repeats_is_whole(
+    session: FakeSession, caller: Caller
+) -> None:
+    answer = "x" * 1100
+    session.script = lambda: [
+        *chat_events(*answer),
+        *workflow_events({"answer": answer}),
+    ]
+    run_app(session, caller)
+    assert run_app(session, caller)[1].outcome.hit
+    session.script = lambda: [
+        *chat_events(*answer[1:]),
+        *workflow_events({"answer": answer}),
+    ]
+    run_app(session, caller, query="with a chunk lost")
+    assert not run_app(session, caller, query="with a chunk lost")[1].outcome.hit
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [{"event": "error", "code": "provider_quota", "message": "no quota"}],
+        workflow_events({}, status="failed"),
+        workflow_events({}, status="stopped"),
+    ],
+)
+def test_an_app_that_fails_is_an_error_and_nothing_is_kept(
+    session: FakeSession, caller: Caller, events: Any
+) -> None:
+    session.script = lambda: events
+    with pytest.raises(ReverseError, match="The app failed: "):
+        run_app(session, caller)
+    session.script = lambda: chat_events("fine")
+    assert run_app(session, caller)[0] == "fine"
+
+
+def test_query_and_inputs_tell_answers_apart(
+    session: FakeSession, caller: Caller
+) -> None:
+    session.script = lambda: chat_events("x")
+    run_app(session, caller, inputs={"a": 1})
+    assert run_app(session, caller, inputs='{"a": 1}')[1].outcome.hit
+    for other in ({"inputs": {"a": 2}}, {"query": "Where?"}, {"context_keys": "c"}):
+        assert not run_app(session, caller, **{"inputs": {"a": 1}, **other})[
+            1
+        ].outcome.hit
+
+
+def test_invalidating_an_app_drops_its_answers(
+    session: FakeSession, caller: Caller
+) -> None:
+    session.script = lambda: chat_events("x")
+    run_app(session, caller)
+    operating.invalidate(caller, {"target": "app", "name": "app-2"})
+    assert run_app(session, caller)[1].outcome.reason == "invalidated"
+
+
+def test_an_app_does_not_call_itself(session: FakeSession, caller: Caller) -> None:
+    with pytest.raises(BadInput, match="call itself"):
+        run_app(session, caller, app={"app_id": caller.app_id})
+
+
+@pytest.mark.parametrize("mode", ["exact", "off"])
+def test_an_app_does_not_call_itself_through_others(
+    session: FakeSession, caller: Caller, mode: str
+) -> None:
+    """a -> b -> c -> a, with another query each time, as Dify would run them."""
+    credentials = {**caller.credentials, "cache_mode": mode}
+    user = uuid.uuid4().hex
+    calls = {"a": "b", "b": "c", "c": "a"}
+
+    def inside(app_id: str) -> Iterator[Mapping[str, Any]]:
+        one = Caller(credentials, app_id, user)
+        target = calls[app_id]
+        session.script = lambda: inside(target)
+        text, _ = run_app(session, one, app={"app_id": target}, query=uuid.uuid4().hex)
+        yield from chat_events(text)
+
+    with pytest.raises(ReverseError, match="calling itself"):
+        list(inside("a"))
+    assert len(session.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"app": None}, "app"),
+        ({"app": "app-2"}, "app"),
+        ({"inputs": "{"}, "inputs"),
+        ({"inputs": [1]}, "inputs"),
+    ],
+)
+def test_a_bad_parameter_of_an_app_is_one_sentence(
+    session: FakeSession, caller: Caller, parameters: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        run_app(session, caller, **parameters)
