@@ -6,14 +6,18 @@ documents, and remembered for some seconds, for all processes, and refreshed beh
 """
 
 import hashlib
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cachetools import LRUCache
+
 from cachecore.cache import Cache
 from cachecore.keys import canonical
+from cachecore.loads import Met
 from cachecore.metrics import INTERNAL
 from cachecore.policy import Control, Rules, Traits
 from cachecore.request import Request
@@ -53,6 +57,11 @@ class Dataset:
     own_settings: Any = None
 
 
+# What this process knows, and since when: so that a hit costs one round trip.
+_near: LRUCache[tuple[str, str, str], tuple[Dataset, float]] = LRUCache(4096)
+_near_lock = threading.Lock()
+
+
 def of_all(
     cache: Cache, settings: Settings, ids: tuple[str, ...]
 ) -> list[Dataset | KnowledgeError]:
@@ -72,6 +81,24 @@ def _or_error(cache: Cache, settings: Settings, one: str) -> Dataset | Knowledge
 
 def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
     """A dataset, as it was ``dataset_check_seconds`` ago or later."""
+    options = settings.cache.options
+    seconds, now = options.dataset_check_seconds, time.time()
+    name = settings.knowledge.digest(), dataset_id, options.dataset_check
+    with _near_lock:
+        near = _near.get(name)
+    # A half of its time, for in the other half somebody has to ask again behind.
+    if near is not None and 0 <= now - near[1] < seconds / 2:
+        return near[0]
+    met = Met()
+    found = _asked(cache, settings, dataset_id, met)
+    entry = met.look.entry if met.look else None
+    if not met.shared:  # How old that is, is not known.
+        with _near_lock:
+            _near[name] = found, entry.created_at if entry else now
+    return found
+
+
+def _asked(cache: Cache, settings: Settings, dataset_id: str, met: Met) -> Dataset:
     options = settings.cache.options
     seconds = options.dataset_check_seconds
     place = settings.knowledge
@@ -101,7 +128,8 @@ def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
         credential=place.digest(),
         revive=knowledge.revived,
     )
-    data = data_of(cache.stream(request, load, outlives=runtime.outlives()))
+    pieces = cache.stream(request, load, outlives=runtime.outlives(), met=met)
+    data = data_of(pieces)
     return Dataset(dataset_id, data["name"], data["version"], data["own_settings"])
 
 

@@ -11,8 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from servers import model, redis
+from servers.knowledge import fake_knowledge_api
 
-from bench import core_hit, crowd, key_cost, through_host
+from bench import core_hit, crowd, key_cost, render, retrieve, through_host
 from bench.measure import Result
 from bench.upstream import instant_upstream
 from devhost.host import Host
@@ -51,6 +52,7 @@ def _results(*, quick: bool) -> Iterator[Result]:
         for size, limit in ((2048, 2.5), (20480, 3.5)):
             yield core_hit.run(store, size=size, limit=limit, rounds=rounds, times=500)
         yield from key_cost.run(rounds=rounds, times=500)
+        yield render.run(rounds=rounds, times=200, limit=0.5)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         host = stack.enter_context(Host(ROOT / ".cache" / "devhost"))
         host.install(build(ROOT, RECIPES[1], scratch))
@@ -67,6 +69,12 @@ def _results(*, quick: bool) -> Iterator[Result]:
             "instant",
             rounds=20 * rounds,
             limit=1.0,
+        )
+        tools = build(ROOT, RECIPES[0], scratch)
+        host.install(tools)
+        api = stack.enter_context(fake_knowledge_api())
+        yield retrieve.run(
+            host, tools, form, api, scratch, rounds=10 * rounds, limit=5.0
         )
         other = stack.enter_context(Host(ROOT / ".cache" / "devhost"))
         other.install(build(ROOT, RECIPES[1], scratch))

@@ -1,0 +1,116 @@
+"""A warm cached_retrieve, against the same tool returning a constant through the same host."""
+
+import json
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from servers.knowledge import KEY, Document, FakeKnowledgeApi
+
+from bench.measure import Result, by_turns, difference
+from devhost.host import Host
+
+TOOLS = "answercache/rag_cache"
+FLOOR = "answercache/rag_floor"
+# What the article measured of a Knowledge Retrieval node.
+API_SECONDS = 0.8
+PASSAGES = 3
+_TOOL = """import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from dify_plugin import Tool
+from dify_plugin.entities.tool import ToolInvokeMessage
+
+FOUND = json.loads((Path(__file__).parents[1] / "floor.json").read_text("utf-8"))
+
+
+class CachedRetrieve(Tool):
+    def _invoke(
+        self, tool_parameters: dict[str, Any]
+    ) -> Generator[ToolInvokeMessage, None, None]:
+        for name, value in FOUND.items():
+            yield self.create_variable_message(name, value)
+"""
+
+
+def credentials(form: Mapping[str, str], api: FakeKnowledgeApi) -> dict[str, str]:
+    """The tool's credentials, with the cache of ``form``."""
+    return {
+        **{name: form[name] for name in ("redis_url", "cache_namespace")},
+        "knowledge_api_url": api.url,
+        "knowledge_api_key": KEY,
+    }
+
+
+def knowledge(api: FakeKnowledgeApi) -> str:
+    """A dataset whose passages are as long as Dify cuts them; its id."""
+    api.delay = API_SECONDS
+    prose = "Parcels arrive after three days, and lamps are packed in two boxes. " * 12
+    documents = [Document(f"page {n}.md", f"{n} {prose}") for n in range(PASSAGES)]
+    return api.add("FAQ", *documents).id
+
+
+def call(
+    host: Host, plugin: str, form: Mapping[str, str], dataset: str
+) -> dict[str, Any]:
+    """The tool's variables."""
+    request = {
+        "provider": "rag_cache",
+        "tool": "cached_retrieve",
+        "credentials": form,
+        "tool_parameters": {"query": "When do parcels arrive?", "datasets": dataset},
+    }
+    chunks = host.plugin(plugin).process.invoke("tool", "invoke_tool", request)
+    messages = [c["message"] for c in chunks if c["type"] == "variable"]
+    return {m["variable_name"]: m["variable_value"] for m in messages}
+
+
+def floor_of(package: Path, found: Mapping[str, Any], scratch: Path) -> Path:
+    """The same package, whose tool says ``found`` whatever it is asked."""
+    made = scratch / "rag_floor.difypkg"
+    with zipfile.ZipFile(package) as old, zipfile.ZipFile(made, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name == "manifest.yaml":
+                data = data.replace(b"\nname: rag_cache\n", b"\nname: rag_floor\n")
+            if name == "tools/cached_retrieve.py":
+                data = _TOOL.encode()
+            new.writestr(name, data)
+        new.writestr("floor.json", json.dumps(found))
+    return made
+
+
+def run(
+    host: Host,
+    package: Path,
+    form: Mapping[str, str],
+    api: FakeKnowledgeApi,
+    scratch: Path,
+    *,
+    rounds: int,
+    limit: float,
+) -> Result:
+    """Milliseconds that a warm one adds to the floor."""
+    given = credentials(form, api)
+    dataset = knowledge(api)
+    call(host, TOOLS, given, dataset)
+    found = call(host, TOOLS, given, dataset)
+    if not found["hit"] or len(found["result"]) != PASSAGES:
+        raise AssertionError("the warm call was no hit")
+    host.install(floor_of(package, found, scratch))
+
+    def timed(plugin: str) -> float:
+        started = time.perf_counter()
+        if call(host, plugin, given, dataset)["result"] != found["result"]:
+            raise AssertionError("another result")
+        return (time.perf_counter() - started) * 1e6
+
+    asked = api.retrievals
+    ours, reference = by_turns(lambda: timed(TOOLS), lambda: timed(FLOOR), rounds)
+    if api.retrievals > asked + 1:  # one may have been refreshed behind
+        raise AssertionError("the warm calls were no hits")
+    return difference("warm cached_retrieve - constant", ours, reference, limit)
