@@ -125,7 +125,7 @@ class Statistics:
             try:
                 self.flush()
             except StoreError:
-                idle = 0.0  # It is told with the next round.
+                pass  # It is told with the next round, or after the next event.
             except Exception as error:  # noqa: BLE001 - counting must go on
                 logger.warning("statistics failed: %s", type(error).__name__)
         with self._lock:

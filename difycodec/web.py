@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 
@@ -18,6 +19,14 @@ class DeadlinePassed(Exception):
     """The call took all the time it may. No OSError: urllib3 would make it another."""
 
 
+class _Session(requests.Session):
+    """A session that follows no redirect, nor reads where it leads."""
+
+    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """Nothing: requests asks even where redirects are not allowed."""
+        return iter(())
+
+
 _session: requests.Session | None = None
 _session_lock = threading.Lock()
 
@@ -27,7 +36,7 @@ def session() -> requests.Session:
     global _session  # noqa: PLW0603 - the one pool of this process
     with _session_lock:
         if _session is None:
-            _session = requests.Session()
+            _session = _Session()
             # Off: a .netrc would replace the API key. Proxies are read below.
             _session.trust_env = False
             _session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

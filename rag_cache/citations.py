@@ -44,8 +44,8 @@ def _score(item: Json) -> float:
 
 def _segment(record: Mapping[str, Any], dataset_id: str, dataset_name: str) -> Json:
     segment = record["segment"]
-    document = segment.get("document") or {}
-    name = document.get("name") or ""
+    document = _table(segment.get("document"))
+    name = str(document.get("name") or "")
     item: Json = {
         "metadata": {
             "_source": "knowledge",
@@ -64,7 +64,7 @@ def _segment(record: Mapping[str, Any], dataset_id: str, dataset_name: str) -> J
                     "position": chunk.get("position"),
                     "score": chunk.get("score"),
                 }
-                for chunk in record.get("child_chunks") or ()
+                for chunk in map(_table, _list(record.get("child_chunks")))
             ],
             "segment_hit_count": segment.get("hit_count"),
             "segment_word_count": segment.get("word_count"),
@@ -73,7 +73,7 @@ def _segment(record: Mapping[str, Any], dataset_id: str, dataset_name: str) -> J
             "doc_metadata": document.get("doc_metadata"),
         },
         "title": name,
-        "files": record.get("files") or None,
+        "files": _list(record.get("files")) or None,
         "content": _content(segment),
     }
     if record.get("summary"):
@@ -82,16 +82,25 @@ def _segment(record: Mapping[str, Any], dataset_id: str, dataset_name: str) -> J
 
 
 def _content(segment: Mapping[str, Any]) -> str:
-    content = segment.get("content") or ""
+    content = str(segment.get("sign_content") or segment.get("content") or "")
     if segment.get("answer"):
         return f"question:{content} \nanswer:{segment['answer']}"
-    return str(segment.get("sign_content") or content)
+    return content
+
+
+def _table(value: Any) -> Json:
+    """The value if it is an object: anything may stand in a record's place."""
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _external(record: Mapping[str, Any], dataset_id: str, dataset_name: str) -> Json:
     """A record of a knowledge base outside Dify."""
-    about = record.get("metadata") or {}
-    title = record.get("title") or ""
+    about = _table(record.get("metadata"))
+    title = str(record.get("title") or "")
     return {
         "metadata": {
             "_source": "knowledge",
@@ -106,5 +115,5 @@ def _external(record: Mapping[str, Any], dataset_id: str, dataset_name: str) -> 
         },
         "title": title,
         "files": None,
-        "content": record.get("content") or "",
+        "content": str(record.get("content") or ""),
     }

@@ -21,6 +21,9 @@ from rag_cache.reverse import ReverseError
 logger = logging.getLogger(__name__)
 
 MAX_BODY: Final = 64 * 1024
+# The SDK writes a reply in hexadecimal in one line, and the host kills a plugin that
+# writes one over 5 MiB (host contract 9).
+MAX_REPLY: Final = 2_400_000
 # What an empty body arrives as: the daemon writes it in chunks, and the SDK reads
 # the mark of the last one as the body.
 _EMPTY: Final = (b"", b"0\r\n\r\n")
@@ -28,8 +31,13 @@ _EMPTY: Final = (b"", b"0\r\n\r\n")
 
 def reply(status: int, body: Mapping[str, Any]) -> Response:
     """A JSON response."""
-    text = json.dumps(body, ensure_ascii=False)
-    return Response(text, status=status, content_type="application/json")
+    data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+    if len(data) > MAX_REPLY:
+        said = (
+            "The answer is larger than Dify takes; ask for less, as by a lower top_k."
+        )
+        return reply(502, {"error": said, "error_code": 502, "error_msg": said})
+    return Response(data, status=status, content_type="application/json")
 
 
 def refuse(request: Request, settings: Mapping[str, Any]) -> Response | None:

@@ -72,8 +72,12 @@ def _ask(body: Mapping[str, Any]) -> Ask:
 
 def _filter(condition: Mapping[str, Any]) -> dict[str, Any]:
     """The condition as the knowledge API takes it: one name each, not a list."""
-    conditions = condition.get("conditions")
-    if not isinstance(conditions, list) or not conditions:
+    conditions = condition.get("conditions") or []
+    if not isinstance(conditions, list) or not all(
+        isinstance(one, dict) and one.get("name") for one in conditions
+    ):
+        raise BadInput("metadata_condition must have conditions with a name each.")
+    if not conditions:
         return {}
     return {
         "logical_operator": condition.get("logical_operator") or "and",
@@ -84,7 +88,6 @@ def _filter(condition: Mapping[str, Any]) -> dict[str, Any]:
                 "value": one.get("value"),
             }
             for one in conditions
-            if isinstance(one, dict)
             for name in _names(one.get("name"))
         ],
     }

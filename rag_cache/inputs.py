@@ -88,7 +88,7 @@ def table(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = parameters.get(name)
     if isinstance(value, str) and value.strip():
         try:
-            value = json.loads(value)
+            value = json.loads(value, parse_constant=_refuse)
         except (ValueError, RecursionError):
             value = ...
     if value in (None, "") or (isinstance(value, str) and not value.strip()):
@@ -97,6 +97,11 @@ def table(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
         msg = f'The parameter {name} must be a JSON object, as in {{"a": 1}}.'
         raise BadInput(msg)
     return value
+
+
+def _refuse(constant: str) -> Any:
+    # Python reads NaN and Infinity, which are not JSON.
+    raise ValueError(constant)
 
 
 def ids(parameters: Mapping[str, Any], name: str, shown: str = "") -> tuple[str, ...]:

@@ -36,6 +36,11 @@ class KnowledgeError(Exception):
     """The knowledge API did not do what it was asked; ``str`` is one sentence."""
 
 
+def credential(place: Knowledge, seconds: float) -> str:
+    """What decides how a call fails: whose key it is, and how long it may take."""
+    return f"{place.digest()} {seconds}"
+
+
 def revived(name: str, text: str) -> KnowledgeError | None:
     """The error again that another process met."""
     return KnowledgeError(text) if name == KnowledgeError.__name__ else None
@@ -118,6 +123,12 @@ def _call(
             "(knowledge_api_key) in the plugin's credentials."
         )
     url = place.url + path
+    try:
+        data_sent = None if body is None else orjson.dumps(body)
+    except TypeError:
+        raise KnowledgeError(
+            "The query or a setting holds a character or a number that JSON can't carry."
+        ) from None
     left = max(0.001, deadline - time.monotonic())
     try:
         with (
@@ -125,7 +136,7 @@ def _call(
             web.session().request(
                 method,
                 url,
-                data=None if body is None else orjson.dumps(body),
+                data=data_sent,
                 headers={
                     "Authorization": f"Bearer {place.key}",
                     "Content-Type": "application/json",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from cachecore import config
@@ -45,7 +46,15 @@ _LEAST: Final[Mapping[str, Any]] = {
 }
 _SENTENCE_END: Final = re.compile(r".*(?:[.!?…](?=\s)|[。！？\n])", re.DOTALL)
 
+# A version may be seen before Dify's index has caught up with it: a document is
+# enabled, and then its segments are (tasks/add_document_to_index_task.py). For so
+# long what was found is kept only for a moment.
+_SETTLING_SECONDS: Final = 60
+_SETTLING_LIFE: Final = 15.0
+
 type Json = dict[str, Any]
+
+_NOTHING: Final[Mapping[str, Any]] = {"result": [], "datasets": [], "warnings": []}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +138,18 @@ def _method(parameters: Mapping[str, Any]) -> str:
 def shortened(query: str) -> tuple[str, bool]:
     """The query within the API's limit, and whether that took something away.
 
-    It is cut behind a sentence, else between two words, else in the midst.
+    It is cut behind a sentence if one ends in its second half, else between two
+    words there, else in the midst.
     """
     if len(query) <= MAX_QUERY:
         return query, False
     head = query[:MAX_QUERY]
     sentences = _SENTENCE_END.match(query[: MAX_QUERY + 1])
-    if sentences and 0 < len(sentences[0]) <= MAX_QUERY:
+    # A greeting is a sentence too: what is cut must not be nearly all of it.
+    if sentences and MAX_QUERY // 2 <= len(sentences[0]) <= MAX_QUERY:
         return sentences[0].strip(), True
-    words = head.rpartition(" ")[0].strip()
-    return words or head, True
+    words = re.split(r"\s+\S*$", head)[0]
+    return words if len(words) >= MAX_QUERY // 2 else head, True
 
 
 def retrieve(caller: Caller, ask: Ask) -> Retrieved:
@@ -154,6 +165,8 @@ def retrieve(caller: Caller, ask: Ask) -> Retrieved:
 
     if len(known) < len(described):
         # Without a version there is no key.
+        if ask.control is Control.ONLY:
+            return _shown(ask, _NOTHING, Outcome("version_unknown"))
         return _shown(
             ask, _loaded(read, ask, described).data, Outcome("version_unknown")
         )
@@ -161,13 +174,13 @@ def retrieve(caller: Caller, ask: Ask) -> Retrieved:
     try:
         data = data_of(cache.stream(request, load, outlives=_outlives(ask), met=met))
     except NothingCached:
-        data = {"result": [], "datasets": [], "warnings": []}
+        data = _NOTHING
     except FlightBroken:  # the load that this one waited for died: its own, then
         data = _loaded(read, ask, described).data
     return _shown(ask, data, outcome_of(met))
 
 
-def _shown(ask: Ask, data: Json, outcome: Outcome) -> Retrieved:
+def _shown(ask: Ask, data: Mapping[str, Any], outcome: Outcome) -> Retrieved:
     warnings = list(data["warnings"])
     if warnings and not outcome.hit:
         outcome = replace(outcome, reason="partial")
@@ -207,7 +220,9 @@ def _request(
         form={
             "of": place.digest(),
             "query": ask.query,
-            "datasets": [[one.id, one.version] for one in datasets],
+            "datasets": [[one.id, one.version, one.since] for one in datasets],
+            # Another form may let it grow older.
+            "max_age": most,
             "overrides": ask.overrides(),
             "top_k": ask.top_k,
             "rerank": [ask.reranker.form, ask.score_threshold]
@@ -224,18 +239,25 @@ def _request(
         ),
         tags=ask.tags,
         belongs=tuple(f"dataset:{one.id}" for one in datasets),
-        credential=place.digest(),
-        at_most=_at_most,
+        credential=knowledge.credential(
+            place, read.cache.options.knowledge_deadline_seconds
+        ),
+        at_most=partial(_at_most, max(one.since for one in datasets)),
         revive=knowledge.revived,
     )
 
 
-def _at_most(answer: Answer) -> float | None:
-    result = answer.data["result"]
+def _at_most(since: float, answer: Answer) -> float | None:
+    result, now = answer.data["result"], time.time()
+    most = []
     if not result:
-        return EMPTY_SECONDS
+        most.append(float(EMPTY_SECONDS))
+    if now - since < _SETTLING_SECONDS:
+        most.append(_SETTLING_LIFE)
     ends = urls.expires_at(result)  # images in a segment, under Dify's signatures
-    return None if ends is None else ends - time.time()
+    if ends is not None:
+        most.append(ends - now)
+    return min(most, default=None)
 
 
 # --- loading --------------------------------------------------------------
@@ -250,7 +272,16 @@ def _loaded(
         for place, one in enumerate(described)
     ]
 
+    unknown = {
+        ask.datasets[place]: one
+        for place, one in enumerate(described)
+        if isinstance(one, KnowledgeError)
+    }
+
     def asked(one: Dataset) -> list[Json] | KnowledgeError:
+        # What is set goes over its own settings, which are not known either.
+        if one.id in unknown and ask.overrides():
+            return unknown[one.id]
         try:
             return _items(read, ask, one)
         except KnowledgeError as error:
@@ -265,7 +296,7 @@ def _loaded(
     bad = [answer for answer in answers if isinstance(answer, KnowledgeError)]
     if not good:
         raise bad[0]
-    warnings = [str(error) for error in bad]
+    warnings = list(dict.fromkeys(str(error) for error in (*unknown.values(), *bad)))
     found = citations.ranked([item for items in good for item in items])
     if ask.reranker is not None and found:
         try:
@@ -304,13 +335,15 @@ def _model(ask: Ask, one: Dataset) -> Json | None:
     if not overrides:
         return None
     own = one.own_settings if isinstance(one.own_settings, dict) else {}
-    return {**_LEAST, **own, **overrides}
+    known = {name: value for name, value in own.items() if value is not None}
+    return {**_LEAST, **known, **overrides}
 
 
 def _top_k(ask: Ask, datasets: Sequence[Dataset]) -> int | None:
     """How many items in all: as asked, else as many as the most generous dataset."""
-    if ask.top_k is not None or len(datasets) == 1:
-        return ask.top_k
+    asked = ask.overrides().get("top_k")
+    if asked is not None or len(datasets) == 1:
+        return asked if isinstance(asked, int) else None
     own = [one.own_settings for one in datasets]
     counts = [each.get("top_k") for each in own if isinstance(each, dict)]
     return max((count for count in counts if isinstance(count, int)), default=None)

@@ -117,31 +117,59 @@ def llm(
 ) -> Iterator[Piece]:
     """A model's answer in pieces. Raises ReverseError.
 
-    It is whole if its chunks were numbered without a gap, and usage and finish
-    reason came.
+    It is whole if usage and finish reason came, and no chunk can have been lost.
     """
 
     def ask() -> Iterable[LLMResultChunk]:
         return session.model.llm.invoke(config, messages, stop=stop, stream=True)
 
-    expected: int | None = None
-    gap = False
+    numbers = _Numbers()
     usage: Usage | None = None
     finish_reason: str | None = None
     for chunk in _bounded(f"model {config.model}", ask, limits):
         delta = chunk.delta
-        # Some count from nought and some from one; what begins later lacks a part.
-        gap = gap or delta.index not in ((0, 1) if expected is None else (expected,))
-        expected = delta.index + 1
+        numbers.add(delta.index)
         finish_reason = delta.finish_reason or finish_reason
         usage = _usage(delta.usage) or usage
         text = delta.message.get_text_content()
         if text:
             yield Piece(text=text)
-    if expected is None:
+    if not numbers.count:
         raise ReverseError(f"The model {config.model} gave no answer.")
-    whole = not gap and usage is not None and finish_reason is not None
+    whole = numbers.proven and usage is not None and finish_reason is not None
     yield Piece(finish_reason=finish_reason if whole else UNPROVEN, usage=usage)
+
+
+class _Numbers:
+    """Whether the chunks of a stream, by their numbers and count, are all of them.
+
+    Plugins number as they like: by one, by two (the SDK's OpenAI-compatible class),
+    by parts, or not at all. A gap where they count by one is a loss; where they do
+    not, only their count can prove that there was none.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first = 0
+        self._last = 0
+        self._steps: set[int] = set()
+
+    def add(self, number: int) -> None:
+        """Take a chunk's number, in order."""
+        if self.count:
+            self._steps.add(number - self._last)
+        else:
+            self._first = number
+        self._last = number
+        self.count += 1
+
+    @property
+    def proven(self) -> bool:
+        """Whether none can be missing."""
+        begins = self._first in (0, 1)
+        if 1 in self._steps and (max(self._steps) > 1 or not begins):
+            return False
+        return self.count < _HOST_QUEUE or (begins and self._steps == {1})
 
 
 def _usage(usage: LLMUsage | None) -> Usage | None:

@@ -74,7 +74,8 @@ def _compile(source: str) -> _Compiled:
     except BadInput:
         raise
     except TemplateSyntaxError as error:
-        msg = f"The parameter template is not Jinja in line {error.lineno}: {error.message}."
+        said = str(error.message).rstrip(".")
+        msg = f"The parameter template is not Jinja in line {error.lineno}: {said}."
         raise BadInput(msg) from None
     except (
         TemplateError,

@@ -45,20 +45,25 @@ _TELLING_OF_A_DOCUMENT: Final = (
     *("dataset_process_rule_id", "summary_index_status", "data_source_info"),
 )
 _HANDS: Final = 8
+_LAST_SEEN_SECONDS: Final = 86400
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset as it is now. ``own_settings`` is its own ``retrieval_model``."""
+    """A dataset as it is now. ``own_settings`` is its own ``retrieval_model``.
+
+    ``since`` is when this version was first seen, in seconds since the epoch.
+    """
 
     id: str
     name: str = ""
     version: str = ""
+    since: float = 0.0
     own_settings: Any = None
 
 
 # What this process knows, and since when: so that a hit costs one round trip.
-_near: LRUCache[tuple[str, str, str], tuple[Dataset, float]] = LRUCache(4096)
+_near: LRUCache[tuple[str, str, str, int], tuple[Dataset, float]] = LRUCache(4096)
 _near_lock = threading.Lock()
 
 
@@ -83,7 +88,7 @@ def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
     """A dataset, as it was ``dataset_check_seconds`` ago or later."""
     options = settings.cache.options
     seconds, now = options.dataset_check_seconds, time.time()
-    name = settings.knowledge.digest(), dataset_id, options.dataset_check
+    name = settings.knowledge.digest(), dataset_id, options.dataset_check, seconds
     with _near_lock:
         near = _near.get(name)
     # A half of its time, for in the other half somebody has to ask again behind.
@@ -105,16 +110,14 @@ def _asked(cache: Cache, settings: Settings, dataset_id: str, met: Met) -> Datas
 
     def load() -> Iterator[Piece]:
         data = _described(settings, dataset_id)
+        data["since"] = _since(cache, settings, dataset_id, data["version"])
         yield Piece(data=data, finish_reason="stop")
 
     request = Request(
         kind="value",
         label=INTERNAL,
-        form={
-            "dataset": dataset_id,
-            "of": place.digest(),
-            "check": options.dataset_check,
-        },
+        # How old it may be is in it: another form may let it grow older.
+        form=_form(settings, dataset_id) | {"seconds": seconds},
         # For the first half of its time it is simply there; for the second it is
         # asked for again behind whoever uses it.
         rules=Rules(
@@ -125,12 +128,45 @@ def _asked(cache: Cache, settings: Settings, dataset_id: str, met: Met) -> Datas
         control=Control.DEFAULT if seconds else Control.BYPASS,
         traits=Traits(ends_at=time.time() + seconds),
         belongs=(f"dataset:{dataset_id}",),
-        credential=place.digest(),
+        credential=knowledge.credential(place, options.knowledge_deadline_seconds),
         revive=knowledge.revived,
     )
     pieces = cache.stream(request, load, outlives=runtime.outlives(), met=met)
     data = data_of(pieces)
-    return Dataset(dataset_id, data["name"], data["version"], data["own_settings"])
+    return Dataset(
+        dataset_id, data["name"], data["version"], data["since"], data["own_settings"]
+    )
+
+
+def _form(settings: Settings, dataset_id: str) -> dict[str, object]:
+    return {
+        "dataset": dataset_id,
+        "of": settings.knowledge.digest(),
+        "check": settings.cache.options.dataset_check,
+    }
+
+
+def _since(cache: Cache, settings: Settings, dataset_id: str, version: str) -> float:
+    """When this version was first seen; now, if another was seen last.
+
+    A version that comes back is another: what was kept under it may have been
+    retrieved after the knowledge had changed, and before that was noticed.
+    """
+    request = Request(
+        kind="value",
+        label=INTERNAL,
+        form=_form(settings, dataset_id) | {"what": "last seen"},
+        rules=Rules(enabled=settings.cache.rules.enabled, ttl=_LAST_SEEN_SECONDS),
+    )
+    look = cache.find(request)
+    last = look.entry.payload if look.entry else None
+    if isinstance(last, list) and last[0] == version:
+        return float(last[1])
+    since = round(time.time(), 3)
+    stamps = cache.settle(look)
+    if stamps is not None:
+        cache.keep(request, look.key, stamps, [version, since])
+    return since
 
 
 def _described(settings: Settings, dataset_id: str) -> dict[str, Any]:

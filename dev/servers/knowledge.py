@@ -112,6 +112,8 @@ class FakeKnowledgeApi:
         self.asked: list[str] = []
         self.bodies: list[Json] = []
         self.failing: dict[str, int] = {}  # a dataset's retrievals answer this status
+        self.hidden: set[str] = set()  # datasets that say nothing of themselves
+        self.redirect = ""  # where every request is sent
         self.down: int = 0  # and every request this one
         self.delay = 0.0  # seconds that a retrieval takes
         handler = type("Handler", (_Handler,), {"api": self})
@@ -164,6 +166,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self, body: bytes) -> None:
         parts = urlsplit(self.path)
         self.api.asked.append(f"{self.command} {parts.path}")
+        if self.api.redirect:
+            self.send_response(302)
+            self.send_header("Location", self.api.redirect)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         status, data = self._answer(parts.path, parse_qs(parts.query), body)
         text = json.dumps(data).encode()
         self.send_response(status)
@@ -191,6 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, _page([_listed(d) for d in dataset.documents], query)
         if found[2]:
             return self._retrieve(dataset, json.loads(body))
+        if dataset.id in self.api.hidden:
+            return _error(502, "bad_gateway")
         return 200, dataset.detail()
 
     def _retrieve(self, dataset: Dataset, body: Json) -> tuple[int, Json]:

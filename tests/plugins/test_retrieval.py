@@ -13,7 +13,7 @@ from servers.knowledge import (
     fake_knowledge_api,
 )
 
-from rag_cache import retrieval
+from rag_cache import citations, retrieval
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.knowledge import KnowledgeError
@@ -42,7 +42,6 @@ def credentials(api: FakeKnowledgeApi) -> dict[str, str]:
         "cache_secret": f"secret-{uuid.uuid4().hex}",
         "knowledge_api_url": api.url,
         "knowledge_api_key": KEY,
-        # 1 s: a half of it, rounded up, is when it is asked for again
         "cache_options": "dataset_check_seconds: 3600",
     }
 
@@ -195,8 +194,12 @@ def wait_until(holds: Any, seconds: float = 5.0) -> None:
 
 
 def test_an_edit_that_no_counter_shows_is_gone_when_its_time_is_over(
-    api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str]
+    api: FakeKnowledgeApi,
+    faq: Dataset,
+    credentials: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    settled(monkeypatch)
     credentials |= {
         "cache_options": "dataset_check_seconds: 3600, retrieval_max_age_seconds: 2"
     }
@@ -299,7 +302,7 @@ def test_what_is_set_goes_over_the_datasets_own_settings(
     assert "retrieval_model" not in api.bodies[-1]
     ask(credentials, faq, top_k=1, score_threshold="0.2")
     assert api.bodies[-1]["retrieval_model"] == {
-        **faq.settings,
+        **{name: value for name, value in faq.settings.items() if value is not None},
         "top_k": 1,
         "score_threshold_enabled": True,
         "score_threshold": 0.2,
@@ -454,11 +457,11 @@ def test_a_dataset_that_is_not_allowed_is_refused(
 def test_a_long_query_is_cut_behind_a_sentence_and_the_output_says_so(
     api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str]
 ) -> None:
-    first = "When do my parcels arrive? "
-    found = ask(credentials, faq, query=first + "I wait. " + "So long " * 40)
-    assert found.query == "When do my parcels arrive? I wait."
+    first = "When do my parcels arrive? I have waited. " * 5
+    found = ask(credentials, faq, query=first + "So long " * 40)
+    assert found.query == first.strip()
     assert api.bodies[-1]["query"] == found.query
-    assert "cut to 34 characters" in found.warnings[0]
+    assert f"cut to {len(first) - 1} characters" in found.warnings[0]
     assert ask(credentials, faq, query=found.query).outcome.hit
 
 
@@ -469,8 +472,13 @@ def test_a_long_query_is_cut_behind_a_sentence_and_the_output_says_so(
         ("x" * 251, "x" * 250),
         ("你好。" * 100, "你好。" * 83),
         ("word " * 60, ("word " * 50).strip()),
-        ("A line\n" + "y" * 300, "A line"),
-        ("Version 1.5 " + "y" * 300, "Version 1.5"),
+        ("A line. " * 20 + "y" * 300, ("A line. " * 20).strip()),
+        ("Hello! " + "y" * 300, "Hello! " + "y" * 243),
+        (
+            "Hello! I bought " + "a lamp, " * 40,
+            "Hello! I bought " + "a lamp, " * 29 + "a",
+        ),
+        ("Version 1.5 " * 20 + "y" * 300, ("Version 1.5 " * 20).strip()),
     ],
 )
 def test_where_a_query_is_cut(query: str, cut: str) -> None:
@@ -555,3 +563,154 @@ def test_no_secret_is_in_what_goes_wrong(
         ask(credentials, faq)
     assert KEY not in str(raised.value) + repr(raised.value.__context__)
     assert "said so by the fake" not in str(raised.value)
+
+
+# --- what hostile readers found ------------------------------------------------
+
+
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every version had been seen a minute before."""
+    monkeypatch.setattr(retrieval, "_SETTLING_SECONDS", -1)
+
+
+def test_a_strict_form_is_served_nothing_that_a_lax_one_let_grow_old(
+    faq: Dataset, credentials: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(monkeypatch)
+    lax = {"cache_options": "dataset_check_seconds: 3600"}
+    lax = {"cache_options": lax["cache_options"] + ", retrieval_max_age_seconds: 3600"}
+    strict = {"cache_options": "dataset_check_seconds: 1, retrieval_max_age_seconds: 1"}
+    ask(credentials | lax, faq)
+    del faq.documents[0]
+    assert names(ask(credentials | lax, faq)) == ["parcel.md", "refund.md"]
+    assert names(ask(credentials | strict, faq)) == ["refund.md"]
+
+
+def test_a_version_that_comes_back_brings_nothing_back(
+    faq: Dataset, credentials: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(monkeypatch)
+    slow = credentials | {"cache_options": "dataset_check_seconds: 2"}
+    ask(slow, faq, query="anything")  # the version is remembered
+    faq.documents[0].enabled = False
+    assert names(ask(slow, faq)) == ["refund.md"]  # kept under the old version
+    wait_until(lambda: names(ask(slow, faq, query="parcels")) == ["refund.md"])
+    time.sleep(2.1)
+    ask(slow, faq, query="other")  # the new version is seen
+    faq.documents[0].enabled = True
+    time.sleep(2.1)
+    assert names(ask(slow, faq)) == ["parcel.md", "refund.md"]
+
+
+def test_what_was_found_right_after_a_change_is_kept_for_a_moment_only(
+    faq: Dataset, credentials: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dify counts a document before its index has it."""
+    from rag_cache import settings
+
+    ask(credentials, faq)
+    cache = settings.open_cache(settings.read(credentials))
+    now = time.time
+    monkeypatch.setattr(cache, "_clock", lambda: now() + 16)
+    assert not ask(credentials, faq).outcome.hit
+
+
+def test_settings_that_are_not_known_are_not_guessed(
+    api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str]
+) -> None:
+    api.hidden.add(faq.id)
+    with pytest.raises(KnowledgeError, match="502"):
+        ask(credentials, faq, top_k=5)
+    found = ask(credentials, faq)
+    assert names(found) == ["parcel.md", "refund.md"]
+    assert found.outcome.reason == "partial"
+    assert "502" in found.warnings[0]
+    missing = ask(credentials, faq, cache_control="only")
+    assert (missing.result, missing.outcome.reason) == ([], "version_unknown")
+
+
+def test_null_settings_of_a_dataset_are_left_to_dify(
+    api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str]
+) -> None:
+    faq.settings = {**faq.settings, "top_k": None, "score_threshold_enabled": None}
+    assert names(ask(credentials, faq, search_method="hybrid_search"))
+
+
+def test_the_number_of_passages_may_come_with_the_settings(
+    api: FakeKnowledgeApi, credentials: dict[str, str]
+) -> None:
+    pair = [
+        api.add(name, *(Document(f"{name}{n}", "parcels") for n in range(5)))
+        for name in "ab"
+    ]
+    found = ask(credentials, *pair, query="parcels", retrieval_settings='{"top_k": 8}')
+    assert len(found.result) == 8
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"segment": {"document": "an id", "content": None}},
+        {"segment": {"content": "x"}, "child_chunks": [None, 1], "files": {}},
+        {"segment": None, "metadata": ["a"], "content": 5, "title": {"a": 1}},
+        {"metadata": "source"},
+        {},
+    ],
+)
+def test_odd_records_are_items_all_the_same(record: dict[str, Any]) -> None:
+    (item,) = citations.items([record], "d", "D")
+    assert isinstance(item["content"], str)
+    assert isinstance(item["title"], str)
+    assert citations.ranked([item])[0]["metadata"]["position"] == 1
+
+
+def test_images_in_questions_and_answers_keep_their_signature() -> None:
+    segment = {"content": "![](u)", "sign_content": "![](u?sign=1)", "answer": "yes"}
+    (item,) = citations.items([{"segment": segment}], "d", "D")
+    assert item["content"] == "question:![](u?sign=1) \nanswer:yes"
+
+
+def test_what_json_can_not_carry_is_one_sentence(
+    faq: Dataset, credentials: dict[str, str]
+) -> None:
+    for parameters in (
+        {"query": "half a pair \ud83d"},
+        {"retrieval_settings": f'{{"top_k": {2**70}}}'},
+    ):
+        with pytest.raises(KnowledgeError, match="JSON"):
+            ask(credentials, faq, **parameters)
+    with pytest.raises(BadInput, match="retrieval_settings"):
+        ask(credentials, faq, retrieval_settings='{"top_k": NaN}')
+
+
+@pytest.mark.parametrize("location", ["http://[oops", "/elsewhere", "http://other/"])
+def test_a_redirect_is_not_followed(
+    api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str], location: str
+) -> None:
+    api.redirect = location
+    with pytest.raises(KnowledgeError, match="leads elsewhere"):
+        ask(credentials, faq)
+
+
+def test_a_hurried_callers_error_is_not_shared_with_a_patient_one(
+    api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str]
+) -> None:
+    ask(credentials, faq, query="the version")
+    api.delay = 1.5
+    hurried = credentials | {
+        "cache_options": "dataset_check_seconds: 3600, knowledge_deadline_seconds: 1"
+    }
+    errors: list[Exception] = []
+
+    def hurry() -> None:
+        try:
+            ask(hurried, faq)
+        except KnowledgeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=hurry)
+    thread.start()
+    wait_until(lambda: api.retrievals == 2)
+    assert names(ask(credentials, faq)) == ["parcel.md", "refund.md"]
+    thread.join(5)
+    assert len(errors) == 1

@@ -145,8 +145,8 @@ def test_text_comes_before_the_answer_has_ended(
         ([*whole()[:3], chunk(3, "", "stop")], "no usage"),
         ([*whole()[:3], chunk(3, "", usage=True)], "no finish reason"),
         (
-            [chunk(0, "a"), chunk(0, "b"), chunk(0, "", "stop", usage=True)],
-            "no numbers",
+            [*(chunk(0, "a") for _ in range(1100)), chunk(0, "", "stop", usage=True)],
+            "no numbers, and too many to know",
         ),
         ([*whole()[:3], chunk(3, "", "length", usage=True)], "cut by length"),
         ([chunk(0, "", "stop", usage=True)], "empty"),
@@ -235,6 +235,40 @@ def test_those_who_wait_for_a_caller_that_left_ask_themselves(
     leader.join(10)
     assert text == "".join(WORDS)
     assert len(failed) == 1
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [2, 4, 6, 8],  # the SDK's OpenAI-compatible class, as run
+        [2, 4, 8, 10],  # the same with an empty delta left out
+        [0, 0, 0, 0],  # OpenAI's plugin
+        [0, 0, 0, 1],  # Anthropic's: the number of a content block
+        [0, 1, 1, 2],  # Gemini's: that of a part
+        [1, 2, 3, 4],
+        [3],
+    ],
+)
+def test_answers_numbered_as_plugins_really_do_are_kept(
+    session: FakeSession, caller: Caller, numbers: list[int]
+) -> None:
+    *most, last = numbers
+    ending = chunk(last, "end", "stop", usage=True)
+    session.script = lambda: [*(chunk(n, "x ") for n in most), ending]
+    _, first = ask(session, caller)
+    assert first.complete
+    assert ask(session, caller)[1].outcome.hit
+
+
+def test_a_long_answer_is_whole_if_it_is_numbered_by_one(
+    session: FakeSession, caller: Caller
+) -> None:
+    session.script = lambda: [
+        *(chunk(n, "x") for n in range(2000)),
+        chunk(2000, "", "stop", usage=True),
+    ]
+    ask(session, caller)
+    assert ask(session, caller)[1].outcome.hit
 
 
 @pytest.mark.parametrize(
