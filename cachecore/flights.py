@@ -47,6 +47,7 @@ class Flight:
     ) -> None:
         self.stamps = dict(stamps)
         self.idle = idle
+        self.born = 0  # its number in its table: later ones have higher ones
         self._credential = credential
         self._timer = timer
         # Reentrant, as in the table: the garbage collector may close a leader's
@@ -167,7 +168,11 @@ class FlightTable:
         self._lock = threading.RLock()  # guards all below
         self._flights: dict[str, Flight] = {}
         self._landings: OrderedDict[str, int] = OrderedDict()
+        # The number of the last flight whose answer must not be replaced by an earlier
+        # one's: it was a refresh, or its answer was kept.
+        self._firm: OrderedDict[str, int] = OrderedDict()
         self._count = 0
+        self._born = 0
 
     def mark(self) -> int:
         """A point in time, to be taken before a look-up. See ``join``."""
@@ -203,16 +208,31 @@ class FlightTable:
                 if self._landings.get(key, -1) >= mark:
                     return None, False
             flight = Flight(stamps, credential, idle=idle)
+            self._born += 1
+            flight.born = self._born
             self._flights[key] = flight
+            if alone:
+                self._firmly(key, flight)
             return flight, True
 
     def is_current(self, key: str, flight: Flight) -> bool:
-        """Whether no newer flight has taken this one's place.
+        """Whether its answer may be kept.
 
-        An answer asked for earlier must not replace one asked for later.
+        An answer asked for earlier must not replace one asked for later: one that was
+        kept, or a refresh. That others gave up waiting for it is no reason.
         """
         with self._lock:
-            return self._flights.get(key) is flight
+            return flight.born >= self._firm.get(key, 0)
+
+    def kept(self, key: str, flight: Flight) -> None:
+        """Say that a flight's answer was kept."""
+        with self._lock:
+            self._firmly(key, flight)
+
+    def _firmly(self, key: str, flight: Flight) -> None:
+        self._firm[key] = max(flight.born, self._firm.pop(key, 0))
+        while len(self._firm) > _REMEMBERED_LANDINGS:
+            self._firm.popitem(last=False)
 
     def leave(self, key: str, flight: Flight) -> None:
         """Take a flight off the table. Its leader calls it, whatever happened.

@@ -79,9 +79,12 @@ def lease_key(entry_key: str) -> str:
     return f"{entry_key}:lease"
 
 
-def votes_key(entry_key: str) -> str:
-    """The hash of those who found an entry wrong, in the entry's slot."""
-    return f"{entry_key}:votes"
+def votes_key(entry_key: str, digest: str) -> str:
+    """The hash of those who found an entry wrong, in the entry's slot.
+
+    ``digest`` is of what was kept: another answer has no votes against it.
+    """
+    return f"{entry_key}:votes:{digest[:8]}"
 
 
 def flight_key(entry_key: str, token: str) -> str:

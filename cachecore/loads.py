@@ -202,7 +202,7 @@ class Loads(Shelf):
             if lead is not None:
                 lead.attach(flight)
             for piece in trip.load():
-                if first is None:
+                if first is None and (piece.text or piece.data is not None):
                     first = self._timer() - started
                 recorder.add(piece)
                 flight.publish(piece)
@@ -245,6 +245,7 @@ class Loads(Shelf):
             # before it: rather nothing than the older answer.
             self._drop(key)
         else:
+            self._flights.kept(key, flight)
             self._tell(Kept(request.kind, request.label, len(sealed.data)))
 
     def _put(self, key: str, lead: Lead | None, sealed: Sealed | None) -> bool:

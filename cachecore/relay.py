@@ -186,7 +186,8 @@ class Relay:
         Takes over from a leader that was given up, and from any if ``over`` is
         ``*``. Raises StoreError.
         """
-        token = f"{secrets.token_hex(8)}.{records.mark(stamps)}"
+        sort = "r" if over == "*" else "t"
+        token = f"{sort}{secrets.token_hex(8)}.{records.mark(stamps)}"
         lead = Lead(self, key, token, self.timer())
         names = key, lead.lease, token, self.pace.lease
         try:

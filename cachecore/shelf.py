@@ -30,7 +30,7 @@ from cachecore.metrics import (
 )
 from cachecore.policy import Control, Reason, Refusal, Switch
 from cachecore.request import Request, form_of, tags_of
-from cachecore.stores.base import Store
+from cachecore.stores.base import Store, digest
 
 type Stamps = dict[str, str]
 
@@ -129,10 +129,15 @@ class Shelf:
             return Look(Reason.QUARANTINED, key, seconds=self._timer() - started)
         stamps = dict(zip(fields, found.fields[2:], strict=True))
         reason, entry = self.judge(request, key, found.value, stamps, read)
-        # What can't be read is deleted, and a quarantine that is over; if that fails,
-        # the store has failed once.
+        if found.fields[1] is not None:
+            # A quarantine is over. What was on its way when it began may have been
+            # kept since: it is as little wanted.
+            reason = Reason.ABSENT if found.value is None else Reason.INVALIDATED
+            entry = None
+        # What can't be read is deleted; if that fails, the store has failed once.
         sound = reason is not Reason.CORRUPT or self._drop(key)
-        sound = sound and (found.fields[1] is None or self._forget(kept_out))
+        if found.fields[1] is not None:
+            sound = sound and self._drop(key) and self._forget(kept_out)
         return Look(
             reason,
             key,
@@ -172,6 +177,13 @@ class Shelf:
         except StoreError:
             return False
         return True
+
+    def drop(self, request: Request) -> bool:
+        """Delete what is kept for a request; False where that could not be."""
+        try:
+            return self._drop(self.key(request))
+        except UnkeyableError:
+            return True
 
     def _forget(self, field: str) -> bool:
         try:
@@ -284,7 +296,8 @@ class Shelf:
         found = self._store.look_up(key, self._keyspace.stamps, [kept_out])
         if found.value is None:
             return Vote.NOTHING_KEPT
-        box, mine = votes_key(key), self._keyspace.stamp_field(voter)
+        box = votes_key(key, digest(found.value))
+        mine = self._keyspace.stamp_field(voter)
         # A place for each vote, which the first to come takes: counting needs no lock.
         for number in range(1, needed + 1):
             if (

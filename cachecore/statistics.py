@@ -10,6 +10,7 @@ an event is put aside, and a thread counts and publishes every few seconds.
 """
 
 import logging
+import re
 import secrets
 import threading
 import time
@@ -43,15 +44,19 @@ BOUNDS: Final = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
     *(1.0, 2.0, 5.0, 10.0, 20.0, 60.0),
 )
+_BARS: Final = 3  # in a counter's name
 PUBLISH_EVERY: Final = 2.0
 _LIFE: Final = 8 * 86400
 _IDLE: Final = 60.0
 _MAX_WAITING: Final = 20_000
+_MAX_UNPUBLISHED: Final = 24  # spans, while the store can't be written to
 _MAX_LABELS: Final = 64
 _MAX_LABEL: Final = 80
 # Processes that are read at most, the latest first; hashes read at a time.
 _MAX_INSTANCES: Final = 64
 _AT_ONCE: Final = 100
+
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
 
 type Counts = dict[str, float]
 
@@ -70,9 +75,10 @@ class _Sheet:
         self.unsaid.add(name)
 
     def page(self) -> Page:
-        """What is unsaid, as said from now on."""
-        names, self.unsaid = self.unsaid, set()
-        return Page(self.name, {n: _shown(self.counts[n]) for n in names}, self.ttl)
+        """All of it, as said from now on: an eviction has left nothing of the rest."""
+        self.unsaid = set()
+        shown = {name: _shown(amount) for name, amount in self.counts.items()}
+        return Page(self.name, shown, self.ttl)
 
 
 class Statistics:
@@ -93,6 +99,7 @@ class Statistics:
         self._instance = secrets.token_hex(6)
         self._began = clock()
         self._waiting: deque[Event] = deque(maxlen=_MAX_WAITING)
+        self._flushing = threading.Lock()
         self._lock = threading.Lock()  # guards all below
         self._sheets: dict[str, _Sheet] = {}
         self._labels: set[str] = set()
@@ -135,6 +142,11 @@ class Statistics:
 
     def flush(self) -> None:
         """Count what waits, and publish what has changed. Raises StoreError."""
+        # One at a time: what was published last must be what was counted last.
+        with self._flushing:
+            self._flush()
+
+    def _flush(self) -> None:
         with self._lock:
             self._count()
             pages = [s.page() for s in self._sheets.values() if s.unsaid]
@@ -146,6 +158,7 @@ class Statistics:
             with self._lock:
                 for page in pages:
                     self._sheets[page.name].unsaid |= page.fields.keys()
+                self._prune(forced=True)
             raise
         with self._lock:
             self._prune()
@@ -154,15 +167,17 @@ class Statistics:
         life = f"{self._began:.0f} {self._clock():.0f}"
         return Page(self._keyspace.statistics(), {self._instance: life}, _LIFE)
 
-    def _prune(self) -> None:
-        """Forget the spans that are over and published."""
+    def _prune(self, *, forced: bool = False) -> None:
+        """Forget the spans that are over and published; ``forced``, or too many."""
         now = int(self._clock())
         current = {self._keyspace.statistics(self._instance)} | {
             self._keyspace.statistics(self._instance, span, now // span)
             for span in SPANS
         }
-        for name, sheet in list(self._sheets.items()):
-            if name not in current and not sheet.unsaid:
+        over = [name for name in self._sheets if name not in current]
+        lost = over[:-_MAX_UNPUBLISHED] if forced else over
+        for name in lost:
+            if forced or not self._sheets[name].unsaid:
                 del self._sheets[name]
 
     def _count(self) -> None:
@@ -236,7 +251,11 @@ class Statistics:
     def _gathered(self, names: list[str]) -> Iterator[Counts]:
         for at in range(0, len(names), _AT_ONCE):
             for fields in self._store.gather(names[at : at + _AT_ONCE]):
-                yield {name: _read(text) for name, text in fields.items()}
+                yield {
+                    name: _read(text)
+                    for name, text in fields.items()
+                    if name.count("|") == _BARS
+                }
 
 
 def _shown(amount: float) -> str:
@@ -261,12 +280,15 @@ def _counts(event: Event, label: str) -> Iterator[tuple[str, float]]:
             yield f"requests|{of}|{event.reason.value}", 1
             if event.saved is not None:
                 yield f"time|{of}|hit {bucket(event.seconds)}", 1
+                yield f"time_sum|{of}|hit", event.seconds
                 yield from _saved(event.saved, of)
         case Loaded():
             yield f"loads|{of}|", 1
             yield f"load_seconds|{of}|", event.seconds
             yield f"time|{of}|miss {bucket(event.seconds)}", 1
+            yield f"time_sum|{of}|miss", event.seconds
             yield f"first|{of}|miss {bucket(event.first)}", 1
+            yield f"first_sum|{of}|miss", event.first
         case Kept():
             yield f"kept|{of}|", 1
             yield f"kept_bytes|{of}|", event.size
@@ -282,7 +304,8 @@ def _saved(cost: Cost, of: str) -> Iterator[tuple[str, float]]:
     yield f"saved_tokens|{of}|", cost.prompt_tokens + cost.completion_tokens
     yield f"saved_seconds|{of}|", cost.seconds
     if cost.price:
-        yield f"saved_money|{of}|{cost.currency}", cost.price
+        code = cost.currency if _CURRENCY.fullmatch(cost.currency) else "other"
+        yield f"saved_money|{of}|{code}", cost.price
 
 
 def bucket(seconds: float) -> int:

@@ -93,6 +93,9 @@ def _histogram(
 ) -> Metric:
     family = HistogramMetricFamily(shown, meaning, labels=(*_OF, "result"))
     tables: dict[tuple[str, ...], list[float]] = {}
+    sums: dict[tuple[str, ...], float] = {
+        (*of, result): amount for of, result, amount in _rows(found, f"{name}_sum")
+    }
     for of, said, amount in _rows(found, name):
         result, _, number = said.partition(" ")
         table = tables.setdefault((*of, result), [0.0] * (len(BOUNDS) + 1))
@@ -103,5 +106,5 @@ def _histogram(
         for bound, amount in zip([*map(str, BOUNDS), "+Inf"], table, strict=True):
             passed += amount
             buckets.append((bound, passed))
-        family.add_metric(list(labels), buckets, sum_value=None)
+        family.add_metric(list(labels), buckets, sum_value=sums.get(labels, 0.0))
     return family

@@ -2,10 +2,11 @@
 
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from cachetools import TTLCache
+from cachetools import LRUCache
 
 from cachecore.cache import Cache
 from cachecore.errors import ConfigError, StoreError
@@ -27,7 +28,8 @@ _VOTES_OF_ONE: Final = 10
 _VOTES_OF_ALL: Final = 120
 _MINUTE: Final = 60
 
-_votes: TTLCache[tuple[str, str], int] = TTLCache(10_000, _MINUTE)
+# How many, and since when: an item that is only counted up keeps its own minute.
+_votes: LRUCache[tuple[str, str], tuple[int, float]] = LRUCache(10_000)
 _votes_lock = threading.Lock()
 
 
@@ -121,18 +123,15 @@ def _key(parameters: Mapping[str, Any], read: Settings) -> str:
 
 def _limit_votes(read: Settings, voter: str) -> None:
     namespace = read.cache.store.namespace
+    now = time.monotonic()
     with _votes_lock:
         for who, most in ((voter, _VOTES_OF_ONE), ("", _VOTES_OF_ALL)):
-            # A cache's item keeps its first end when it is only counted up.
-            count = _votes.get((namespace, who), 0)
+            count, since = _votes.get((namespace, who), (0, now))
+            if now - since > _MINUTE:
+                count, since = 0, now
             if count >= most:
                 raise BadInput("There are too many votes just now; try in a minute.")
-        for who in (voter, ""):
-            _count((namespace, who))
-
-
-def _count(name: tuple[str, str]) -> None:
-    _votes[name] = _votes.get(name, 0) + 1
+            _votes[namespace, who] = count + 1, since
 
 
 def check(credentials: Mapping[str, Any]) -> tuple[str, ...]:

@@ -15,7 +15,10 @@ import gevent
 import orjson
 from dify_plugin.core.runtime import Session
 from dify_plugin.entities.model.llm import LLMModelConfig, LLMResultChunk, LLMUsage
-from dify_plugin.entities.model.message import PromptMessage
+from dify_plugin.entities.model.message import (
+    PromptMessage,
+    TextPromptMessageContent,
+)
 from dify_plugin.entities.model.rerank import RerankModelConfig
 from pydantic import ValidationError
 
@@ -31,6 +34,14 @@ UNPROVEN: Final = "unproven"
 # who got fewer items has got them all.
 _HOST_QUEUE: Final = 1024
 _LONGEST_MESSAGE: Final = 500
+# How plugins spell the ends that OpenAI calls stop and length: Anthropic's, Gemini's,
+# Hugging Face's.
+_REASONS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("end_turn", "stop_sequence", "STOP", "eos_token", "eos"), "stop"),
+    "FinishReason.STOP": "stop",
+    "FinishReason.MAX_TOKENS": "length",
+    **dict.fromkeys(("max_tokens", "MAX_TOKENS"), "length"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,40 +135,50 @@ def llm(
         return session.model.llm.invoke(config, messages, stop=stop, stream=True)
 
     numbers = _Numbers()
+    pure = True
     usage: Usage | None = None
     finish_reason: str | None = None
     for chunk in _bounded(f"model {config.model}", ask, limits):
         delta = chunk.delta
         numbers.add(delta.index)
-        finish_reason = delta.finish_reason or finish_reason
+        finish_reason = _REASONS.get(
+            delta.finish_reason or "", delta.finish_reason or finish_reason
+        )
         usage = _usage(delta.usage) or usage
-        text = delta.message.get_text_content()
-        if text:
-            yield Piece(text=text)
+        pure = pure and _is_text(delta.message.content)
+        # One without text too: it shows that the model is alive.
+        yield Piece(text=delta.message.get_text_content())
     if not numbers.count:
         raise ReverseError(f"The model {config.model} gave no answer.")
-    whole = numbers.proven and usage is not None and finish_reason is not None
+    whole = pure and numbers.proven and usage is not None and finish_reason is not None
     yield Piece(finish_reason=finish_reason if whole else UNPROVEN, usage=usage)
 
 
-class _Numbers:
-    """Whether the chunks of a stream, by their numbers and count, are all of them.
+def _is_text(content: Any) -> bool:
+    """Whether there is nothing but text in a message: no more is kept of it."""
+    if not isinstance(content, list):
+        return True
+    return all(isinstance(part, TextPromptMessageContent) for part in content)
 
-    Plugins number as they like: by one, by two (the SDK's OpenAI-compatible class),
-    by parts, or not at all. A gap where they count by one is a loss; where they do
-    not, only their count can prove that there was none.
+
+class _Numbers:
+    """Whether the chunks of a stream are all of them, by their count or numbers.
+
+    Plugins number as they like: by one, by two and sometimes one (the SDK's
+    OpenAI-compatible class), by parts, or not at all. So a gap says nothing; but
+    where there is none among numbers that count by one, nothing is missing.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self._first = 0
+        self._gapless = True
         self._last = 0
-        self._steps: set[int] = set()
 
     def add(self, number: int) -> None:
         """Take a chunk's number, in order."""
         if self.count:
-            self._steps.add(number - self._last)
+            self._gapless = self._gapless and number == self._last + 1
         else:
             self._first = number
         self._last = number
@@ -166,10 +187,7 @@ class _Numbers:
     @property
     def proven(self) -> bool:
         """Whether none can be missing."""
-        begins = self._first in (0, 1)
-        if 1 in self._steps and (max(self._steps) > 1 or not begins):
-            return False
-        return self.count < _HOST_QUEUE or (begins and self._steps == {1})
+        return self.count < _HOST_QUEUE or (self._gapless and self._first in (0, 1))
 
 
 def _usage(usage: LLMUsage | None) -> Usage | None:
@@ -253,9 +271,8 @@ def app(
 
     reader = _AppReader()
     for event in _bounded("app", ask, limits):
-        text = reader.take(event)
-        if text:
-            yield Piece(text=text)
+        # One without text too: it shows that the app is alive.
+        yield Piece(text=reader.take(event))
     yield reader.end()
 
 
@@ -266,6 +283,7 @@ class _AppReader:
         self._count = 0
         self._shown: list[str] = []
         self._ended = False
+        self._failed = False  # in part
         self._replaced = False
         self._outputs: dict[str, Any] | None = None
         self._usage: Usage | None = None
@@ -304,6 +322,7 @@ class _AppReader:
             said = str(data.get("error") or status)
             raise ReverseError(f"The app failed: {said[:_LONGEST_MESSAGE]}")
         self._ended = self._ended or status == "succeeded"
+        self._failed = status != "succeeded"
         outputs = data.get("outputs")
         self._outputs = outputs if isinstance(outputs, dict) else {}
 
@@ -314,8 +333,9 @@ class _AppReader:
         shown = "".join(self._shown)
         outputs = self._outputs or {}
         rest = "" if shown else _text_of(outputs)
-        proven = self._count < _HOST_QUEUE or shown in outputs.values()
-        whole = self._ended and proven and not self._replaced
+        # Outputs come in one event: they are whole, or were not there at all.
+        proven = self._count < _HOST_QUEUE or not shown or shown in outputs.values()
+        whole = self._ended and proven and not (self._replaced or self._failed)
         return Piece(
             text=rest,
             finish_reason="stop" if whole else UNPROVEN,

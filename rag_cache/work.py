@@ -5,12 +5,11 @@ goes on behind, nobody waits long for one that is silent, and its errors are its
 """
 
 import secrets
-import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cachetools import TTLCache
 from dify_plugin.entities.model.llm import LLMModelConfig
 from dify_plugin.entities.model.message import (
     PromptMessage,
@@ -19,16 +18,14 @@ from dify_plugin.entities.model.message import (
 )
 
 from cachecore import config
-from cachecore.cache import Cache
 from cachecore.errors import FlightBroken, NothingCached
 from cachecore.keys import Kind
 from cachecore.loads import Met
-from cachecore.metrics import INTERNAL
-from cachecore.policy import Control, Rules, Traits
+from cachecore.policy import Control, Traits
 from cachecore.request import Request
-from cachecore.streams import Piece, Usage, split
+from cachecore.streams import Answer, Piece, Usage, split
 from difycodec import urls
-from rag_cache import inputs, reverse, settings
+from rag_cache import calls, inputs, reverse, settings
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.outcome import Outcome, outcome_of
@@ -36,13 +33,6 @@ from rag_cache.reverse import UNPROVEN, Limits, ReverseError
 from rag_cache.settings import Settings
 
 _CONTROLS: Final = tuple(control.value for control in Control)
-# Apps that may call one another, at most; and how long a call is remembered for it.
-_MAX_DEPTH: Final = 5
-_CALL_SECONDS: Final = 300
-
-# Who called whom, for where the cache is off or gone; by user and app.
-_chains: TTLCache[tuple[str, str], list[str]] = TTLCache(4096, _CALL_SECONDS)
-_chains_lock = threading.Lock()
 
 type AskModel = Callable[
     [LLMModelConfig, list[PromptMessage], list[str], Limits], Iterator[Piece]
@@ -60,6 +50,7 @@ class Work:
     data: Any = None
     complete: bool = False
     missing: bool = False
+    done: Callable[[], None] = lambda: None
 
     def texts(self) -> Iterator[str]:
         """The text as it comes. Raises ReverseError."""
@@ -77,6 +68,8 @@ class Work:
         except FlightBroken as error:
             msg = "The answer that this one was shared from ended early; ask again."
             raise ReverseError(msg) from error
+        finally:
+            self.done()
 
     @property
     def outcome(self) -> Outcome:
@@ -141,11 +134,10 @@ def app(caller: Caller, parameters: Mapping[str, Any], ask: AskApp) -> Work:
         caller, read, parameters, "app", app_id, form, (f"app:{app_id}",)
     )
 
-    def load() -> Iterator[Piece]:
-        _guard(settings.open_cache(read), caller, app_id)
-        return ask(app_id, query, given, _limits(read))
-
-    return _work(read, request, load)
+    done = calls.enter(settings.open_cache(read), caller, app_id)
+    work = _work(read, request, lambda: ask(app_id, query, given, _limits(read)))
+    work.done = done
+    return work
 
 
 def _work(
@@ -188,42 +180,17 @@ def _request(
         tags=config.read_tags(inputs.text(parameters, "cache_tags")),
         belongs=belongs,
         ttl=config.read_ttl(lifetime) if lifetime else None,
+        at_most=_at_most,
         # Each call's own: that one was left by its caller is no other's error.
         credential=secrets.token_hex(8),
     )
 
 
+def _at_most(answer: Answer) -> float | None:
+    ends = urls.expires_at([answer.text, answer.data])  # files under Dify's signatures
+    return None if ends is None else ends - time.time()
+
+
 def _temperature(completion: Any) -> float | None:
     value = completion.get("temperature") if isinstance(completion, dict) else None
     return value if isinstance(value, int | float) else None
-
-
-def _guard(cache: Cache, caller: Caller, app_id: str) -> None:
-    """Refuse a call that would lead an app back to itself.
-
-    An app runs its callees as its own user, so who called whom is found by user.
-    Raises ReverseError.
-    """
-    if not caller.app_id:
-        return
-    above = cache.find(_calls_of(caller, caller.app_id)).entry
-    with _chains_lock:
-        known = _chains.get((caller.user_id, caller.app_id), ())
-        chain = [*(above.payload if above else known), caller.app_id]
-        _chains[caller.user_id, app_id] = chain
-    if app_id in chain or len(chain) > _MAX_DEPTH:
-        raise ReverseError("The app was not called: it would end up calling itself.")
-    request = _calls_of(caller, app_id)
-    look = cache.find(request)
-    stamps = cache.settle(look)
-    if stamps is not None:
-        cache.keep(request, look.key, stamps, chain)
-
-
-def _calls_of(caller: Caller, app_id: str) -> Request:
-    return Request(
-        kind="value",
-        label=INTERNAL,
-        form={"callers of": app_id, "for": caller.user_id},
-        rules=Rules(ttl=_CALL_SECONDS),
-    )

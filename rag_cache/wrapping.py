@@ -23,6 +23,7 @@ from rag_cache.ticket import BadTicket, Ticket
 
 # Work that takes longer has met too many changes that no stamp shows.
 _TICKET_SECONDS: Final = 86400
+_MAX_LABEL: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ def look_up(caller: Caller, parameters: Mapping[str, Any]) -> Lookup:
     stamps = None if look.entry else cache.settle(look)
     # A hit's ticket names the key, for feedback; nothing can be stored under it.
     key = look.key if stamps or look.entry else ""
-    made = Ticket(key, stamps or {}, round(time(), 3), _label(parameters))
+    label = _label(parameters)[:_MAX_LABEL]
+    made = Ticket(key, stamps or {}, round(time(), 3), label)
     return Lookup(
         look_outcome(look),
         ticket=ticket.write(made, settings.ticket_key(read)),

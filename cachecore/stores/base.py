@@ -110,7 +110,7 @@ class Store(Protocol):
     ) -> dict[str, str]:
         """Set each field that is absent; return what stands in every one of them.
 
-        ``ttl`` ends a hash that has no end yet.
+        ``ttl`` ends the hash so many seconds from now.
         """
 
     def replace(self, hash_key: str, fields: Mapping[str, str]) -> None:
@@ -152,9 +152,10 @@ class Store(Protocol):
     def land(self, landing: Landing) -> bool:
         """Keep the entry, end the stream, give the lease back: at once, in this order.
 
-        Keeps it, and returns true, only under the token's own lease, or where
-        there is no lease and no entry but the one seen. A stream that nobody listens to
-        is not made.
+        Keeps it, and returns true, only under the token's own lease, or where there
+        is no entry but the one seen, and no lease or that of one who only would not
+        wait: under the same mark, and no refresh (its token begins with ``r``). A
+        stream that nobody listens to is not made.
         """
 
     def listen(

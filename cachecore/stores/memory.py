@@ -73,7 +73,7 @@ class MemoryStore:
         with self._lock:
             standing = self._hash(hash_key)
             if ttl is not None:
-                self._ends.setdefault(hash_key, self._clock() + ttl)
+                self._ends[hash_key] = self._clock() + ttl
             for field, text in fields.items():
                 standing.setdefault(field, text)
             return {field: standing[field] for field in fields}
@@ -129,7 +129,9 @@ class MemoryStore:
             holder = self._holder(landing.lease)
             found = self._get(landing.entry)
             unchanged = found is None or digest(found) == landing.seen
-            free = holder is None and unchanged
+            mark = landing.token[landing.token.rindex(".") :]
+            waits = holder is not None and holder.endswith(mark) and holder[0] != "r"
+            free = (holder is None or waits) and unchanged
             kept = landing.value is not None and (holder == landing.token or free)
             if kept:
                 self._set(landing.entry, landing.value or b"", landing.ttl)

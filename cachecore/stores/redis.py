@@ -83,7 +83,7 @@ class RedisStore:
     def settle(
         self, hash_key: str, fields: Mapping[str, str], ttl: float | None = None
     ) -> dict[str, str]:
-        ends = () if ttl is None else (("PEXPIRE", hash_key, _ms(ttl), "NX"),)
+        ends = () if ttl is None else (("PEXPIRE", hash_key, _ms(ttl)),)
         *written, texts = self._run(
             *(("HSETNX", hash_key, field, text) for field, text in fields.items()),
             *ends,

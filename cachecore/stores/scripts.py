@@ -34,8 +34,10 @@ return redis.call('XLEN', KEYS[2])
 # entry that the load began with, records…
 LAND: Final = """
 local held, kept = redis.call('GET', KEYS[2]), 0
+local mark = string.match(ARGV[1], '%..*$')
+local waits = held and string.sub(held, -#mark) == mark and string.sub(held, 1, 1) ~= 'r'
 local free = false
-if not held and ARGV[2] ~= '' then
+if (not held or waits) and ARGV[2] ~= '' then
   local found = redis.pcall('GET', KEYS[1])
   free = type(found) ~= 'string' or redis.sha1hex(found) == ARGV[5]
 end

@@ -72,8 +72,8 @@ class StoreContract:
     def test_a_hash_that_was_given_an_end_is_gone_then(
         self, store: Store, name: str, let_pass: Callable[[float], None]
     ) -> None:
-        store.settle(name, {"a": "1"}, 0.2)
-        store.settle(name, {"b": "2"}, 60)  # the first end stands
+        store.settle(name, {"a": "1"}, 60)
+        store.settle(name, {"b": "2"}, 0.2)  # the last end stands
         assert store.gather([name]) == [{"a": "1", "b": "2"}]
         let_pass(0.3)
         assert store.settle(name, {"a": "3"}) == {"a": "3"}
@@ -211,10 +211,22 @@ class StoreContract:
     def test_who_lost_the_lease_keeps_nothing_and_takes_nothing_back(
         self, store: Store, name: str
     ) -> None:
+        for other in ("rb.1", "b.2"):  # a refresh, and one under other stamps
+            claim(store, name, "a.1", over="*")
+            claim(store, name, other, over="*")
+            assert not store.land(landing(name, "a.1"))
+            mark = other[-2:]
+            assert claim(store, name, f"c{mark}") == Claim(other, None)
+
+    def test_who_was_only_not_waited_for_keeps_where_nothing_is_kept_yet(
+        self, store: Store, name: str
+    ) -> None:
         claim(store, name, "a.1")
         claim(store, name, "b.1", over="*")
+        assert store.land(landing(name, "a.1"))
+        assert claim(store, name, "c.1") == Claim("b.1", b"answer")
+        assert store.land(landing(name, "b.1", value=b"the later one's"))
         assert not store.land(landing(name, "a.1"))
-        assert claim(store, name, "c.1") == Claim("b.1", None)
 
     def test_where_the_lease_was_evicted_only_an_absent_entry_is_written(
         self, store: Store, name: str

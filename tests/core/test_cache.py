@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -596,3 +597,38 @@ def test_a_request_without_a_canonical_form_bypasses_the_cache() -> None:
     bench = Bench()
     assert bench.text(request(form={"x": float("nan")}), "answer") == "answer"
     assert bench.reasons == ["unkeyable"]
+
+
+def test_an_answer_that_others_would_not_wait_for_is_kept_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A slow model with steady callers must not keep the cache empty for ever."""
+    monkeypatch.setattr("cachecore.cache.MORTAL_IDLE_LIMIT", 0.0)
+    monkeypatch.setattr("cachecore.flights._LOOK_UP_AFTER", 0.001)
+    bench = Bench()
+    begun, go, last = threading.Event(), threading.Event(), threading.Event()
+
+    def slow() -> Iterator[Piece]:
+        begun.set()
+        go.wait(5)
+        yield from bench.loader("first")()
+
+    def slower() -> Iterator[Piece]:
+        go.set()
+        last.wait(5)
+        yield from bench.loader("second")()
+
+    def ask(load: Any) -> None:
+        for _ in bench.cache.stream(request(), load, outlives=False):
+            pass
+
+    leader = threading.Thread(target=ask, args=(slow,))
+    leader.start()
+    assert begun.wait(5)
+    other = threading.Thread(target=ask, args=(slower,))
+    other.start()
+    leader.join(5)
+    assert bench.text(request()) == "first"
+    last.set()
+    other.join(5)
+    assert bench.text(request()) == "second"

@@ -6,7 +6,7 @@ from cachecore.entry import Cost
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
 from cachecore.loads import Met
-from cachecore.policy import Reason
+from cachecore.policy import Control, Reason
 from cachecore.request import Request
 from cachecore.shelf import Vote
 from cachecore.stores.memory import MemoryStore
@@ -75,13 +75,39 @@ def test_what_is_not_kept_takes_no_votes() -> None:
     assert vote(bench, key, "a", needed=1) == "nothing_kept"
 
 
-def test_a_quarantine_that_makes_no_sense_keeps_nothing_out() -> None:
+def test_what_was_on_its_way_when_the_votes_came_is_not_served_afterwards() -> None:
+    bench = Bench()
+    asked = request()
+    key = kept_key(bench)
+    look = bench.cache.find(request(control=Control.REFRESH))
+    stamps = bench.cache.settle(look)
+    assert stamps is not None
+    vote(bench, key, "a", needed=1)
+    assert bench.cache.keep(asked, key, stamps, {"text": "the same again"})
+    bench.ask(asked)
+    bench.clock.pass_by(61)
+    assert bench.text(asked, "another") == "another"
+    assert bench.reasons[-2:] == ["quarantined", "invalidated"]
+
+
+def test_votes_against_an_answer_do_not_count_against_the_next() -> None:
+    bench = Bench()
+    key = kept_key(bench)
+    vote(bench, key, "a")
+    bench.cache.invalidate(["*"])
+    bench.ask(request(), "a better one")
+    assert vote(bench, key, "b") == "counted"
+    assert vote(bench, key, "c") == "dropped"
+
+
+def test_a_quarantine_that_makes_no_sense_is_over() -> None:
     bench = Bench()
     key = kept_key(bench)
     keyspace = Keyspace("test")
     bench.store.replace(keyspace.stamps, {keyspace.quarantine_field(key): "soon"})
     bench.ask(request())
-    assert bench.reasons[-1] == "hit"
+    bench.ask(request())
+    assert bench.reasons[-2:] == ["invalidated", "hit"]
 
 
 def test_whose_votes_can_not_be_counted_is_told() -> None:

@@ -171,12 +171,24 @@ def test_a_leader_closed_by_the_garbage_collector_inside_the_table_does_not_dead
     assert not done.is_alive()
 
 
-def test_only_the_newest_flight_of_a_key_is_current() -> None:
+def test_what_was_asked_for_later_is_not_replaced_by_what_was_asked_for_earlier() -> (
+    None
+):
     table = FlightTable()
     old, _ = join(table)
-    new, _ = join(table, alone=True)
-    assert not table.is_current("k", old)  # type: ignore[arg-type]
-    assert table.is_current("k", new)  # type: ignore[arg-type]
+    assert old is not None
+    table.leave("k", old)  # a follower would not wait any longer
+    new, _ = join(table)
+    assert new is not None
+    assert table.is_current("k", old)
+    assert table.is_current("k", new)
+    table.kept("k", new)
+    assert not table.is_current("k", old)
+    assert table.is_current("k", new)
+    refresh, _ = join(table, alone=True)
+    assert refresh is not None
+    assert not table.is_current("k", new)
+    assert table.is_current("k", refresh)
 
 
 def test_a_crowd_of_followers_gets_every_piece_and_each_wakes_the_next() -> None:

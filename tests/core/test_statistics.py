@@ -163,3 +163,43 @@ def test_the_first_event_starts_the_thread_that_publishes(ledger: Ledger) -> Non
             break
         process._thread.join(0.002)
     assert reader.since(HOUR)["requests|llm|m|hit"] == 1
+
+
+def test_numbers_that_were_evicted_come_back_whole(ledger: Ledger) -> None:
+    process = ledger.process()
+    for _ in range(10):
+        process(HIT)
+    process(Refused("llm", "m", Refusal.EMPTY))
+    process.flush()
+    ledger.store._hashes.clear()
+    process(HIT)
+    (counts,) = process.by_instance().values()
+    assert counts["requests|llm|m|hit"] == 11
+    assert counts["refused|llm|m|empty"] == 1
+
+
+def test_what_can_not_be_published_for_long_is_bounded(ledger: Ledger) -> None:
+    failing = FailingFrom(ledger.store, "publish")
+    process = ledger.process(failing)
+    for _ in range(200):
+        process(HIT)
+        with pytest.raises(StoreError):
+            process.flush()
+        ledger.clock.pass_by(HOUR)
+    assert len(process._sheets) < 40
+    failing.mend()
+    (counts,) = process.by_instance().values()
+    assert counts["requests|llm|m|hit"] == 200
+
+
+def test_a_name_that_is_no_counter_breaks_no_reader(ledger: Ledger) -> None:
+    process = ledger.process()
+    saved = Cost(1, 1, price=1, currency="US|D")
+    process(Lookup("llm", "m", Reason.HIT, 0.1, saved=saved))
+    process.flush()
+    sheet = process._keyspace.statistics(process._instance)
+    ledger.store.replace(sheet, {"rubbish": "1", "a|b|c|d": "x"})
+    (counts,) = process.by_instance().values()
+    assert counts["saved_money|llm|m|other"] == 1
+    assert "rubbish" not in counts
+    assert counts["a|b|c|d"] == 0

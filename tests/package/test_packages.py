@@ -57,7 +57,7 @@ SHIPPED = {
     }
     | modules(
         "rag_cache",
-        "caller citations doors exposition external inputs knowledge operating outcome "
+        "caller calls citations doors exposition external inputs knowledge operating outcome "
         "retrieval reverse sandbox savings settings shell templates ticket versions work "
         "wrapping",
     ),

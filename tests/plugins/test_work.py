@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 from dify_plugin.entities.model.llm import LLMResultChunk, LLMUsage
-from dify_plugin.entities.model.message import AssistantPromptMessage
+from dify_plugin.entities.model.message import (
+    AssistantPromptMessage,
+    ImagePromptMessageContent,
+    TextPromptMessageContent,
+)
 
-from rag_cache import operating, reverse, work
+from rag_cache import operating, reverse, settings, work
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.reverse import ReverseError
@@ -49,6 +53,14 @@ def chunk(
 def whole(first: int = 0) -> list[LLMResultChunk]:
     chunks = [chunk(first + n, word) for n, word in enumerate(WORDS)]
     return [*chunks, chunk(first + 3, "", "stop", usage=True)]
+
+
+def long(first: int, end: int) -> list[LLMResultChunk]:
+    """More than a queue of the host holds."""
+    return [chunk(number, "x") for number in range(first, end)]
+
+
+END_OF_LONG = chunk(1200, "", "stop", usage=True)
 
 
 class FakeSession:
@@ -138,9 +150,9 @@ def test_text_comes_before_the_answer_has_ended(
 @pytest.mark.parametrize(
     ("chunks", "why"),
     [
-        ([*whole()[:1], *whole()[2:]], "a gap"),
+        ([*long(0, 600), *long(601, 1200), END_OF_LONG], "a gap"),
         (whole()[1:], "it begins at 1, and ends well"),
-        (whole()[2:], "it begins late"),
+        ([*long(2, 1200), END_OF_LONG], "it begins late"),
         (whole()[:-1], "no end"),
         ([*whole()[:3], chunk(3, "", "stop")], "no usage"),
         ([*whole()[:3], chunk(3, "", usage=True)], "no finish reason"),
@@ -244,7 +256,8 @@ def test_those_who_wait_for_a_caller_that_left_ask_themselves(
         [2, 4, 8, 10],  # the same with an empty delta left out
         [0, 0, 0, 0],  # OpenAI's plugin
         [0, 0, 0, 1],  # Anthropic's: the number of a content block
-        [0, 1, 1, 2],  # Gemini's: that of a part
+        [0, 2, 3],  # Gemini's: that of a part
+        [1, 3, 5, 6],  # the SDK's again, the last text with the finish reason
         [1, 2, 3, 4],
         [3],
     ],
@@ -258,6 +271,56 @@ def test_answers_numbered_as_plugins_really_do_are_kept(
     _, first = ask(session, caller)
     assert first.complete
     assert ask(session, caller)[1].outcome.hit
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("end_turn", True),
+        ("STOP", True),
+        ("stop_sequence", True),
+        ("max_tokens", False),
+        ("content_filter", False),
+        ("tool_use", False),
+        ("whatever", False),
+    ],
+)
+def test_ends_are_understood_as_plugins_spell_them(
+    session: FakeSession, caller: Caller, said: str, kept: bool
+) -> None:
+    session.script = lambda: [chunk(0, "x"), chunk(1, "", said, usage=True)]
+    ask(session, caller)
+    assert ask(session, caller)[1].outcome.hit is kept
+
+
+def test_an_answer_that_is_more_than_text_is_not_kept(
+    session: FakeSession, caller: Caller
+) -> None:
+    image = ImagePromptMessageContent(
+        url="http://h/i.png", format="png", mime_type="image/png"
+    )
+    drawn = chunk(0)
+    drawn.delta.message.content = [TextPromptMessageContent(data="Here: "), image]
+    session.script = lambda: [drawn, chunk(1, "", "stop", usage=True)]
+    text, first = ask(session, caller)
+    assert (text, first.complete) == ("Here: ", False)
+    assert not ask(session, caller)[1].outcome.hit
+
+
+def test_an_answer_lives_no_longer_than_the_signature_in_it(
+    session: FakeSession, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = (
+        f"http://dify/files/{uuid.uuid4()}/file-preview?timestamp={int(time.time()) - 290}"
+        f"&nonce={'0' * 32}&sign={'a' * 43}="
+    )
+    session.script = lambda: chat_events(signed)
+    run_app(session, caller)
+    assert run_app(session, caller)[1].outcome.hit
+    cache = settings.open_cache(settings.read(caller.credentials))
+    now = time.time
+    monkeypatch.setattr(cache, "_clock", lambda: now() + 11)
+    assert not run_app(session, caller)[1].outcome.hit
 
 
 def test_a_long_answer_is_whole_if_it_is_numbered_by_one(
@@ -406,6 +469,17 @@ def test_an_apps_answer_is_kept_with_its_outputs(
         workflow_events({"text": "x"}, "x", status="partial-succeeded"),
         workflow_events({"text": "x"}, "x", status="paused"),
         chat_events(*["x"] * 1100),
+        [
+            {"event": "message", "answer": "Sorry."},
+            {
+                "event": "workflow_finished",
+                "data": {
+                    "status": "partial-succeeded",
+                    "outputs": {"answer": "Sorry."},
+                },
+            },
+            *chat_events(),
+        ],
         chat_events(),
     ],
 )
@@ -498,6 +572,49 @@ def test_an_app_does_not_call_itself_through_others(
 
     with pytest.raises(ReverseError, match="calling itself"):
         list(inside("a"))
+    assert len(session.asked) == 2
+
+
+def test_one_run_after_the_other_is_no_circle(
+    session: FakeSession, caller: Caller
+) -> None:
+    session.script = lambda: chat_events("x")
+    user = uuid.uuid4().hex
+    for one, other in (
+        ("a", "b"),
+        ("b", "a"),
+        ("b", "c"),
+        ("c", "d"),
+        ("d", "e"),
+        ("e", "f"),
+    ):
+        by = Caller(caller.credentials, one, user)
+        run_app(session, by, app={"app_id": other}, query=uuid.uuid4().hex)
+    assert len(session.asked) == 6
+
+
+def test_an_app_that_would_follow_its_own_answer_is_refused(
+    session: FakeSession, caller: Caller
+) -> None:
+    """a asks b; b shows a part, and asks c, which asks b the same."""
+    user = uuid.uuid4().hex
+
+    def by(app_id: str) -> Caller:
+        return Caller(caller.credentials, app_id, user)
+
+    def inside_b() -> Iterator[Mapping[str, Any]]:
+        yield {"event": "message", "answer": "Let me see. "}
+        session.script = inside_c
+        text, _ = run_app(session, by("b"), app={"app_id": "c"}, query="same")
+        yield from chat_events(text)
+
+    def inside_c() -> Iterator[Mapping[str, Any]]:
+        text, _ = run_app(session, by("c"), app={"app_id": "b"}, query="same")
+        yield from chat_events(text)
+
+    session.script = inside_b
+    with pytest.raises(ReverseError, match="calling itself"):
+        run_app(session, by("a"), app={"app_id": "b"}, query="same")
     assert len(session.asked) == 2
 
 
