@@ -34,7 +34,8 @@ class _Compiled:
 
 
 _sandbox = Sandbox()
-_compiled: LRUCache[str, _Compiled] = LRUCache(_REMEMBERED)
+# What can't be compiled is remembered by its sentence: it would take as long again.
+_compiled: LRUCache[str, _Compiled | str] = LRUCache(_REMEMBERED)
 _lock = threading.Lock()  # guards _compiled
 
 
@@ -52,6 +53,8 @@ def render(parameters: Mapping[str, Any]) -> Rendered:
     if found is None:
         with _lock:
             _compiled[source] = compiled
+    if isinstance(compiled, str):
+        raise BadInput(compiled)
     return Rendered(_rendered(compiled, values), found is not None)
 
 
@@ -63,20 +66,23 @@ def _values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _compile(source: str) -> _Compiled:
+def _compile(source: str) -> _Compiled | str:
+    """The template, or a sentence that says why it is none."""
     try:
-        _count_words(source)
+        # Compiling takes some 50 us for a word of Jinja, and nobody else has a turn.
+        if sum(1 for _ in islice(_sandbox.lex(source), _MAX_WORDS + 1)) > _MAX_WORDS:
+            return (
+                "The parameter template has too many tags and expressions; give lists to "
+                "a loop, or render it in parts."
+            )
         tree = _sandbox.parse(source)
         names = meta.find_undeclared_variables(tree) - _sandbox.globals.keys()
         code = _sandbox.compile(tree)
         template = Template.from_code(_sandbox, code, _sandbox.make_globals(None))
         return _Compiled(template, frozenset(names))
-    except BadInput:
-        raise
     except TemplateSyntaxError as error:
         said = str(error.message).rstrip(".")
-        msg = f"The parameter template is not Jinja in line {error.lineno}: {said}."
-        raise BadInput(msg) from None
+        return f"The parameter template is not Jinja in line {error.lineno}: {said}."
     except (
         TemplateError,
         RecursionError,
@@ -84,17 +90,7 @@ def _compile(source: str) -> _Compiled:
         SyntaxError,
         MemoryError,
     ) as error:
-        msg = f"The parameter template can't be compiled: {type(error).__name__}."
-        raise BadInput(msg) from None
-
-
-def _count_words(source: str) -> None:
-    # Compiling takes some 50 us for a word of Jinja, and nobody else has a turn.
-    if sum(1 for _ in islice(_sandbox.lex(source), _MAX_WORDS + 1)) > _MAX_WORDS:
-        raise BadInput(
-            "The parameter template has too many tags and expressions; give lists to a "
-            "loop, or render it in parts."
-        )
+        return f"The parameter template can't be compiled: {type(error).__name__}."
 
 
 def _rendered(compiled: _Compiled, values: Mapping[str, Any]) -> str:
