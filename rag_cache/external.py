@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from werkzeug import Request, Response
 
-from rag_cache import doors, inputs, retrieval
+from rag_cache import asks, doors, inputs, retrieval
+from rag_cache.asks import Ask
 from rag_cache.inputs import BadInput
-from rag_cache.retrieval import Ask
 
 _BAD_HEADER: Final = 1001
 _BAD_KEY: Final = 1002
@@ -58,12 +58,12 @@ def _ask(body: Mapping[str, Any]) -> Ask:
     if not datasets:
         raise BadInput("knowledge_id is empty; it takes the id of a knowledge base.")
     setting = inputs.table(body, "retrieval_setting")
-    query, cut = retrieval.shortened(inputs.required(body, "query").strip())
+    query, cut = asks.shortened(inputs.required(body, "query").strip())
     return Ask(
         query=query,
         cut=cut,
         datasets=datasets,
-        top_k=inputs.whole(setting, "top_k", 1, retrieval.MAX_TOP_K),
+        top_k=inputs.whole(setting, "top_k", 1, asks.MAX_TOP_K),
         # Dify sends nought where there is no threshold.
         score_threshold=inputs.number(setting, "score_threshold", 0, 1) or None,
         filter=_filter(inputs.table(body, "metadata_condition")),

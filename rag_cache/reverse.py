@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, Final
 
 import gevent
-import orjson
 from dify_plugin.core.runtime import Session
 from dify_plugin.entities.model.llm import LLMModelConfig, LLMResultChunk, LLMUsage
 from dify_plugin.entities.model.message import (
@@ -32,8 +31,8 @@ UNPROVEN: Final = "unproven"
 # A queue of the host drops an item only while it holds so many, which then arrive
 # (D/internal/core/dify_invocation/calldify/http_request.go:112, pkg/utils/stream):
 # who got fewer items has got them all.
-_HOST_QUEUE: Final = 1024
-_LONGEST_MESSAGE: Final = 500
+HOST_QUEUE: Final = 1024
+LONGEST_MESSAGE: Final = 500
 # How plugins spell the ends that OpenAI calls stop and length: Anthropic's, Gemini's,
 # Hugging Face's.
 _REASONS: Final[Mapping[str, str]] = {
@@ -73,7 +72,7 @@ class Limits:
     silence: float = 120.0
 
 
-def _bounded[T](
+def bounded[T](
     what: str, ask: Callable[[], Iterable[T]], limits: Limits
 ) -> Iterator[T]:
     """What ``ask`` gives, each item within the limits. Raises ReverseError."""
@@ -94,7 +93,7 @@ def _bounded[T](
     except GeneratorExit:
         raise
     except Exception as error:  # the SDK raises plain Exception for all of them
-        said = str(error).strip()[:_LONGEST_MESSAGE] or type(error).__name__
+        said = str(error).strip()[:LONGEST_MESSAGE] or type(error).__name__
         raise ReverseError(f"The {what} could not be asked: {said}") from error
 
 
@@ -138,7 +137,7 @@ def llm(
     pure = True
     usage: Usage | None = None
     finish_reason: str | None = None
-    for chunk in _bounded(f"model {config.model}", ask, limits):
+    for chunk in bounded(f"model {config.model}", ask, limits):
         delta = chunk.delta
         numbers.add(delta.index)
         finish_reason = _REASONS.get(
@@ -187,7 +186,7 @@ class _Numbers:
     @property
     def proven(self) -> bool:
         """Whether none can be missing."""
-        return self.count < _HOST_QUEUE or (self._gapless and self._first in (0, 1))
+        return self.count < HOST_QUEUE or (self._gapless and self._first in (0, 1))
 
 
 def _usage(usage: LLMUsage | None) -> Usage | None:
@@ -237,7 +236,7 @@ def rerank(
         yield session.model.rerank.invoke(config, texts, query)
 
     what = f"rerank model {selector.get('model')}"
-    for result in _bounded(what, ask, limits):
+    for result in bounded(what, ask, limits):
         chosen = [(doc.index, doc.score) for doc in result.docs]
         places = {place for place, _ in chosen}
         if len(places) < len(chosen) or not places <= set(range(len(texts))):
@@ -246,121 +245,3 @@ def rerank(
         kept = [(p, s) for p, s in chosen if s >= threshold]
         return sorted(kept, key=lambda one: one[1], reverse=True)[:top_n]
     raise ReverseError(f"The {what} gave no answer.")
-
-
-# --- apps -----------------------------------------------------------------
-
-
-def app(
-    session: Session,
-    app_id: str,
-    query: str,
-    inputs: Mapping[str, Any],
-    limits: Limits,
-) -> Iterator[Piece]:
-    """An app's answer in pieces; its outputs are the last one's data.
-
-    One call for every sort of app: Dify goes by the app's own mode
-    (core/plugin/backwards_invocation/app.py). It is whole if it said that it has
-    ended well, and came in fewer items than a queue of the host holds, or its text
-    is the one that the end repeats. Raises ReverseError.
-    """
-
-    def ask() -> Iterable[Mapping[str, Any]]:
-        return session.app.chat.invoke(app_id, query, dict(inputs), "streaming")
-
-    reader = _AppReader()
-    for event in _bounded("app", ask, limits):
-        # One without text too: it shows that the app is alive.
-        yield Piece(text=reader.take(event))
-    yield reader.end()
-
-
-class _AppReader:
-    """Reads an app's events (core/app/entities/task_entities.py) to their end."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._shown: list[str] = []
-        self._ended = False
-        self._failed = False  # in part
-        self._replaced = False
-        self._outputs: dict[str, Any] | None = None
-        self._usage: Usage | None = None
-
-    def take(self, event: Mapping[str, Any]) -> str:
-        """The text that an event shows."""
-        self._count += 1
-        data = event.get("data") if isinstance(event.get("data"), dict) else {}
-        match event.get("event"):
-            case "message" | "agent_message":
-                return self._show(event.get("answer"))
-            case "text_chunk":
-                return self._show((data or {}).get("text"))
-            case "message_replace" | "text_replace":
-                # What was shown was not to be shown, and can't be taken back.
-                self._replaced = True
-            case "message_end":
-                self._ended = True
-                about = event.get("metadata") or {}
-                self._usage = _app_usage(about.get("usage")) or self._usage
-            case "workflow_finished":
-                self._finish(data or {})
-            case "error":
-                said = str(event.get("message") or event.get("code") or "")
-                raise ReverseError(f"The app failed: {said[:_LONGEST_MESSAGE]}")
-        return ""
-
-    def _show(self, text: Any) -> str:
-        shown = text if isinstance(text, str) else ""
-        self._shown.append(shown)
-        return shown
-
-    def _finish(self, data: Mapping[str, Any]) -> None:
-        status = data.get("status")
-        if status in ("failed", "stopped"):
-            said = str(data.get("error") or status)
-            raise ReverseError(f"The app failed: {said[:_LONGEST_MESSAGE]}")
-        self._ended = self._ended or status == "succeeded"
-        self._failed = status != "succeeded"
-        outputs = data.get("outputs")
-        self._outputs = outputs if isinstance(outputs, dict) else {}
-
-    def end(self) -> Piece:
-        """The last piece: text that was not shown yet, outputs, and the verdict."""
-        if not self._count:
-            raise ReverseError("The app gave no answer.")
-        shown = "".join(self._shown)
-        outputs = self._outputs or {}
-        rest = "" if shown else _text_of(outputs)
-        # Outputs come in one event: they are whole, or were not there at all.
-        proven = self._count < _HOST_QUEUE or not shown or shown in outputs.values()
-        whole = self._ended and proven and not (self._replaced or self._failed)
-        return Piece(
-            text=rest,
-            finish_reason="stop" if whole else UNPROVEN,
-            usage=self._usage,
-            data={"outputs": outputs} if outputs else None,
-        )
-
-
-def _text_of(outputs: Mapping[str, Any]) -> str:
-    """What a workflow that streams no text has to say: its outputs."""
-    if not outputs:
-        return ""
-    values = list(outputs.values())
-    if len(values) == 1 and isinstance(values[0], str):
-        return values[0]
-    return orjson.dumps(dict(outputs)).decode()
-
-
-def _app_usage(usage: Any) -> Usage | None:
-    try:
-        return Usage(
-            int(usage["prompt_tokens"]),
-            int(usage["completion_tokens"]),
-            price=float(usage.get("total_price") or 0),
-            currency=str(usage.get("currency") or "USD"),
-        )
-    except (TypeError, ValueError, KeyError):
-        return None

@@ -12,7 +12,8 @@ from jinja2.exceptions import SecurityError
 
 from rag_cache import inputs
 from rag_cache.inputs import BadInput
-from rag_cache.sandbox import PURSE, Purse, Sandbox, TooMuch, joined
+from rag_cache.purse import PURSE, Purse, TooMuch, joined
+from rag_cache.sandbox import Sandbox
 
 MAX_SOURCE: Final = 20_000
 _MAX_WORDS: Final = 3_000

@@ -5,7 +5,7 @@ from dify_plugin import Tool
 from dify_plugin.entities import I18nObject, ParameterOption
 from dify_plugin.entities.tool import ToolInvokeMessage
 
-from rag_cache import retrieval, reverse, shell
+from rag_cache import asks, retrieval, reverse, shell
 
 
 class CachedRetrieve(Tool):
@@ -14,9 +14,7 @@ class CachedRetrieve(Tool):
     ) -> Generator[ToolInvokeMessage, None, None]:
         caller = shell.caller(self)
         reranker = reverse.reranker(self.session, caller, tool_parameters)
-        found = retrieval.retrieve(
-            caller, retrieval.read_ask(tool_parameters, reranker)
-        )
+        found = retrieval.retrieve(caller, asks.read(tool_parameters, reranker))
         yield from shell.outcome(self, found.outcome)
         yield from shell.variables(
             self,

@@ -181,7 +181,7 @@ def test_numbers_that_were_evicted_come_back_whole(ledger: Ledger) -> None:
 def test_what_can_not_be_published_for_long_is_bounded(ledger: Ledger) -> None:
     failing = FailingFrom(ledger.store, "publish")
     process = ledger.process(failing)
-    for _ in range(200):
+    for _ in range(60):
         process(HIT)
         with pytest.raises(StoreError):
             process.flush()
@@ -189,7 +189,7 @@ def test_what_can_not_be_published_for_long_is_bounded(ledger: Ledger) -> None:
     assert len(process._sheets) < 40
     failing.mend()
     (counts,) = process.by_instance().values()
-    assert counts["requests|llm|m|hit"] == 200
+    assert counts["requests|llm|m|hit"] == 60
 
 
 def test_a_name_that_is_no_counter_breaks_no_reader(ledger: Ledger) -> None:

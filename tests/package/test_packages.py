@@ -57,8 +57,9 @@ SHIPPED = {
     }
     | modules(
         "rag_cache",
-        "caller calls citations doors exposition external inputs knowledge operating outcome "
-        "retrieval reverse sandbox savings settings shell templates ticket versions work "
+        "apps asks caller calls citations doors exposition external inputs knowledge operating outcome "
+        "purse "
+        "retrieval reverse sandbox savings settings shell steps templates ticket toll versions work "
         "wrapping",
     ),
     "cached_model": COMMON

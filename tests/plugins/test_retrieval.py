@@ -13,7 +13,7 @@ from servers.knowledge import (
     fake_knowledge_api,
 )
 
-from rag_cache import citations, retrieval
+from rag_cache import asks, citations, retrieval
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.knowledge import KnowledgeError
@@ -55,7 +55,7 @@ def ask(
 ) -> Retrieved:
     ids = ",".join(dataset.id for dataset in datasets)
     given = {"query": query, "datasets": ids, **parameters}
-    return retrieval.retrieve(Caller(credentials), retrieval.read_ask(given, reranker))
+    return retrieval.retrieve(Caller(credentials), asks.read(given, reranker))
 
 
 def names(found: Retrieved) -> list[str]:
@@ -482,7 +482,7 @@ def test_a_long_query_is_cut_behind_a_sentence_and_the_output_says_so(
     ],
 )
 def test_where_a_query_is_cut(query: str, cut: str) -> None:
-    shown, was_cut = retrieval.shortened(query)
+    shown, was_cut = asks.shortened(query)
     assert shown == cut
     assert was_cut == (len(query) > 250)
 

@@ -16,7 +16,7 @@ from dify_plugin.entities.model.message import (
     TextPromptMessageContent,
 )
 
-from rag_cache import operating, reverse, settings, work
+from rag_cache import apps, operating, reverse, settings, work
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.reverse import ReverseError
@@ -104,7 +104,7 @@ def run_app(
     session: FakeSession, caller: Caller, **parameters: Any
 ) -> tuple[str, Work]:
     given = {"app": {"app_id": "app-2"}, "query": "When?", **parameters}
-    asked = work.app(caller, given, partial(reverse.app, session))  # type: ignore[arg-type]
+    asked = work.app(caller, given, partial(apps.ask, session))  # type: ignore[arg-type]
     return "".join(asked.texts()), asked
 
 

@@ -1,0 +1,107 @@
+"""What a retrieval is asked for: the tool's parameters, read."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cachecore import config
+from cachecore.policy import Control
+from rag_cache import inputs
+from rag_cache.inputs import BadInput
+from rag_cache.knowledge import MAX_QUERY
+from rag_cache.reverse import Reranker
+
+MAX_TOP_K: Final = 100
+_METHODS: Final = (
+    "",
+    *("semantic_search", "full_text_search", "hybrid_search", "keyword_search"),
+)
+_SENTENCE_END: Final = re.compile(r".*(?:[.!?…](?=\s)|[。！？\n])", re.DOTALL)
+
+
+type Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is asked. ``query`` is as it is sent; ``cut`` says that it was longer."""
+
+    query: str
+    datasets: tuple[str, ...]
+    cut: bool = False
+    top_k: int | None = None
+    score_threshold: float | None = None
+    search_method: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    filter: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    ttl: int | None = None
+    control: Control = Control.DEFAULT
+    reranker: Reranker | None = None
+
+    def overrides(self) -> Json:
+        """The fields of ``retrieval_model`` that the caller has set."""
+        given: Json = dict(self.settings)
+        if self.search_method:
+            given["search_method"] = self.search_method
+        if self.top_k is not None:
+            given["top_k"] = self.top_k
+        if self.score_threshold is not None and not self.reranker:
+            given["score_threshold_enabled"] = True
+            given["score_threshold"] = self.score_threshold
+        if self.filter:
+            given["metadata_filtering_conditions"] = dict(self.filter)
+        return given
+
+
+def read(parameters: Mapping[str, Any], reranker: Reranker | None = None) -> Ask:
+    """The tool's parameters. Raises BadInput or ConfigError."""
+    query, cut = shortened(inputs.required(parameters, "query").strip())
+    datasets = inputs.ids(parameters, "datasets")
+    if not datasets:
+        raise BadInput("The parameter datasets is empty; choose a knowledge base.")
+    lifetime = inputs.text(parameters, "cache_ttl").strip()
+    return Ask(
+        query=query,
+        cut=cut,
+        datasets=datasets,
+        top_k=inputs.whole(parameters, "top_k", 1, MAX_TOP_K),
+        score_threshold=inputs.number(parameters, "score_threshold", 0, 1) or None,
+        search_method=_method(parameters),
+        settings=inputs.table(parameters, "retrieval_settings"),
+        filter=inputs.table(parameters, "metadata_filter"),
+        tags=config.read_tags(inputs.text(parameters, "cache_tags")),
+        ttl=config.read_ttl(lifetime) if lifetime else None,
+        control=Control(inputs.choice(parameters, "cache_control", *_CONTROLS)),
+        reranker=reranker,
+    )
+
+
+_CONTROLS: Final = tuple(control.value for control in Control)
+
+
+def _method(parameters: Mapping[str, Any]) -> str:
+    word = inputs.text(parameters, "search_method").strip()
+    return (
+        ""
+        if word == "dataset"
+        else inputs.choice(parameters, "search_method", *_METHODS)
+    )
+
+
+def shortened(query: str) -> tuple[str, bool]:
+    """The query within the API's limit, and whether that took something away.
+
+    It is cut behind a sentence if one ends in its second half, else between two
+    words there, else in the midst.
+    """
+    if len(query) <= MAX_QUERY:
+        return query, False
+    head = query[:MAX_QUERY]
+    sentences = _SENTENCE_END.match(query[: MAX_QUERY + 1])
+    # A greeting is a sentence too: what is cut must not be nearly all of it.
+    if sentences and MAX_QUERY // 2 <= len(sentences[0]) <= MAX_QUERY:
+        return sentences[0].strip(), True
+    words = re.split(r"\s+\S*$", head)[0]
+    return words if len(words) >= MAX_QUERY // 2 else head, True
