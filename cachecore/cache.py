@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from cachecore import policy
 from cachecore.entry import Entry
-from cachecore.errors import LeaderGone, NothingCached
+from cachecore.errors import LeaderGone, NothingCached, Standstill
 from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight
 from cachecore.keys import Keyspace
 from cachecore.loads import Load, Loads, Met, Trip, joined
@@ -101,9 +101,10 @@ class Cache(Loads):
                     yield from self.fly(trip)
                 else:
                     yield from self._follow(request, flight, met)
-            except LeaderGone:
+            except LeaderGone as gone:
                 self._flights.leave(look.key, flight)
-                leaders += 1
+                # Who only is slow is not given up for good: all would ask at once.
+                leaders += not isinstance(gone, Standstill)
                 continue
             return
 

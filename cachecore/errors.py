@@ -9,6 +9,7 @@ CacheError
   + NothingCached      the caller asked for a cached answer only, and there is none
   + FlightError
     - LeaderGone       a flight ended without an answer; a follower may take over
+      . Standstill     or goes on without a sign of progress
     - FlightBroken     the same, but part of the answer had already been shown
 
 What a loader raises is not in this tree: it passes through unchanged.
@@ -67,6 +68,10 @@ class FlightError(CacheError):
 
 class LeaderGone(FlightError):
     """The leader ended without an answer before this follower had shown anything."""
+
+
+class Standstill(LeaderGone):
+    """The leader may be alive, and has made no progress for too long."""
 
 
 class FlightBroken(FlightError):

@@ -13,7 +13,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from cachecore.errors import FlightBroken, LeaderGone
+import orjson
+
+from cachecore.errors import FlightBroken, LeaderGone, Standstill
 from cachecore.streams import Piece
 
 _REMEMBERED_LANDINGS: Final = 1024
@@ -65,9 +67,9 @@ class Flight:
         """Give a piece to every follower."""
         with self._changed:
             self._pieces.append(piece)
-            self._size += _weight(piece)
+            self._size += weight(piece)
             while self._size > MAX_BUFFER and len(self._pieces) > 1:
-                self._size -= _weight(self._pieces.pop(0))
+                self._size -= weight(self._pieces.pop(0))
                 self._dropped += 1
             self._moved_at = self._timer()
             # One, who wakes the next: a crowd woken at once would hold up
@@ -107,20 +109,24 @@ class Flight:
         given out yet, FlightBroken if something was. LeaderGone also where
         nothing has moved for ``idle`` seconds.
         """
-        seen = 0
+        seen, shown = 0, False
         with self._changed:
             self._followers += 1
         try:
             while True:
-                fresh, error = self._wait(seen)
+                fresh, error = self._wait(seen, shown=shown)
                 if fresh is None:
                     raise FlightBroken("this caller reads slower than it can be kept")
                 if fresh:
                     seen += len(fresh)
-                    yield fresh
+                    # Those without anything in them only show that the load moves.
+                    said = [piece for piece in fresh if piece != Piece()]
+                    if said:
+                        shown = True
+                        yield said
                     self._pause()
                 elif error is not None:
-                    raise self._share(error, shown=seen > 0, credential=credential)
+                    raise self._share(error, shown=shown, credential=credential)
                 else:
                     return
         finally:
@@ -128,7 +134,9 @@ class Flight:
                 self._followers -= 1
                 self._changed.notify()
 
-    def _wait(self, seen: int) -> tuple[list[Piece] | None, BaseException | None]:
+    def _wait(
+        self, seen: int, *, shown: bool
+    ) -> tuple[list[Piece] | None, BaseException | None]:
         """What is new, or nothing and the leader's error; None: it is gone."""
         with self._changed:
             while True:
@@ -138,8 +146,8 @@ class Flight:
                     return fresh, self._error
                 # Not for ever: whoever was to wake this one may have been killed.
                 self._changed.wait(_LOOK_UP_AFTER)
-                if not seen and self._timer() - self._moved_at > self.idle:
-                    raise LeaderGone("the load has come to a standstill")
+                if not shown and self._timer() - self._moved_at > self.idle:
+                    raise Standstill("the load has come to a standstill")
 
     def _pause(self) -> None:
         pause = self._followers * _TURN
@@ -156,9 +164,16 @@ class Flight:
         return LeaderGone("the load ended without an answer")
 
 
-def _weight(piece: Piece) -> int:
-    calls = sum(len(call["arguments"]) for call in piece.tool_calls)
-    return _PIECE + len(piece.text) + calls
+def weight(piece: Piece) -> int:
+    """What a piece takes in a buffer, in characters, about."""
+    size = _PIECE + len(piece.text)
+    size += sum(len(call["arguments"]) for call in piece.tool_calls)
+    if piece.data is None:
+        return size
+    try:
+        return size + len(orjson.dumps(piece.data))
+    except TypeError:  # It can't be kept either.
+        return MAX_BUFFER
 
 
 class FlightTable:
@@ -171,6 +186,7 @@ class FlightTable:
         # The number of the last flight whose answer must not be replaced by an earlier
         # one's: it was a refresh, or its answer was kept.
         self._firm: OrderedDict[str, int] = OrderedDict()
+        self._floor = 0  # of those that were forgotten
         self._count = 0
         self._born = 0
 
@@ -222,7 +238,7 @@ class FlightTable:
         kept, or a refresh. That others gave up waiting for it is no reason.
         """
         with self._lock:
-            return flight.born >= self._firm.get(key, 0)
+            return flight.born >= self._firm.get(key, self._floor)
 
     def kept(self, key: str, flight: Flight) -> None:
         """Say that a flight's answer was kept."""
@@ -232,7 +248,8 @@ class FlightTable:
     def _firmly(self, key: str, flight: Flight) -> None:
         self._firm[key] = max(flight.born, self._firm.pop(key, 0))
         while len(self._firm) > _REMEMBERED_LANDINGS:
-            self._firm.popitem(last=False)
+            # Rather an answer too few than an older one for a newer.
+            self._floor = max(self._floor, self._firm.popitem(last=False)[1])
 
     def leave(self, key: str, flight: Flight) -> None:
         """Take a flight off the table. Its leader calls it, whatever happened.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cachecore import records
-from cachecore.errors import FlightBroken, LeaderGone, StoreError
+from cachecore.errors import FlightBroken, LeaderGone, Standstill, StoreError
 from cachecore.keys import flight_key, lease_key
 from cachecore.records import Pace
 from cachecore.stores.base import Heard, Store
@@ -40,7 +40,7 @@ class Listener:
         self._stream, self._lease = flight_key(key, token), lease_key(key)
         self._after, self._count, self._sign = "0", 0, True
         self._shown, self._heard_at = False, self._timer()
-        self._doubted = False
+        self._doubted = self._still = False
 
     def pieces(self, credential: str) -> Iterator[list[Piece]]:
         """What the leader tells, from its first piece.
@@ -62,6 +62,8 @@ class Listener:
             if end is not None:
                 self._finish(end, who)
                 return
+            if self._still and not self._shown:
+                raise Standstill("the load has come to a standstill")
             self._doubted = self._doubt(heard)
 
     def _hear(self) -> Heard:
@@ -87,7 +89,9 @@ class Listener:
             self._count += 1
             if "end" in record:
                 return pieces, record
-            pieces += record["pieces"]
+            # Those without anything in them only show that the load moves.
+            pieces += [piece for piece in record["pieces"] if piece != Piece()]
+            self._still = bool(record.get("still"))
         return pieces, None
 
     def _doubt(self, heard: Heard) -> bool:

@@ -19,6 +19,9 @@ from cachecore.streams import from_plain, plain
 
 LANDED: Final[Mapping[str, Any]] = {"end": "landed"}
 GONE: Final[Mapping[str, Any]] = {"end": "gone"}
+ALIVE: Final[Mapping[str, Any]] = {"pieces": ()}
+# Alive, and without progress for too long for those who have shown nothing.
+STILL: Final[Mapping[str, Any]] = {"pieces": (), "still": True}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ from typing import Any, Final
 
 from cachecore import records
 from cachecore.errors import StoreError
-from cachecore.flights import Flight
+from cachecore.flights import MAX_BUFFER, Flight, weight
 from cachecore.keys import flight_key, lease_key
 from cachecore.listener import Listener
 from cachecore.records import Pace
-from cachecore.stores.base import Beat, Landing, Store, digest
+from cachecore.stores.base import Beat, Claim, Landing, Store, digest
 from cachecore.streams import Piece, merge, split
 
 logger = logging.getLogger(__name__)
@@ -120,11 +120,14 @@ class Lead:
         self._relay.add(self)
 
     def unsaid(
-        self, end: Mapping[str, Any] | None = None, *, alive: bool = False
+        self,
+        end: Mapping[str, Any] | None = None,
+        *,
+        sign: Mapping[str, Any] | None = None,
     ) -> tuple[bytes, ...]:
         """The records that are still to be told; only the end if nobody listens.
 
-        One who begins to listen after it finds the entry. ``alive`` says so where
+        One who begins to listen after it finds the entry. ``sign`` is told where
         there is nothing else to say.
         """
         if self.silent:
@@ -135,9 +138,11 @@ class Lead:
             if fresh:
                 self.seen += len(fresh)
                 said += [{"pieces": [piece]} for piece in split(merge(fresh))]
-            elif alive:
-                said.append({"pieces": []})
-            self.silent = fresh is None
+            elif sign is not None:
+                said.append(sign)
+            self.silent = fresh is None or sum(map(weight, fresh)) > MAX_BUFFER
+            if self.silent:
+                said = []
         if self.silent:
             said.append(records.GONE)
         elif end is not None:
@@ -187,20 +192,25 @@ class Relay:
         ``*``. Raises StoreError.
         """
         sort = "r" if over == "*" else "t"
-        token = f"{sort}{secrets.token_hex(8)}.{records.mark(stamps)}"
-        lead = Lead(self, key, token, self.timer())
-        names = key, lead.lease, token, self.pace.lease
+        rest = f"{secrets.token_hex(8)}.{records.mark(stamps)}"
+        lead = Lead(self, key, sort + rest, self.timer())
         try:
-            claim = self.store.claim(*names, over=over)
+            claim = self._claimed(lead, over)
             if claim.holder in self._abandoned:
-                claim = self.store.claim(*names, over=claim.holder)
+                # Who takes over from a refresh stands for it.
+                lead = Lead(self, key, claim.holder[0] + rest, self.timer())
+                claim = self._claimed(lead, claim.holder)
         except StoreError:
             self.abandon(lead)  # Redis may have given it without our hearing of it.
             raise
-        if claim.holder != token:
+        if claim.holder != lead.token:
             return claim.holder, claim.value
         lead.seen_entry = digest(claim.value)
         return lead, claim.value
+
+    def _claimed(self, lead: Lead, over: str) -> Claim:
+        names = lead.key, lead.lease, lead.token, self.pace.lease
+        return self.store.claim(*names, over=over)
 
     # --- the leader's side ------------------------------------------------
 
@@ -330,14 +340,16 @@ class Relay:
                 lead.due = now + self.pace.batch
 
     def _sign(self, lead: Lead, now: float) -> Beat:
-        # Without progress it is silent, and its lease runs out.
+        # Without progress it says so, and its lease runs out; but a refresh's, for
+        # what was asked for earlier must not be kept in its place.
         idle = lead.flight.idle if lead.flight else 0
-        moving = now - lead.moved_at < idle - self.pace.lease
+        moving = now - lead.moved_at < idle
+        held = moving or lead.token.startswith("r")
         return Beat(
             *(lead.lease, lead.stream, lead.token),
-            self.pace.lease if moving else 0,
+            self.pace.lease if held else 0,
             self.pace.linger + self.pace.lease,
-            lead.unsaid(alive=moving),
+            lead.unsaid(sign=records.ALIVE if moving else records.STILL),
         )
 
     def _end(self, lead: Lead) -> None:

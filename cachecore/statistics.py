@@ -200,6 +200,8 @@ class Statistics:
 
     def _label(self, event: Event) -> str:
         label = "" if isinstance(event, Invalidated) else event.label
+        # Half a surrogate pair would fail every publication of its hash.
+        label = label.encode("utf-8", "replace").decode()
         label = label.replace("|", "/")[:_MAX_LABEL]
         if label not in self._labels and len(self._labels) >= _MAX_LABELS:
             return "other"

@@ -5,7 +5,6 @@ process, and in the store for the others. A call is forgotten when it has ended.
 """
 
 import threading
-from collections.abc import Callable
 from typing import Final
 
 from cachetools import TTLCache
@@ -27,40 +26,58 @@ _under_way: TTLCache[tuple[str, str], tuple[list[str], int]] = TTLCache(4096, _S
 _lock = threading.Lock()
 
 
-def enter(cache: Cache, caller: Caller, app_id: str) -> Callable[[], None]:
-    """Begin a call; what is returned ends it. Raises ReverseError for a circle."""
-    if not caller.app_id:
-        return lambda: None
-    mine, target = (caller.user_id, caller.app_id), (caller.user_id, app_id)
-    above = cache.find(_request(caller, caller.app_id)).entry
-    with _lock:
-        known, _ = _under_way.get(mine, ([], 0))
-        chain = [*(known or (above.payload if above else ())), caller.app_id]
-        if app_id in chain or len(chain) > _MAX_DEPTH:
+class Call:
+    """A call of an app, from ``enter`` to ``end``."""
+
+    def __init__(self, cache: Cache, caller: Caller, app_id: str) -> None:
+        self._cache = cache
+        self._caller = caller
+        self._app_id = app_id
+        self._chain: list[str] = []
+        self._remembered = False
+
+    def enter(self) -> None:
+        """Begin. Raises ReverseError for a circle."""
+        caller = self._caller
+        if not caller.app_id:
+            return
+        mine, target = (caller.user_id, caller.app_id), (caller.user_id, self._app_id)
+        with _lock:
+            above, _ = _under_way.get(mine, ([], 0))
+        if not above:
+            kept = self._cache.find(_request(caller, caller.app_id)).entry
+            above = kept.payload if kept else []
+        chain = [*above, caller.app_id]
+        if self._app_id in chain or len(chain) > _MAX_DEPTH:
             msg = "The app was not called: it would end up calling itself."
             raise ReverseError(msg)
-        _, count = _under_way.get(target, ([], 0))
-        _under_way[target] = chain, count + 1
-    _remember(cache, caller, app_id, chain)
-    return lambda: _leave(cache, caller, app_id)
+        with _lock:
+            _, count = _under_way.get(target, ([], 0))
+            _under_way[target] = chain, count + 1
+        self._chain = chain
 
-
-def _leave(cache: Cache, caller: Caller, app_id: str) -> None:
-    target = caller.user_id, app_id
-    with _lock:
-        chain, count = _under_way.pop(target, ([], 0))
-        if count > 1:
-            _under_way[target] = chain, count - 1
+    def remember(self) -> None:
+        """Let other processes know, for the app is about to run."""
+        if not self._chain:
             return
-    cache.drop(_request(caller, app_id))
+        request = _request(self._caller, self._app_id)
+        look = self._cache.find(request)
+        stamps = self._cache.settle(look)
+        if stamps is not None:
+            self._remembered = True
+            self._cache.keep(request, look.key, stamps, self._chain)
 
-
-def _remember(cache: Cache, caller: Caller, app_id: str, chain: list[str]) -> None:
-    request = _request(caller, app_id)
-    look = cache.find(request)
-    stamps = cache.settle(look)
-    if stamps is not None:
-        cache.keep(request, look.key, stamps, chain)
+    def end(self) -> None:
+        """End; to be called once, however it ended."""
+        if not self._chain:
+            return
+        target = self._caller.user_id, self._app_id
+        with _lock:
+            chain, count = _under_way.pop(target, ([], 0))
+            if count > 1:
+                _under_way[target] = chain, count - 1
+        if self._remembered:
+            self._cache.drop(_request(self._caller, self._app_id))
 
 
 def _request(caller: Caller, app_id: str) -> Request:

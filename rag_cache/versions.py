@@ -160,9 +160,12 @@ def _since(cache: Cache, settings: Settings, dataset_id: str, version: str) -> f
     )
     look = cache.find(request)
     last = look.entry.payload if look.entry else None
-    if isinstance(last, list) and last[0] == version:
-        return float(last[1])
-    since = round(time.time(), 3)
+    now = time.time()
+    since = round(now, 3)
+    if isinstance(last, list) and last[0] == version and look.entry is not None:
+        since = float(last[1])
+        if now - look.entry.created_at < _LAST_SEEN_SECONDS / 2:
+            return since
     stamps = cache.settle(look)
     if stamps is not None:
         cache.keep(request, look.key, stamps, [version, since])

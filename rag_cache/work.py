@@ -25,8 +25,9 @@ from cachecore.policy import Control, Traits
 from cachecore.request import Request
 from cachecore.streams import Answer, Piece, Usage, split
 from difycodec import urls
-from rag_cache import calls, inputs, reverse, settings
+from rag_cache import inputs, reverse, settings
 from rag_cache.caller import Caller
+from rag_cache.calls import Call
 from rag_cache.inputs import BadInput
 from rag_cache.outcome import Outcome, outcome_of
 from rag_cache.reverse import UNPROVEN, Limits, ReverseError
@@ -134,9 +135,15 @@ def app(caller: Caller, parameters: Mapping[str, Any], ask: AskApp) -> Work:
         caller, read, parameters, "app", app_id, form, (f"app:{app_id}",)
     )
 
-    done = calls.enter(settings.open_cache(read), caller, app_id)
-    work = _work(read, request, lambda: ask(app_id, query, given, _limits(read)))
-    work.done = done
+    call = Call(settings.open_cache(read), caller, app_id)
+    call.enter()
+
+    def load() -> Iterator[Piece]:
+        call.remember()
+        return ask(app_id, query, given, _limits(read))
+
+    work = _work(read, request, load)
+    work.done = call.end
     return work
 
 

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from cachecore.errors import FlightBroken, LeaderGone
-from cachecore.flights import MORTAL_IDLE_LIMIT, Flight, FlightTable
+from cachecore.flights import MAX_BUFFER, MORTAL_IDLE_LIMIT, Flight, FlightTable
 from cachecore.streams import Piece
 
 STAMPS = {"t": "1"}
@@ -252,3 +252,35 @@ def test_one_whose_load_may_have_lost_its_caller_is_left_sooner(
     now[0] = MORTAL_IDLE_LIMIT + 1
     with pytest.raises(LeaderGone, match="standstill"):
         next(flight.follow("payer"))
+
+
+def test_pieces_without_anything_in_them_are_progress_and_nothing_shown() -> None:
+    flight = Flight(STAMPS, "payer")
+    flight.publish(Piece())
+    flight.crash(RuntimeError("its caller left"))
+    with pytest.raises(LeaderGone):
+        next(flight.follow("another"))
+    flight = Flight(STAMPS, "payer")
+    for piece in (Piece(), Piece("a"), Piece(), Piece("b")):
+        flight.publish(piece)
+    flight.land()
+    assert list(flight.follow("payer")) == [[Piece("a"), Piece("b")]]
+
+
+def test_a_refresh_that_was_forgotten_lets_nothing_older_pass() -> None:
+    table = FlightTable()
+    old, _ = join(table)
+    assert old is not None
+    join(table, alone=True)
+    for number in range(1100):
+        flight, _ = join(table, key=f"other {number}")
+        assert flight is not None
+        table.kept(f"other {number}", flight)
+    assert not table.is_current("k", old)
+
+
+def test_data_weighs_what_it_takes() -> None:
+    flight = Flight(STAMPS, "payer")
+    for number in range(5):
+        flight.publish(Piece(data=["x" * (MAX_BUFFER // 4), number]))
+    assert not flight.is_joinable

@@ -14,6 +14,7 @@ from cachecore.errors import FlightBroken, StoreError
 from cachecore.keys import flight_key, lease_key
 from cachecore.policy import Control, Rules
 from cachecore.records import Pace
+from cachecore.relay import Lead, Relay
 from cachecore.request import Request
 from cachecore.stores.base import Beat, Claim, Landing
 from cachecore.stores.memory import MemoryStore
@@ -605,3 +606,109 @@ def test_a_crowd_of_failed_loads_does_not_silence_one_that_lives(
     upstream.go.set()
     assert alive.text() == follower.text() == "first second"
     until(lambda: not store._leases)
+
+
+# --- loads that show nothing for long -------------------------------------------
+
+
+def test_a_leader_without_progress_is_left_by_who_has_shown_nothing(
+    store: MemoryStore,
+) -> None:
+    leader, _, follower = following(store, "own")
+    leader.tell({"pieces": [Piece()]})  # an event without text is nothing shown
+    leader.tell({"pieces": [], "still": True})
+    assert follower.text() == "own"
+    assert follower.error is None
+
+
+def test_who_has_shown_a_part_goes_on_with_a_leader_that_makes_no_progress(
+    store: MemoryStore,
+) -> None:
+    leader, _, follower = following(store, "own")
+    leader.say("a part ")
+    assert follower.first.wait(10)
+    leader.tell({"pieces": [], "still": True})
+    leader.say("and the rest")
+    leader.tell({"pieces": [END]})
+    leader.tell(dict(records.LANDED))
+    assert follower.text() == "a part and the rest"
+
+
+def test_a_load_without_progress_says_so_and_lets_its_lease_go(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachecore.cache.MORTAL_IDLE_LIMIT", 0.02)
+    slow, bench = Gate(), process(store)
+    leader = Asked(lambda: bench.cache.stream(request(), slow, outlives=False))
+    assert slow.began.wait(10)
+    until(
+        lambda: (
+            not store._leases
+            or max(e for _, e in store._leases.values()) < store._clock()
+        )
+    )
+    other = Bench(store, pace=PACE)
+    assert other.text(request(), "its own") == "its own"
+    slow.go.set()
+    assert leader.text() == "first second"
+    assert process(store).text(request(), "nobody's") == "its own"
+
+
+def test_a_refresh_keeps_its_lease_however_long_it_is_silent(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what was asked for before it would be kept in its place."""
+    monkeypatch.setattr("cachecore.cache.MORTAL_IDLE_LIMIT", 0.02)
+    old, new = Gate(), Gate()
+    bench, refreshing = process(store), process(store)
+    first = Asked(lambda: bench.cache.stream(request(), old, outlives=False))
+    assert old.began.wait(10)
+    asked = request(control=Control.REFRESH)
+
+    def load() -> Iterator[Piece]:
+        yield from (replace(piece, text=piece.text.upper()) for piece in new())
+
+    second = Asked(lambda: refreshing.cache.stream(asked, load, outlives=False))
+    assert new.began.wait(10)
+    threading.Event().wait(0.2)  # twice the life of a lease
+    old.go.set()
+    assert first.text() == "first second"
+    new.go.set()
+    assert second.text() == "FIRST SECOND"
+    assert process(store).text(request(), "another") == "FIRST SECOND"
+
+
+def test_who_takes_over_from_a_refresh_stands_for_it(store: MemoryStore) -> None:
+    relay = Relay(store, None, pace=PACE)
+    stamps = {"t:a": "1"}
+    lead, _ = relay.claim("k:llm:{f}", stamps, over="*")
+    assert isinstance(lead, Lead)
+    assert lead.token.startswith("r")
+    relay.give_up(lead.token)
+    taken, _ = relay.claim("k:llm:{f}", stamps)
+    assert isinstance(taken, Lead)
+    assert taken.token.startswith("r")
+    assert taken.token != lead.token
+
+
+def test_data_too_large_for_a_stream_is_followed_by_nobody(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachecore.relay.MAX_BUFFER", 1000)
+    begun, go = threading.Event(), threading.Event()
+
+    def load() -> Iterator[Piece]:
+        begun.set()
+        assert go.wait(10)
+        yield Piece(data=["x" * 2000], finish_reason="stop")
+
+    bench = process(store)
+    leader = Asked(lambda: bench.cache.stream(request(), load))
+    assert begun.wait(10)
+    follower = Asked(lambda: process(store).cache.stream(request(), lambda: [END]))
+    until(lambda: bool(store._streams))
+    go.set()
+    leader.text()
+    follower.text()
+    assert leader.error is follower.error is None
+    assert leader.pieces[-1].data == ["x" * 2000]

@@ -203,3 +203,12 @@ def test_a_name_that_is_no_counter_breaks_no_reader(ledger: Ledger) -> None:
     assert counts["saved_money|llm|m|other"] == 1
     assert "rubbish" not in counts
     assert counts["a|b|c|d"] == 0
+
+
+def test_a_label_that_can_not_be_written_fails_no_publication(ledger: Ledger) -> None:
+    process = ledger.process()
+    process(Lookup("app", "half a pair \ud83d", Reason.ABSENT))
+    (counts,) = process.by_instance().values()
+    (name,) = counts
+    assert name.encode()
+    assert name.startswith("requests|app|half a pair ")

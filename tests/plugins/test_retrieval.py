@@ -714,3 +714,20 @@ def test_a_hurried_callers_error_is_not_shared_with_a_patient_one(
     assert names(ask(credentials, faq)) == ["parcel.md", "refund.md"]
     thread.join(5)
     assert len(errors) == 1
+
+
+def test_a_version_that_stays_is_the_same_day_after_day(
+    faq: Dataset, credentials: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rag_cache import settings, versions
+
+    read = settings.read(credentials | {"cache_options": "dataset_check_seconds: 1"})
+    cache = settings.open_cache(read)
+    now, hours = time.time, [0]
+    monkeypatch.setattr(versions.time, "time", lambda: now() + 3600 * hours[0])
+    monkeypatch.setattr(cache, "_clock", lambda: now() + 3600 * hours[0])
+    monkeypatch.setattr(cache._store, "_clock", lambda: now() + 3600 * hours[0])
+    seen = set()
+    for hours[0] in range(60):
+        seen.add(versions.of(cache, read, faq.id).since)
+    assert len(seen) == 1
