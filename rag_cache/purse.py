@@ -33,7 +33,7 @@ class Purse:
 
     def pay(self, units: int) -> None:
         """Pay for work that is about to be done, or was. Raises TooMuch."""
-        self._left -= units
+        self._left -= max(0, units)
         if self._left < 0:
             raise TooMuch("work: too many turns of its loops, or too much text in them")
         if self._left < self._next_turn:

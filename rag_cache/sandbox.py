@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jinja2 import StrictUndefined, nodes
-from jinja2.runtime import Context
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Cycler, Joiner, Namespace
 
 from rag_cache import steps, toll
-from rag_cache.purse import purse_of
+from rag_cache.purse import joined, purse_of
 
 _CALL: Final = 6
 _TEXT_METHODS: Final = frozenset(
@@ -27,7 +28,7 @@ _TEXT_METHODS: Final = frozenset(
         *("isalpha", "isdigit", "islower", "isnumeric", "isspace", "isupper", "lower"),
         *("lstrip", "partition", "removeprefix", "removesuffix", "rfind", "rpartition"),
         *("rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase"),
-        *("title", "upper"),
+        *("title", "upper", "join", "replace"),
     )
 )
 _METHODS: Final[Mapping[type, frozenset[str]]] = {
@@ -35,9 +36,25 @@ _METHODS: Final[Mapping[type, frozenset[str]]] = {
     dict: frozenset(("get", "items", "keys", "values")),
     list: frozenset(("count", "index")),
     tuple: frozenset(("count", "index", "grouper", "list")),  # groupby's are tuples
-    int: frozenset(),
-    float: frozenset(),
+    **dict.fromkeys((int, float, range, type), frozenset()),
 }
+# Jinja's own, which templates handle.
+_HANDLED: Final = (LoopContext, Macro, Namespace, Cycler, Joiner)
+
+
+def _public(name: str) -> str:
+    """A filter's name that may stand in a text, as in ``map("upper")``."""
+    if str(name).startswith("_"):
+        raise TypeError(f"there is no filter {name}")
+    return name
+
+
+def _joined(between: str, texts: Any) -> str:
+    return joined([str(text) for text in texts], between)
+
+
+# Methods of texts that would make too much.
+_BOUNDED: Final[Mapping[str, Any]] = {"join": _joined, "replace": steps.replace}
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -82,7 +99,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for kind, allowed in _METHODS.items():
             if isinstance(obj, kind):
                 return attr in allowed
-        return super().is_safe_attribute(obj, attr, value)
+        known = isinstance(obj, _HANDLED)
+        return known and super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> None:
         """No wrapper: ``"".format`` is not among the methods at all."""
@@ -93,9 +111,22 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call(self, context: Context, called: Any, /, *args: Any, **named: Any) -> Any:
         purse = purse_of(context)
         purse.pay(_CALL)
-        purse.pay_once(getattr(called, "__self__", None))
-        purse.pay_for([*args, *named.values()])
+        owner, name = getattr(called, "__self__", None), getattr(called, "__name__", "")
+        purse.pay_for([owner, *args, *named.values()])
+        if isinstance(owner, str):
+            for argument in args:
+                steps.pay_for_search(purse, owner, argument)
+            if name in _BOUNDED:
+                return purse.pay_once(_BOUNDED[name](owner, *args, **named))
+            # startswith takes a tuple of texts, and there are only lists here.
+            args = tuple(tuple(a) if isinstance(a, list) else a for a in args)
         return steps.eager(purse, super().call(context, called, *args, **named))
+
+    def call_filter(self, name: str, *args: Any, **named: Any) -> Any:
+        return super().call_filter(_public(name), *args, **named)
+
+    def call_test(self, name: str, *args: Any, **named: Any) -> Any:
+        return super().call_test(_public(name), *args, **named)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         purse = purse_of(context)

@@ -20,6 +20,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 
 from rag_cache.purse import (
+    CHARACTERS,
     MAX_BITS,
     MAX_TEXT,
     Purse,
@@ -28,10 +29,11 @@ from rag_cache.purse import (
     purse_of,
 )
 
-_ARGUMENT: Final = 16  # characters of a filter's arguments, for one unit an item
-_MAX_NUMBER: Final = 10_000
 _MAX_ITEMS: Final = 100_000
-_CONVERSION: Final = re.compile(r"%[^%a-zA-Z]*(?:\d{4,}|\*)")
+# A mapping key in a conversion may hold anything, brackets too: those are refused.
+_CONVERSION: Final = re.compile(r"%(?:\([^()]*\))?[^%a-zA-Z(]*(?:\d{3,}|\*|\()")
+_PARTS: Final = 8  # of an attribute's path
+_SEARCHED: Final = 1000  # characters compared in searching, for one unit
 
 # Of Jinja's own.
 FILTERS: Final = (
@@ -55,8 +57,14 @@ _DEAR: Final[Mapping[str, int]] = {
     "forceescape": 4,
     "sort": 4,
 }
-# What a number may be where it makes more of each line or digit.
-_SMALL: Final[Mapping[str, int]] = {"round": 20, "tojson": 8, "indent": 100}
+# What a number may be where it makes more of what is given.
+_SIZES: Final[Mapping[str, int]] = {
+    "round": 20,
+    "tojson": 8,
+    "indent": 100,
+    **dict.fromkeys(("batch", "center", "slice"), 10_000),
+}
+_SEARCHING: Final = ("in", "trim", "replace")
 _LAZY: Final = (Iterator, ItemsView, KeysView, ValuesView)
 
 
@@ -64,25 +72,24 @@ def paying(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
     """The filter or test, which pays for what it is given and what it makes."""
     wants = getattr(step, "jinja_pass_arg", None)
     wants = wants.name if wants is not None else ""
-    price, most = _DEAR.get(name, 1), _SMALL.get(name, _MAX_NUMBER)
+    price, most = _DEAR.get(name, 1), _SIZES.get(name)
 
     @pass_context
     def paid(context: Context, value: Any, *args: Any, **named: Any) -> Any:
         purse = purse_of(context)
+        value = eager(purse, value) if isinstance(value, _LAZY) else value
         arguments = [*args, *named.values()]
         for _ in range(price):
             purse.pay_for(value)
         size = purse.pay_for(arguments)
-        for argument in arguments:
-            if isinstance(argument, int):
-                if abs(argument) > most:
-                    raise TooMuch(f"a number: the filter {name} takes at most {most}")
-                purse.pay(abs(argument))
+        if most is not None:
+            _pay_for_sizes(purse, name, arguments, most)
         if isinstance(value, list | tuple | dict | range):
-            # Attributes' names and tests are gone through for each item.
-            purse.pay(len(value) * (1 + size // _ARGUMENT))
-        elif isinstance(value, str):
-            _check_text(name, value, arguments, size)
+            _pay_for_items(purse, len(value), arguments)
+        _check_text(name, value, arguments, size)
+        if name in _SEARCHING and arguments:
+            pay_for_search(purse, value, arguments[0])
+            pay_for_search(purse, arguments[0], value)
         given = {
             "context": (context,),
             "eval_context": (context.eval_ctx,),
@@ -93,14 +100,43 @@ def paying(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
     return paid
 
 
-def _check_text(name: str, text: str, arguments: Sequence[Any], size: int) -> None:
+def _pay_for_sizes(
+    purse: Purse, name: str, arguments: Sequence[Any], most: int
+) -> None:
+    for argument in arguments:
+        if isinstance(argument, int):
+            if abs(argument) > most:
+                raise TooMuch(f"a number: the filter {name} takes at most {most}")
+            purse.pay(abs(argument))
+
+
+def _pay_for_items(purse: Purse, count: int, arguments: Sequence[Any]) -> None:
+    """Attributes' names and tests are gone through for each item."""
+    texts = [argument for argument in arguments if isinstance(argument, str)]
+    parts = [1 + text.count(".") + text.count(",") for text in texts]
+    if any(part > _PARTS for part in parts):
+        raise TooMuch(f"an attribute's name, of more than {_PARTS} parts")
+    purse.pay(count * (1 + 4 * sum(parts) + sum(map(len, texts)) // CHARACTERS))
+
+
+def pay_for_search(purse: Purse, text: Any, wanted: Any) -> None:
+    """Pay for looking for a text in another: at worst each letter for each."""
+    if isinstance(text, str) and isinstance(wanted, str):
+        purse.pay(len(text) * len(wanted) // _SEARCHED)
+
+
+def _check_text(name: str, value: Any, arguments: Sequence[Any], size: int) -> None:
+    if name not in ("format", "indent"):
+        return
+    if not isinstance(value, str):
+        raise TypeError(f"the filter {name} takes a text")
     if name == "format":
-        check_format(text, size)
-    if name == "indent":
-        width = max((a for a in arguments if isinstance(a, int)), default=4)
-        longest = max((len(a) for a in arguments if isinstance(a, str)), default=width)
-        if len(text) + text.count("\n") * longest > MAX_TEXT:
-            raise TooMuch("text, made by indent")
+        check_format(value, size)
+        return
+    width = max((a for a in arguments if isinstance(a, int)), default=4)
+    longest = max((len(a) for a in arguments if isinstance(a, str)), default=width)
+    if len(value) + len(value.splitlines()) * longest > MAX_TEXT:
+        raise TooMuch("text, made by indent")
 
 
 @pass_context

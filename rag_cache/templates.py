@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Final
 
 from cachetools import LRUCache
-from jinja2 import Template, TemplateError, TemplateSyntaxError, UndefinedError, meta
+from jinja2 import Template, TemplateSyntaxError, UndefinedError, meta
 from jinja2.exceptions import SecurityError
 
 from rag_cache import inputs
@@ -18,6 +18,8 @@ from rag_cache.sandbox import Sandbox
 MAX_SOURCE: Final = 20_000
 _MAX_WORDS: Final = 3_000
 _REMEMBERED: Final = 256
+_SAID: Final = 200  # characters of an error's own text
+_NAMES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,39 +84,38 @@ def _compile(source: str) -> _Compiled | str:
         template = Template.from_code(_sandbox, code, _sandbox.make_globals(None))
         return _Compiled(template, frozenset(names))
     except TemplateSyntaxError as error:
-        said = str(error.message).rstrip(".")
+        said = str(error.message)[:_SAID].rstrip(".")
         return f"The parameter template is not Jinja in line {error.lineno}: {said}."
-    except (
-        TemplateError,
-        RecursionError,
-        ValueError,
-        SyntaxError,
-        MemoryError,
-    ) as error:
+    except Exception as error:  # noqa: BLE001 - what a source provokes is its author's
         return f"The parameter template can't be compiled: {type(error).__name__}."
 
 
 def _rendered(compiled: _Compiled, values: Mapping[str, Any]) -> str:
     try:
-        return joined(compiled.template.generate({**values, PURSE: Purse()}))
+        # Not ``generate``: it keeps all variables of each step of a failure.
+        template = compiled.template
+        context = template.new_context({**values, PURSE: Purse()})
+        text = joined(template.root_render_func(context))
+        return text.encode("utf-8", "replace").decode()
     except TooMuch as error:
         raise BadInput(f"The template asks for too much {error}.") from None
     except UndefinedError as error:
-        raise BadInput(_missing(compiled, values, str(error.message))) from None
+        said = str(error.message)[:_SAID]
+        raise BadInput(_missing(compiled, values, said)) from None
     except SecurityError as error:
-        said = str(error).rstrip(".")
+        said = str(error)[:_SAID].rstrip(".")
         raise BadInput(f"The template may not do this: {said}.") from None
     except RecursionError:
         raise BadInput("The template calls itself too deeply.") from None
     except Exception as error:  # noqa: BLE001 - what a template provokes is its author's
-        said = str(error)[:200].rstrip(".")
+        said = str(error)[:_SAID].rstrip(".")
         raise BadInput(
             f"The template failed: {type(error).__name__}: {said}."
         ) from None
 
 
 def _missing(compiled: _Compiled, values: Mapping[str, Any], said: str) -> str:
-    missing = sorted(compiled.names - values.keys())
+    missing = [name[:_SAID] for name in sorted(compiled.names - values.keys())][:_NAMES]
     if missing:
         return (
             f"The template uses variables that it was not given: {', '.join(missing)}; "

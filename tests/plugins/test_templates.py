@@ -76,6 +76,18 @@ def test_text_is_not_escaped() -> None:
             "{% macro m() %}{{ caller(1) }}{% endmacro %}{% call(x) m() %}[{{ x }}]{% endcall %}",
             "[1]",
         ),
+        (
+            "{{ ', '.join(items) }} {{ 'bab'.replace('b', 'c') }} {{ 'ab'.startswith(('x', 'a')) }}",
+            "p, q cac True",
+        ),
+        (
+            "{{ none|default(20240101, true) }} {{ 25010 is gt 25000 }} {{ [{'y': 2024}]|selectattr('y', 'ge', 2021)|list|length }}",
+            "20240101 True 1",
+        ),
+        (
+            "{{ 'p' not in items }} {{ ('word ' * 9000)|truncate(8000)|length }}",
+            "False 7997",
+        ),
         ("{% filter upper %}a{% endfilter %}{% set x %}b{% endset %}{{ x }}", "Ab"),
     ],
 )
@@ -145,6 +157,21 @@ BOMBS = {
     "rounding far": "{% for i in range(5000) %}{% set x = 7|round(10000, 'floor') %}{% endfor %}ok",
     "loops in loops": "{% for i in r %}" * 235 + "{% endfor %}" * 235,
     "a chain of attributes": "{{ d" + ".d" * 100 + " }}",
+    "a purse that is filled again": "{{ 1|_once(-1000000000000) }}{% for i in r %}{% for j in r %}{% endfor %}{% endfor %}",
+    "the same by name": "{{ [1]|map('_toll', -1000000000000)|list }}{% for i in r %}{% for j in r %}{% endfor %}{% endfor %}",
+    "a width behind a key": "{{ '%(a)1000000000d' % {'a': 1} }}",
+    "a format that is no text": "{{ ['%1000000000d']|format(1) }}",
+    "lines of other kinds indented": "{{ ('\\r' * 99999)|indent('x' * 9000, true, true) }}",
+    "a search from the right": "{{ long.rfind('ab' + 'x' * 50000) }}",
+    "a search by in": "{% for i in range(2000) %}{% if far_text in long %}{% endif %}{% endfor %}",
+    "a strip of many letters": "{{ long.strip(far_text) }}{{ long|trim(far_text) }}",
+    "counting in a range": "{% set n = range(100000) %}{% for i in range(8000) %}{{ n.count('a') }}{% endfor %}",
+    "counting in a list": "{{ ([r] * 20000).count(far) }}",
+    "a loop as a value": "{% set a = [1, 1] %}{% set b = [1, 1] %}" + "{% set a = [a, a] %}{% set b = [b, b] %}" * 25 + "{% for i in [0, a, b] %}{{ loop|sort|length }}{% endfor %}",
+    "slices of slices": "{% for i in range(4000) %}{% if r" + "[:]" * 15 + " %}{% endif %}{% endfor %}",
+    "an attribute of many parts": "{{ r|sort(attribute='" + "," * 300 + "') }}",
+    "macros of many arguments": "{% macro m(" + ",".join(f"v{n}" for n in range(1000)) + ") %}{% endmacro %}{% for i in range(90000) %}{{ m() }}{% endfor %}",
+    "deep and wide": "{% for i in r %}" * 12 + "{{ [" + "r[i]," * 480 + "] }}" + "{% endfor %}" * 12,
     "a block that calls itself": "{% block b %}{{ self.b() }}{% endblock %}",
 }  # fmt: skip
 
@@ -155,6 +182,7 @@ def test_a_bomb_is_refused_in_a_moment(name: str) -> None:
         "r": list(range(10000)),
         "far": list(range(10000, 20000)),
         "long": "x" * 100_000,
+        "far_text": "y" * 5_000,
         "longer": "xx " * 100_000,
         "a": 1,
         "b": 2,
@@ -206,6 +234,9 @@ def test_other_requests_have_turns_while_a_template_works() -> None:
         "{{ l.append(1) }}",
         "{{ range.__self__ }}",
         "{{ 1|attr('__class__') }}",
+        "{{ dict.update(d, {'a': 2}) }}",
+        "{{ dict.clear(d) }}",
+        "{% autoescape true %}{{ 1 }}{% endautoescape %}",
         "{% import 'os' as os %}",
         "{% include '/etc/passwd' %}",
         "{% extends 'x' %}",
@@ -234,6 +265,20 @@ def test_a_bad_parameter_is_one_sentence(parameters: dict[str, Any], said: str) 
     with pytest.raises(BadInput, match=said) as raised:
         templates.render(parameters)
     assert "\n" not in str(raised.value)
+
+
+def test_a_sentence_is_short_however_long_what_it_is_about() -> None:
+    for source in (
+        "{{ {}[k] }}",
+        "".join(f"{{{{ {'name' * 50}{n} }}}}" for n in range(90)),
+    ):
+        with pytest.raises(BadInput) as raised:
+            render(source, k="x" * 100_000)
+        assert len(str(raised.value)) < 6000
+
+
+def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
+    assert render("{{ '\\ud800' }}") == "?"
 
 
 def test_the_memory_of_templates_is_bounded() -> None:
