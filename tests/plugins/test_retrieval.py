@@ -565,7 +565,7 @@ def test_no_secret_is_in_what_goes_wrong(
     assert "said so by the fake" not in str(raised.value)
 
 
-# --- what hostile readers found ------------------------------------------------
+# --- what an attacker or an odd answer would try --------------------------------
 
 
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
