@@ -81,8 +81,9 @@ class Cache(Loads):
                 look = replace(look, reason=Reason.STALE, entry=look.stale)
                 self._refresh(request, look, load, mark)
             met.look, met.shared = look, False
-            stamps = None if only or look.entry else self.settle(look)
-            unsettled = look.writable and stamps is None and not (only or look.entry)
+            loads = not (only or look.entry)
+            stamps = self.settle(look) if loads else None
+            unsettled = loads and look.writable and stamps is None
             met.failure = met.failure or look.failed or unsettled
             flight, leads = None, False
             if stamps is not None and leaders < MAX_LEADERS:

@@ -129,15 +129,16 @@ class Shelf:
             return Look(Reason.QUARANTINED, key, seconds=self._timer() - started)
         stamps = dict(zip(fields, found.fields[2:], strict=True))
         reason, entry = self.judge(request, key, found.value, stamps, read)
-        if found.fields[1] is not None:
+        over = found.fields[1] is not None
+        if over:
             # A quarantine is over. What was on its way when it began may have been
             # kept since: it is as little wanted.
             reason = Reason.ABSENT if found.value is None else Reason.INVALIDATED
             entry = None
-        # What can't be read is deleted; if that fails, the store has failed once.
-        sound = reason is not Reason.CORRUPT or self._drop(key)
-        if found.fields[1] is not None:
-            sound = sound and self._drop(key) and self._forget(kept_out)
+        # What can't be read or served is deleted; if that fails, the store has failed
+        # once.
+        sound = self._drop(key) if over or reason is Reason.CORRUPT else True
+        sound = sound and (not over or self._forget(kept_out))
         return Look(
             reason,
             key,

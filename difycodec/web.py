@@ -1,6 +1,7 @@
 """HTTP for a plugin's process: kept connections, and a bound on a whole call."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import requests
 CONNECT_TIMEOUT: Final = 10.0
 # One process answers for up to 1,000 callers (the SDK's MAX_WORKER).
 POOL_SIZE: Final = 1000
+_WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class DeadlinePassed(Exception):
@@ -55,6 +57,11 @@ def surroundings(url: str) -> dict[str, Any]:
         "verify": os.environ.get("REQUESTS_CA_BUNDLE") or True,
         "allow_redirects": False,
     }
+
+
+def word(code: Any) -> str:
+    """A server's error code, if it is a word; empty for what may hold anything."""
+    return code if isinstance(code, str) and _WORD.fullmatch(code) else ""
 
 
 def until(deadline: float) -> gevent.Timeout:

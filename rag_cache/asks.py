@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cachecore import config
 from cachecore.policy import Control
 from rag_cache import inputs
 from rag_cache.inputs import BadInput
@@ -61,7 +60,6 @@ def read(parameters: Mapping[str, Any], reranker: Reranker | None = None) -> Ask
     datasets = inputs.ids(parameters, "datasets")
     if not datasets:
         raise BadInput("The parameter datasets is empty; choose a knowledge base.")
-    lifetime = inputs.text(parameters, "cache_ttl").strip()
     return Ask(
         query=query,
         cut=cut,
@@ -71,14 +69,11 @@ def read(parameters: Mapping[str, Any], reranker: Reranker | None = None) -> Ask
         search_method=_method(parameters),
         settings=inputs.table(parameters, "retrieval_settings"),
         filter=inputs.table(parameters, "metadata_filter"),
-        tags=config.read_tags(inputs.text(parameters, "cache_tags")),
-        ttl=config.read_ttl(lifetime) if lifetime else None,
-        control=Control(inputs.choice(parameters, "cache_control", *_CONTROLS)),
+        tags=inputs.tags(parameters),
+        ttl=inputs.lifetime(parameters),
+        control=inputs.control(parameters),
         reranker=reranker,
     )
-
-
-_CONTROLS: Final = tuple(control.value for control in Control)
 
 
 def _method(parameters: Mapping[str, Any]) -> str:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any, Final
 
+from cachecore import config
+from cachecore.policy import Control
+
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What may stand around and between ids: a list may have become its own text.
 _BETWEEN: Final = re.compile(r"[\s,;\[\]'\"]+")
@@ -102,6 +105,23 @@ def table(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _refuse(constant: str) -> Any:
     # Python reads NaN and Infinity, which are not JSON.
     raise ValueError(constant)
+
+
+def control(parameters: Mapping[str, Any], *choices: Control) -> Control:
+    """What the caller asks of the cache; any of ``choices``, or of all."""
+    words = (one.value for one in choices or Control)
+    return Control(choice(parameters, "cache_control", *words))
+
+
+def lifetime(parameters: Mapping[str, Any]) -> int | None:
+    """Seconds; None where the credentials decide. Raises ConfigError."""
+    word = text(parameters, "cache_ttl").strip()
+    return config.read_ttl(word) if word else None
+
+
+def tags(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """The caller's own tags. Raises ConfigError."""
+    return config.read_tags(text(parameters, "cache_tags"))
 
 
 def ids(parameters: Mapping[str, Any], name: str, shown: str = "") -> tuple[str, ...]:

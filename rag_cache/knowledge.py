@@ -5,9 +5,9 @@ reads every dataset of a workspace, so who may ask for which is decided before.
 No message repeats a response body or the key.
 """
 
-import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,11 +22,11 @@ from rag_cache.settings import Knowledge
 # Dify's own limit (services/hit_testing_service.py: hit_testing_args_check).
 MAX_QUERY: Final = 250
 CHECK_SECONDS: Final = 10
+_HANDS: Final = 8
 _PAGE: Final = 100  # documents and datasets at a time; the API gives no more
 _MAX_PAGES: Final = 100
 _READ_SIZE: Final = 64 * 1024
 _MAX_BODY: Final = 16 * 1024 * 1024
-_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _UNWELL: Final = "Dify's knowledge API"
 
 type Json = dict[str, Any]
@@ -44,6 +44,23 @@ def credential(place: Knowledge, seconds: float) -> str:
 def revived(name: str, text: str) -> KnowledgeError | None:
     """The error again that another process met."""
     return KnowledgeError(text) if name == KnowledgeError.__name__ else None
+
+
+def side_by_side[A, B](
+    ask: Callable[[A], B], about: Sequence[A]
+) -> list[B | KnowledgeError]:
+    """What ``ask`` gives for each, or why it did not, asked at the same time."""
+
+    def one(which: A) -> B | KnowledgeError:
+        try:
+            return ask(which)
+        except KnowledgeError as error:
+            return error
+
+    if len(about) == 1:
+        return [one(about[0])]
+    with ThreadPoolExecutor(min(len(about), _HANDS)) as hands:
+        return list(hands.map(one, about))
 
 
 def datasets(place: Knowledge, seconds: float) -> Iterator[tuple[str, str]]:
@@ -180,8 +197,8 @@ def _read(response: requests.Response) -> Any:
 
 def _code(data: Any) -> str:
     """The error's code, if it is a word: the rest of a body may hold anything."""
-    code = data.get("code") if isinstance(data, dict) else None
-    return f" ({code})" if isinstance(code, str) and _CODE.fullmatch(code) else ""
+    code = web.word(data.get("code") if isinstance(data, dict) else None)
+    return f" ({code})" if code else ""
 
 
 def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:

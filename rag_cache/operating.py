@@ -18,7 +18,6 @@ from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.knowledge import KnowledgeError
 from rag_cache.settings import Settings
-from rag_cache.ticket import BadTicket
 
 logger = logging.getLogger(__name__)
 
@@ -108,17 +107,9 @@ def feedback(caller: Caller, parameters: Mapping[str, Any], voter: str) -> Vote:
 
 
 def _key(parameters: Mapping[str, Any], read: Settings) -> str:
-    given = inputs.text(parameters, "ticket").strip()
-    if not given:
+    if not inputs.text(parameters, "ticket").strip():
         return inputs.required(parameters, "cache_key").strip()
-    try:
-        return ticket.read(given, settings.ticket_key(read)).key
-    except BadTicket:
-        msg = (
-            "The parameter ticket is not one that cache_lookup gave with these "
-            "credentials; connect it to the ticket output of the cache_lookup node."
-        )
-        raise BadInput(msg) from None
+    return ticket.given(parameters, settings.ticket_key(read)).key
 
 
 def _limit_votes(read: Settings, voter: str) -> None:

@@ -7,7 +7,6 @@ Dify's API does not show every change (``versions``).
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -30,7 +29,6 @@ from rag_cache.versions import Dataset
 
 # How long a retrieval that found nothing is kept: the document may be on its way.
 EMPTY_SECONDS: Final = 30
-_HANDS: Final = 8
 # The API refuses a ``retrieval_model`` without these (host contract 8.1).
 _LEAST: Final[Mapping[str, Any]] = {
     "search_method": "semantic_search",
@@ -174,30 +172,22 @@ def _loaded(
 ) -> Piece:
     """All datasets' items in one. Raises KnowledgeError where none could be asked."""
     named = [
-        one if isinstance(one, Dataset) else Dataset(ask.datasets[place])
-        for place, one in enumerate(described)
+        one if isinstance(one, Dataset) else Dataset(which)
+        for which, one in zip(ask.datasets, described, strict=True)
     ]
-
     unknown = {
-        ask.datasets[place]: one
-        for place, one in enumerate(described)
+        which: one
+        for which, one in zip(ask.datasets, described, strict=True)
         if isinstance(one, KnowledgeError)
     }
 
-    def asked(one: Dataset) -> list[Json] | KnowledgeError:
+    def asked(one: Dataset) -> list[Json]:
         # What is set goes over its own settings, which are not known either.
         if one.id in unknown and ask.overrides():
-            return unknown[one.id]
-        try:
-            return _items(read, ask, one)
-        except KnowledgeError as error:
-            return error
+            raise unknown[one.id]
+        return _items(read, ask, one)
 
-    if len(named) == 1:
-        answers = [asked(named[0])]
-    else:
-        with ThreadPoolExecutor(min(len(named), _HANDS)) as hands:
-            answers = list(hands.map(asked, named))
+    answers = knowledge.side_by_side(asked, named)
     good = [answer for answer in answers if not isinstance(answer, KnowledgeError)]
     bad = [answer for answer in answers if isinstance(answer, KnowledgeError)]
     if not good:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from dify_plugin import Tool as AnyTool
 from dify_plugin.entities.tool import ToolInvokeMessage
 
-from cachecore.streams import PIECE_CHARACTERS
+from cachecore.streams import Piece, split
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.outcome import Outcome
@@ -48,8 +48,9 @@ def _written(value: Any) -> int:
 
 def texts(tool: AnyTool, text: str) -> Generator[ToolInvokeMessage, None, None]:
     """A text in pieces that the host takes; none for no text."""
-    for at in range(0, len(text), PIECE_CHARACTERS):
-        yield tool.create_text_message(text[at : at + PIECE_CHARACTERS])
+    for piece in split(Piece(text=text)):
+        if piece.text:
+            yield tool.create_text_message(piece.text)
 
 
 def streamed(tool: AnyTool, work: Work) -> Generator[ToolInvokeMessage, None, None]:

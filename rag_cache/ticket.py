@@ -7,10 +7,14 @@ in the workflow may see or invent: only the signature makes it a ticket.
 
 import base64
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import orjson
+
+from rag_cache import inputs
+from rag_cache.inputs import BadInput
 
 _PREFIX: Final = "t2."
 _MAX_TEXT: Final = 16_384
@@ -54,3 +58,15 @@ def read(text: str, secret: bytes) -> Ticket:
     if not hmac.compare_digest(seal, hmac.digest(secret, body, "sha256")[:16]):
         raise BadTicket
     return Ticket(*orjson.loads(body))
+
+
+def given(parameters: Mapping[str, Any], secret: bytes) -> Ticket:
+    """The parameter ``ticket``, read. Raises BadInput."""
+    try:
+        return read(inputs.required(parameters, "ticket"), secret)
+    except BadTicket:
+        msg = (
+            "The parameter ticket is not one that cache_lookup gave with these "
+            "credentials; connect it to the ticket output of the cache_lookup node."
+        )
+        raise BadInput(msg) from None

@@ -9,7 +9,6 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,7 +43,6 @@ _TELLING_OF_A_DOCUMENT: Final = (
     *("word_count", "tokens", "doc_form", "doc_metadata", "created_at", "disabled_at"),
     *("dataset_process_rule_id", "summary_index_status", "data_source_info"),
 )
-_HANDS: Final = 8
 _LAST_SEEN_SECONDS: Final = 86400
 
 
@@ -71,17 +69,7 @@ def of_all(
     cache: Cache, settings: Settings, ids: tuple[str, ...]
 ) -> list[Dataset | KnowledgeError]:
     """Each dataset, or why it can't be known."""
-    if len(ids) == 1:
-        return [_or_error(cache, settings, ids[0])]
-    with ThreadPoolExecutor(min(len(ids), _HANDS)) as hands:
-        return list(hands.map(lambda one: _or_error(cache, settings, one), ids))
-
-
-def _or_error(cache: Cache, settings: Settings, one: str) -> Dataset | KnowledgeError:
-    try:
-        return of(cache, settings, one)
-    except KnowledgeError as error:
-        return error
+    return knowledge.side_by_side(lambda one: of(cache, settings, one), ids)
 
 
 def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from dify_plugin.entities.model.llm import LLMModelConfig
 from dify_plugin.entities.model.message import (
@@ -17,11 +17,10 @@ from dify_plugin.entities.model.message import (
     UserPromptMessage,
 )
 
-from cachecore import config
 from cachecore.errors import FlightBroken, NothingCached
 from cachecore.keys import Kind
 from cachecore.loads import Met
-from cachecore.policy import Control, Traits
+from cachecore.policy import Traits
 from cachecore.request import Request
 from cachecore.streams import Answer, Piece, Usage, split
 from difycodec import urls
@@ -32,8 +31,6 @@ from rag_cache.inputs import BadInput
 from rag_cache.outcome import Outcome, outcome_of
 from rag_cache.reverse import UNPROVEN, Limits, ReverseError
 from rag_cache.settings import Settings
-
-_CONTROLS: Final = tuple(control.value for control in Control)
 
 type AskModel = Callable[
     [LLMModelConfig, list[PromptMessage], list[str], Limits], Iterator[Piece]
@@ -170,7 +167,6 @@ def _request(
     belongs: tuple[str, ...],
 ) -> Request:
     rules = read.cache.rules
-    lifetime = inputs.text(parameters, "cache_ttl").strip()
     seed = inputs.text(parameters, "context_keys")
     return Request(
         kind=kind,
@@ -178,15 +174,15 @@ def _request(
         # Told from Cached Model's, which are of the same kind.
         form={"by": f"cached_{kind}", "context": urls.unsigned(seed), **form},
         rules=rules,
-        control=Control(inputs.choice(parameters, "cache_control", *_CONTROLS)),
+        control=inputs.control(parameters),
         traits=Traits(
             temperature=_temperature(form.get("parameters")),
             scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id),
             ends_at=urls.expires_at([dict(parameters)]),
         ),
-        tags=config.read_tags(inputs.text(parameters, "cache_tags")),
+        tags=inputs.tags(parameters),
         belongs=belongs,
-        ttl=config.read_ttl(lifetime) if lifetime else None,
+        ttl=inputs.lifetime(parameters),
         at_most=_at_most,
         # Each call's own: that one was left by its caller is no other's error.
         credential=secrets.token_hex(8),

@@ -10,20 +10,19 @@ from dataclasses import dataclass, field
 from time import time
 from typing import Any, Final
 
-from cachecore import config
 from cachecore.entry import Cost
 from cachecore.policy import Control, Rules, Traits
 from cachecore.request import Request
 from difycodec import urls
 from rag_cache import inputs, settings, ticket
 from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
 from rag_cache.outcome import Outcome, look_outcome
-from rag_cache.ticket import BadTicket, Ticket
+from rag_cache.ticket import Ticket
 
 # Work that takes longer has met too many changes that no stamp shows.
 _TICKET_SECONDS: Final = 86400
 _MAX_LABEL: Final = 80
+_CONTROLS: Final = (Control.DEFAULT, Control.BYPASS, Control.REFRESH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +71,11 @@ def _request(caller: Caller, rules: Rules, parameters: Mapping[str, Any]) -> Req
             "context": urls.unsigned(inputs.text(parameters, "context_keys")),
         },
         rules=rules,
-        control=Control(
-            inputs.choice(parameters, "cache_control", "default", "bypass", "refresh")
-        ),
+        control=inputs.control(parameters, *_CONTROLS),
         traits=Traits(
             scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id)
         ),
-        tags=config.read_tags(inputs.text(parameters, "cache_tags")),
+        tags=inputs.tags(parameters),
     )
 
 
@@ -94,29 +91,19 @@ class Stored:
 def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
     """Keep a value under a look-up's ticket. Raises BadInput or ConfigError."""
     read = settings.read(caller.credentials)
-    try:
-        held = ticket.read(
-            inputs.required(parameters, "ticket"), settings.ticket_key(read)
-        )
-    except BadTicket:
-        msg = (
-            "The parameter ticket is not one that cache_lookup gave with these "
-            "credentials; connect it to the ticket output of the cache_lookup node."
-        )
-        raise BadInput(msg) from None
+    held = ticket.given(parameters, settings.ticket_key(read))
     value = parameters.get("value")
     if value in (None, "", [], {}):
         return Stored(stored=False, reason="empty", value=value)
     if not held.key or not held.stamps:
         return Stored(stored=False, reason="not_cacheable", value=value)
-    lifetime = inputs.text(parameters, "cache_ttl").strip()
     request = Request(
         kind="value",
         label=held.label,
         form={},
         rules=read.cache.rules,
         traits=Traits(ends_at=urls.expires_at(value)),
-        ttl=config.read_ttl(lifetime) if lifetime else None,
+        ttl=inputs.lifetime(parameters),
     )
     seconds = max(0.0, time() - held.issued_at)
     if seconds > _TICKET_SECONDS:

@@ -7,7 +7,6 @@ repeats a response body, a header or a key.
 """
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -38,7 +37,6 @@ _READ_SIZE: Final = 64 * 1024
 _MAX_JSON: Final = 16 * 1024 * 1024
 _DRAIN_SECONDS: Final = 0.05
 _DRAIN_READS: Final = 3
-_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[Piece]:
@@ -192,11 +190,11 @@ def _code(response: requests.Response) -> str:
         return ""
     except urllib3.exceptions.HTTPError:
         return ""
-    return f" ({code})" if isinstance(code, str) and _CODE.fullmatch(code) else ""
+    return f" ({word})" if (word := web.word(code)) else ""
 
 
 def _reported(code: str, place: str) -> InvokeError:
-    known = code if _CODE.fullmatch(code) else ""
+    known = web.word(code)
     shown = f" ({known})" if known else ""
     said = f"The model server at {place} reported an error in its answer{shown}."
     word = known.lower()
