@@ -9,17 +9,17 @@ text it came from; this is the only state of the core outside a Cache.
 import hashlib
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
 
 from cachecore import redis_url
 from cachecore.cache import Cache
-from cachecore.errors import ConfigError
+from cachecore.errors import ConfigError, UnkeyableError
 from cachecore.keys import PREFIX, Keyspace, canonical, fingerprint
 from cachecore.options import Options, read_options
 from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
@@ -37,6 +37,7 @@ _MIN_SECRET: Final = 12
 _MAX_TAGS: Final = 16
 _MAX_TAG: Final = 100
 _REMEMBERED_CACHES: Final = 256
+_REMEMBERED_FORMS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,35 @@ def _choice(
         sentence = f"{name} must be one of {', '.join(choices)}, not {value[:40]!r}."
         raise ConfigError(name, sentence)
     return value
+
+
+class Remembered[F]:
+    """Reads a form, and once only: what was read is remembered by its digest.
+
+    ``read`` may raise ConfigError; so does this for a form that is no text.
+    """
+
+    def __init__(self, read: Callable[[Mapping[str, Any]], F]) -> None:
+        self._read = read
+        self._forms: LRUCache[str, F] = LRUCache(_REMEMBERED_FORMS)
+        self._lock = threading.Lock()  # guards _forms
+
+    def __call__(self, form: Mapping[str, Any]) -> F:
+        """The form in ``form``."""
+        try:
+            memo = fingerprint(canonical(dict(form)))
+        except UnkeyableError:
+            sentence = (
+                "The form holds characters that are no text; type the fields again."
+            )
+            raise ConfigError("credentials", sentence) from None
+        with self._lock:
+            read = self._forms.get(memo)
+        if read is None:
+            read = self._read(form)
+            with self._lock:
+                self._forms[memo] = read
+        return read
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,9 +86,16 @@ class Settings:
 
 def read(credentials: Mapping[str, Any]) -> Settings:
     """The settings; raises ConfigError with one sentence."""
+    return _forms(credentials)
+
+
+def _read(credentials: Mapping[str, Any]) -> Settings:
     return Settings(
         config.read(credentials, os.environ, RagOptions), _read_knowledge(credentials)
     )
+
+
+_forms = config.Remembered(_read)
 
 
 def _read_knowledge(credentials: Mapping[str, Any]) -> Knowledge:

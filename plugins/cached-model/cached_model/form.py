@@ -7,19 +7,17 @@ nothing from the provider's form (host contract 5.1, 5.2): this is all there is.
 import json
 import os
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from cachetools import LRUCache
 from pydantic import Field
 
 from cachecore import config
 from cachecore.cache import Cache
 from cachecore.config import Settings
-from cachecore.errors import ConfigError, UnkeyableError
+from cachecore.errors import ConfigError
 from cachecore.keys import canonical, fingerprint
 from cachecore.options import Options
 from difycodec.messages import ToolStyle
@@ -27,7 +25,6 @@ from difycodec.messages import ToolStyle
 _ENDPOINT_PATHS: Final = ("/chat/completions", "/completions")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MAX_TOKEN_DIGITS: Final = 9
-_REMEMBERED_FORMS: Final = 256
 
 
 class ModelOptions(Options):
@@ -84,24 +81,14 @@ class Form:
         return fingerprint(canonical([payer, *limits]))
 
 
-_forms: LRUCache[str, Form] = LRUCache(_REMEMBERED_FORMS)
-_forms_lock = threading.Lock()
-
-
 def read(credentials: Mapping[str, Any]) -> Form:
     """The form in ``credentials``; raises ConfigError with one sentence."""
-    try:
-        memo = fingerprint(canonical(dict(credentials)))
-    except UnkeyableError:
-        sentence = "The form holds characters that are no text; type the fields again."
-        raise ConfigError("credentials", sentence) from None
-    with _forms_lock:
-        form = _forms.get(memo)
-    if form is None:
-        form = _read(credentials, os.environ)
-        with _forms_lock:
-            _forms[memo] = form
-    return form
+    return _forms(credentials)
+
+
+_forms: config.Remembered[Form] = config.Remembered(
+    lambda credentials: _read(credentials, os.environ)
+)
 
 
 # Select fields: what people call them, and their values, the default first.
