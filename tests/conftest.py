@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 from servers import redis as servers
+from servers.knowledge import FakeKnowledgeApi, fake_knowledge_api
 
 
 @pytest.fixture(scope="session")
@@ -9,3 +10,9 @@ def redis_url() -> Iterator[str]:
     """A real Redis; what the tests write there lives under namespaces of their own."""
     with servers.redis_url() as url:
         yield url
+
+
+@pytest.fixture
+def api() -> Iterator[FakeKnowledgeApi]:
+    with fake_knowledge_api() as started:
+        yield started

@@ -14,7 +14,6 @@ from servers.knowledge import (
     Dataset,
     Document,
     FakeKnowledgeApi,
-    fake_knowledge_api,
 )
 
 from devhost.endpoints import Endpoints
@@ -30,12 +29,6 @@ PATHS = {
     "/feedback": "POST",
     "/retrieval": "POST",
 }
-
-
-@pytest.fixture
-def api() -> Iterator[FakeKnowledgeApi]:
-    with fake_knowledge_api() as started:
-        yield started
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The workflows in examples/, cold and warm: graphon, real plugin processes, a real Redis."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from servers.knowledge import (
     Dataset,
     Document,
     FakeKnowledgeApi,
-    fake_knowledge_api,
 )
 
 from devhost import workflow
@@ -21,12 +19,6 @@ ROOT = Path(__file__).parents[2]
 MODEL = "answercache/cached_model/cached_model"
 TOOLS = "answercache/rag_cache/rag_cache"
 QUESTION = "When do parcels arrive?"
-
-
-@pytest.fixture
-def api() -> Iterator[FakeKnowledgeApi]:
-    with fake_knowledge_api() as started:
-        yield started
 
 
 @pytest.fixture

@@ -182,12 +182,6 @@ def test_a_caller_that_leaves_holds_nobody_up(
     assert tool(host, "cached_llm", credentials, **given)["hit"] is True
 
 
-@pytest.fixture
-def api() -> Iterator[FakeKnowledgeApi]:
-    with fake_knowledge_api() as started:
-        yield started
-
-
 def test_knowledge_bases_can_be_picked_from_a_list(
     host: Host, api: FakeKnowledgeApi, cache_fields: dict[str, str]
 ) -> None:

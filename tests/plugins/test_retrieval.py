@@ -1,7 +1,6 @@
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from servers.knowledge import (
     Dataset,
     Document,
     FakeKnowledgeApi,
-    fake_knowledge_api,
 )
 
 from rag_cache import asks, citations, retrieval
@@ -22,12 +20,6 @@ from rag_cache.reverse import Reranker, ReverseError
 
 PARCEL = "Parcels arrive after three days."
 REFUND = "Refunds of parcels take five days."
-
-
-@pytest.fixture
-def api() -> Iterator[FakeKnowledgeApi]:
-    with fake_knowledge_api() as started:
-        yield started
 
 
 @pytest.fixture
