@@ -16,11 +16,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from cachecore import policy
+from cachecore.batches import Batches
 from cachecore.entry import Entry
 from cachecore.errors import LeaderGone, NothingCached, Standstill
 from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight
 from cachecore.keys import Keyspace
-from cachecore.loads import Load, Loads, Met, Trip, joined
+from cachecore.loads import LENIENT, MAX_LEADERS, Load, Met, Trip, joined
 from cachecore.metrics import Followed, Stale
 from cachecore.policy import Control, Reason
 from cachecore.request import Request
@@ -32,14 +33,9 @@ logger = logging.getLogger(__name__)
 
 # Refreshes behind a stale answer at a time, by one cache.
 MAX_BEHIND: Final = 16
-# So many leaders may fail a caller one after another before it waits for no more.
-MAX_LEADERS: Final = 3
-
-# Those who take what is there; the others have said what they want.
-_LENIENT: Final = (Control.DEFAULT, Control.ALWAYS)
 
 
-class Cache(Loads):
+class Cache(Batches):
     """A cache over one store and one namespace. Thread-safe."""
 
     def __init__(self, store: Store, keyspace: Keyspace, **options: Any) -> None:
@@ -66,7 +62,7 @@ class Cache(Loads):
         """
         met = met or Met()
         pieces = self._answer(request, load, met, outlives=outlives)
-        if request.rules.stale_if_error and request.control in _LENIENT:
+        if request.rules.stale_if_error and request.control in LENIENT:
             return self._or_stale(request, met, pieces)
         return pieces
 
@@ -142,7 +138,7 @@ class Cache(Loads):
 
     def _may_lag(self, request: Request, stale: Entry | None) -> bool:
         window = request.rules.stale_while_revalidate
-        return request.control in _LENIENT and self._is_spare(stale, window)
+        return request.control in LENIENT and self._is_spare(stale, window)
 
     def _is_spare(self, stale: Entry | None, window: float) -> bool:
         return stale is not None and policy.may_lag(stale, window, self._clock())

@@ -11,7 +11,8 @@ Without a secret the body is a 16-byte BLAKE2b digest over the key, the header
 and the text, then the text; with one it is a 12-byte nonce and the AES-GCM
 ciphertext with the key and the header as associated data. Both bind the bytes
 to their key: an entry copied under another key, or changed by a bit, does not
-decode. The text is JSON, deflated where that pays. It is data, never code.
+decode. The text is JSON, deflated where that pays; a payload of bytes follows it,
+behind a zero byte, and is not deflated. It is data, never code.
 
 What does not decode raises CorruptEntry; an unknown format version is one such
 case, so that plugins of different versions can share a store.
@@ -41,6 +42,8 @@ _NONCE_SIZE: Final = 12
 
 # Below this, deflating costs a hit more time than it saves the store in bytes.
 COMPRESS_FROM: Final = 4096
+# Begins a payload of bytes: JSON never holds it.
+_BYTES: Final = b"\0"
 # What one entry may inflate to: no entry we write comes near it.
 MAX_TEXT: Final = 64 * 1024 * 1024
 
@@ -61,7 +64,7 @@ class Entry:
     """A kept answer.
 
     Times are seconds since the epoch. ``stamps`` maps the field of each tag to
-    the stamp that the entry was written under. ``payload`` is JSON data.
+    the stamp that the entry was written under. ``payload`` is JSON data or bytes.
     """
 
     payload: Any
@@ -78,11 +81,13 @@ def encode(entry: Entry, key: str, cipher_key: bytes | None = None) -> bytes:
 
 
 def serialise(entry: Entry) -> bytes:
-    """The entry as JSON. Raises TypeError for what JSON can't carry unchanged."""
-    _refuse_nan(entry.payload)
-    return orjson.dumps(
+    """The entry as text. Raises TypeError for what JSON can't carry unchanged."""
+    payload = entry.payload
+    _refuse_nan(payload)
+    binary = isinstance(payload, bytes)
+    text = orjson.dumps(
         {
-            "payload": entry.payload,
+            **({} if binary else {"payload": payload}),
             "created_at": entry.created_at,
             "fresh_until": entry.fresh_until,
             "stale_until": entry.stale_until,
@@ -90,6 +95,7 @@ def serialise(entry: Entry) -> bytes:
             "cost": asdict(entry.cost),
         }
     )
+    return text + _BYTES + payload if binary else text
 
 
 def _refuse_nan(value: object) -> None:
@@ -109,7 +115,7 @@ def _refuse_nan(value: object) -> None:
 def seal(text: bytes, key: str, cipher_key: bytes | None = None) -> bytes:
     """The bytes for a serialised entry: deflated, bound to its key, encrypted."""
     flags = 0
-    if len(text) >= COMPRESS_FROM:
+    if len(text) >= COMPRESS_FROM and _BYTES not in text:
         deflated = zlib.compress(text, 6)
         if len(deflated) < len(text):
             text, flags = deflated, _DEFLATED
@@ -182,10 +188,11 @@ def _inflate(text: bytes) -> bytes:
 
 
 def _entry(text: bytes) -> Entry:
+    text, binary, payload = text.partition(_BYTES)
     try:
         data = orjson.loads(text)
         entry = Entry(
-            payload=data["payload"],
+            payload=payload if binary else data["payload"],
             created_at=data["created_at"],
             fresh_until=data["fresh_until"],
             stale_until=data["stale_until"],

@@ -170,6 +170,8 @@ def weight(piece: Piece) -> int:
     size += sum(len(call["arguments"]) for call in piece.tool_calls)
     if piece.data is None:
         return size
+    if isinstance(piece.data, bytes):
+        return size + len(piece.data)
     try:
         return size + len(orjson.dumps(piece.data))
     except TypeError:  # It can't be kept either.

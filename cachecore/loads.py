@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from cachecore import policy
 from cachecore.entry import Cost
@@ -37,6 +37,11 @@ from cachecore.streams import (
 logger = logging.getLogger(__name__)
 
 type Load = Callable[[], Iterable[Piece]]
+
+# So many leaders may fail a caller one after another before it waits for no more.
+MAX_LEADERS: Final = 3
+# Those who take what is there; the others have said what they want.
+LENIENT: Final = (Control.DEFAULT, Control.ALWAYS)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ What the store raises never leaves ``find``, ``settle`` and ``keep``.
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import uniform
@@ -30,7 +30,7 @@ from cachecore.metrics import (
 )
 from cachecore.policy import Control, Reason, Refusal, Switch
 from cachecore.request import Request, form_of, tags_of
-from cachecore.stores.base import Store, digest
+from cachecore.stores.base import Found, Store, digest
 
 type Stamps = dict[str, str]
 
@@ -122,6 +122,22 @@ class Shelf:
         except StoreError:
             seconds = self._timer() - started
             return Look(Reason.UNAVAILABLE, key, failed=True, seconds=seconds)
+        return self._weigh(request, key, fields, found, read, started)
+
+    def _weigh(
+        self,
+        request: Request,
+        key: str,
+        fields: Sequence[str],
+        found: Found,
+        read: Callable[[Any], Any],
+        started: float,
+    ) -> Look:
+        """What a look-up for ``key`` means, by what was found there.
+
+        ``found.fields`` are the switch, the quarantine and the stamps, as ``fields``
+        names them.
+        """
         switch = Switch.read(found.fields[0])
         if switch is Switch.OFF:
             return Look(Reason.SWITCHED_OFF, seconds=self._timer() - started)
@@ -138,7 +154,9 @@ class Shelf:
         # What can't be read or served is deleted; if that fails, the store has failed
         # once.
         sound = self._drop(key) if over or reason is Reason.CORRUPT else True
-        sound = sound and (not over or self._forget(kept_out))
+        sound = sound and (
+            not over or self._forget(self._keyspace.quarantine_field(key))
+        )
         return Look(
             reason,
             key,

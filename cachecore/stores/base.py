@@ -24,6 +24,15 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """Bytes to keep under a key for ``ttl`` seconds."""
+
+    key: str
+    value: bytes
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """Who holds a lease after it was claimed, and what its entry holds now."""
 
@@ -99,8 +108,16 @@ class Store(Protocol):
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
         """Read an entry and fields of a hash, in one round trip."""
 
+    def look_up_many(
+        self, keys: Sequence[str], hash_key: str, fields: Sequence[str]
+    ) -> tuple[list[bytes | None], tuple[str | None, ...]]:
+        """The same for several entries: the value of each, then the fields."""
+
     def keep(self, key: str, value: bytes, ttl: float) -> None:
         """Put ``value`` under ``key`` for ``ttl`` seconds, replacing what was there."""
+
+    def keep_many(self, kept: Sequence[Write]) -> None:
+        """The same for several entries; some may be kept where it fails."""
 
     def delete(self, key: str) -> None:
         """Remove a key. An absent one is no error."""

@@ -11,7 +11,16 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, Page, digest
+from cachecore.stores.base import (
+    Beat,
+    Claim,
+    Found,
+    Heard,
+    Landing,
+    Page,
+    Write,
+    digest,
+)
 
 # Python's own cost of a key, a tuple and a dict slot, roughly.
 _OVERHEAD: Final = 300
@@ -52,14 +61,25 @@ class MemoryStore:
         self._streams: dict[str, tuple[_Records, float]] = {}
 
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
+        (value,), found = self.look_up_many([key], hash_key, fields)
+        return Found(value, found)
+
+    def look_up_many(
+        self, keys: Sequence[str], hash_key: str, fields: Sequence[str]
+    ) -> tuple[list[bytes | None], tuple[str | None, ...]]:
         with self._lock:
             standing = self._hash(hash_key)
             found = tuple(standing.get(field) for field in fields)
-            return Found(self._get(key), found)
+            return [self._get(key) for key in keys], found
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
         with self._lock:
             self._set(key, value, ttl)
+
+    def keep_many(self, kept: Sequence[Write]) -> None:
+        with self._lock:
+            for one in kept:
+                self._set(one.key, one.value, one.ttl)
 
     def delete(self, key: str) -> None:
         with self._lock:

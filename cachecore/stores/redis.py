@@ -14,7 +14,7 @@ from typing import Final
 from cachecore.errors import StoreError
 from cachecore.redis_url import RedisUrl
 from cachecore.stores import health, scripts
-from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, Page
+from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, Page, Write
 from cachecore.stores.breaker import Breaker
 from cachecore.stores.connections import (
     MAX_CONNECTIONS,
@@ -62,20 +62,37 @@ class RedisStore:
     # --- entries and stamps -----------------------------------------------
 
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
-        value, texts = self._run(("GET", key), ("HMGET", hash_key, *fields))
-        if isinstance(value, ErrorReply) and "WRONGTYPE" in value.text:
-            # Another type under our key is not an entry; the caller deletes it.
-            value = b""
-        for reply in (value, texts):
-            if isinstance(reply, ErrorReply):
-                self._complaint.refused(reply.remedy)
-        self._sound(value)
+        (value,), found = self.look_up_many([key], hash_key, fields)
+        return Found(value, found)
+
+    def look_up_many(
+        self, keys: Sequence[str], hash_key: str, fields: Sequence[str]
+    ) -> tuple[list[bytes | None], tuple[str | None, ...]]:
+        gets: list[Command] = [("GET", key) for key in keys]
+        *values, texts = self._run(*gets, ("HMGET", hash_key, *fields))
+        return [self._value(v) for v in values], tuple(self._texts(texts, len(fields)))
+
+    def _value(self, reply: Reply) -> bytes | None:
+        """The reply to a GET."""
+        if isinstance(reply, ErrorReply):
+            if "WRONGTYPE" in reply.text:
+                # Another type under our key is not an entry; the caller deletes it.
+                return b""
+            self._complaint.refused(reply.remedy)
+        value = self._sound(reply)
         if not isinstance(value, bytes | None):
             raise StoreError(_NO_REDIS)
-        return Found(value, tuple(self._texts(texts, len(fields))))
+        return value
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
         self._write("SET", key, value, "PX", _ms(ttl))
+
+    def keep_many(self, kept: Sequence[Write]) -> None:
+        sets: list[Command] = [
+            ("SET", one.key, one.value, "PX", _ms(one.ttl)) for one in kept
+        ]
+        for reply in self._run(*sets):
+            self._accepted(reply)
 
     def delete(self, key: str) -> None:
         self._write("DEL", key)
@@ -233,6 +250,8 @@ class RedisStore:
 
     def _texts(self, reply: Reply, count: int) -> list[str | None]:
         """The texts of an HMGET; anything may answer at an address."""
+        if isinstance(reply, ErrorReply):
+            self._complaint.refused(reply.remedy)
         items = self._sound(reply)
         if not isinstance(items, list) or len(items) != count:
             raise StoreError(_NO_REDIS)

@@ -7,7 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from cachecore.keys import flight_key, lease_key
-from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, Page, Store
+from cachecore.stores.base import (
+    Beat,
+    Claim,
+    Found,
+    Heard,
+    Landing,
+    Page,
+    Store,
+    Write,
+)
 
 
 class StoreContract:
@@ -17,6 +26,23 @@ class StoreContract:
     def name(self) -> str:
         """Names of its own for each test: a real server is shared."""
         return f"dify:cache:v1:test-{uuid.uuid4().hex}"
+
+    def test_several_entries_are_kept_and_looked_up_at_once(
+        self, store: Store, name: str
+    ) -> None:
+        keys = [entry_of(f"{name}-{number}") for number in range(3)]
+        store.keep_many([Write(keys[0], b"a", 60), Write(keys[2], b"c" * 9000, 60)])
+        store.replace(name, {"one": "1"})
+        values, fields = store.look_up_many(keys, name, ["one", "two"])
+        assert (values, fields) == ([b"a", None, b"c" * 9000], ("1", None))
+
+    def test_several_entries_end_each_in_its_time(
+        self, store: Store, name: str, let_pass: Callable[[float], None]
+    ) -> None:
+        keys = [entry_of(f"{name}-{number}") for number in range(2)]
+        store.keep_many([Write(keys[0], b"short", 0.05), Write(keys[1], b"long", 60)])
+        let_pass(0.1)
+        assert store.look_up_many(keys, name, ["f"])[0] == [None, b"long"]
 
     def test_an_absent_key_is_none_and_so_is_an_absent_field(
         self, store: Store, name: str

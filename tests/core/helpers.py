@@ -43,6 +43,7 @@ class BrokenStore:
     shared = True
     look_up = keep = delete = settle = replace = forget = check = _fail
     claim = beat = land = listen = publish = gather = _fail
+    look_up_many = keep_many = _fail
 
 
 class FailingFrom:

@@ -17,10 +17,12 @@ ENTRY = Entry(
     cost=Cost(1, 2, 0.5, "EUR", 1.5),
 )
 LONG = Entry({"text": "prose " * 2000}, 1.0, 2.0, 3.0, {"t": "x"})
+BINARY = Entry(bytes(range(256)) * 40, 1.0, 2.0, 3.0, {"t": "x"})
+EMPTY = Entry(b"", 1.0, 2.0, 3.0, {"t": "x"})
 
 
 @pytest.mark.parametrize("secret", [None, SECRET])
-@pytest.mark.parametrize("entry", [ENTRY, LONG])
+@pytest.mark.parametrize("entry", [ENTRY, LONG, BINARY, EMPTY])
 def test_an_entry_reads_back_as_it_was(entry: Entry, secret: bytes | None) -> None:
     assert decode(encode(entry, KEY, secret), KEY, secret) == entry
 

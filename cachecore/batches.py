@@ -1,0 +1,317 @@
+"""Many small answers at once: what is known comes from the store, the rest is loaded.
+
+Made for embeddings: each text is an entry of its own, so that a batch with one new
+text sends one. A text that another batch of this process is loading is waited for.
+Between processes nothing is waited for: a text costs too little for a lease.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from cachecore import policy
+from cachecore.entry import Cost
+from cachecore.errors import LeaderGone, NothingCached, StoreError, UnkeyableError
+from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight
+from cachecore.keys import SWITCH_FIELD
+from cachecore.loads import LENIENT, MAX_LEADERS, Loads
+from cachecore.metrics import Followed, Kept, Loaded, Stale
+from cachecore.policy import Control, Reason, Refusal
+from cachecore.request import Request, tags_of
+from cachecore.shelf import Look, Stamps
+from cachecore.stores.base import Found, Write
+from cachecore.streams import Piece, Usage
+
+# Entries asked for in one round trip, and kept in one: more would not pass within a
+# store's time limit.
+PER_ROUND_TRIP: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One answer of a batch.
+
+    ``cost`` is what loading it took, ``billed`` whether this caller paid that.
+    ``keep`` is false for one that is not fit for the next caller.
+    """
+
+    payload: bytes
+    cost: Cost = Cost()  # noqa: RUF009 - frozen
+    billed: bool = True
+    keep: bool = True
+
+
+# Loads the answers to the forms at these places: all of them, some at a time.
+type LoadMany = Callable[[Sequence[int]], Iterable[Mapping[int, Item]]]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch under way. ``items`` are the answers so far, by place."""
+
+    request: Request
+    forms: Sequence[Mapping[str, object]]
+    load: LoadMany
+    idle: float
+    items: dict[int, Item] = field(default_factory=dict)
+    left: list[int] = field(default_factory=list)
+    failed: bool = False  # The store has failed it, and is left alone.
+
+
+@dataclass(frozen=True, slots=True)
+class _Led:
+    """An answer that this caller loads for everybody."""
+
+    key: str
+    stamps: Stamps
+    flight: Flight
+
+
+class Batches(Loads):
+    """A cache of answers that are asked for by the batch."""
+
+    def batch(
+        self,
+        request: Request,
+        forms: Sequence[Mapping[str, object]],
+        load: LoadMany,
+        *,
+        outlives: bool = True,
+    ) -> list[Item]:
+        """The answer to each of ``forms``, in order; ``request`` says all else of them.
+
+        ``outlives`` says that ``load`` can go on when its caller has left. Raises what
+        ``load`` raises, and NothingCached where one is missing under ``only``.
+        """
+        batch = _Batch(
+            request, forms, load, IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT
+        )
+        batch.left = list(range(len(forms)))
+        try:
+            for round_ in range(MAX_LEADERS):
+                self._round(batch, told=round_ > 0)
+                if not batch.left:
+                    break
+            self._load_many(batch, {}, batch.left)
+        except Exception as error:
+            if not self._spare_many(batch, error):
+                raise
+        return [batch.items[place] for place in range(len(forms))]
+
+    def find_many(
+        self, request: Request, forms: Sequence[Mapping[str, object]]
+    ) -> list[Look]:
+        """A look-up for each of ``forms``. Never raises for the store."""
+        reason = policy.bypass(request.rules, request.control, request.traits)
+        if reason is not None:
+            return [Look(reason)] * len(forms)
+        requests = [replace(request, form=form) for form in forms]
+        looks: list[Look] = []
+        for start in range(0, len(requests), PER_ROUND_TRIP):
+            some = requests[start : start + PER_ROUND_TRIP]
+            if looks and looks[-1].failed:
+                looks += [Look(Reason.UNAVAILABLE, failed=True)] * len(some)
+            else:
+                looks += self._find_some(some)
+        return looks
+
+    def _find_some(self, requests: Sequence[Request]) -> list[Look]:
+        started = self._timer()
+        keys = [self._key_or_none(request) for request in requests]
+        known = [key for key in keys if key is not None]
+        fields = self._keyspace.stamp_fields(tags_of(requests[0]))
+        kept_out = [self._keyspace.quarantine_field(key) for key in known]
+        try:
+            values, (switch, *texts) = self._store.look_up_many(
+                known, self._keyspace.stamps, [SWITCH_FIELD, *fields, *kept_out]
+            )
+        except StoreError:
+            return [Look(Reason.UNAVAILABLE, failed=True)] * len(requests)
+        stamps, until = texts[: len(fields)], texts[len(fields) :]
+        found = {
+            key: Found(value, (switch, end, *stamps))
+            for key, value, end in zip(known, values, until, strict=True)
+        }
+        return [
+            Look(Reason.UNKEYABLE)
+            if key is None
+            else self._weigh(request, key, fields, found[key], _bytes, started)
+            for request, key in zip(requests, keys, strict=True)
+        ]
+
+    def _key_or_none(self, request: Request) -> str | None:
+        try:
+            return self.key(request)
+        except UnkeyableError:
+            return None
+
+    # --- one round: what is known, what is mine to load, what others load --
+
+    def _round(self, batch: _Batch, *, told: bool) -> None:
+        request, mark = batch.request, self._flights.mark()
+        looks = self._known(batch, told=told)
+        if batch.left and request.control is Control.ONLY:
+            raise NothingCached("there is no cached answer for this request")
+        mine: dict[int, _Led] = {}
+        theirs: dict[int, tuple[str, Flight]] = {}
+        alone, again = [], []
+        stamps = self._settled(batch, looks)
+        for place in batch.left:
+            key = looks[place].key
+            if stamps is None or not looks[place].writable:
+                alone.append(place)
+                continue
+            flight, leads = self._flights.join(
+                key,
+                stamps,
+                request.credential,
+                mark=mark,
+                alone=request.control is Control.REFRESH,
+                idle=batch.idle,
+            )
+            if flight is None:
+                again.append(place)
+            elif leads:
+                mine[place] = _Led(key, stamps, flight)
+            else:
+                theirs[place] = key, flight
+        # First what others may be waiting for: two batches may wait for each other.
+        self._load_many(batch, mine, alone)
+        for place, (key, flight) in theirs.items():
+            item = self._followed(request, key, flight)
+            if item is None:
+                again.append(place)
+            else:
+                batch.items[place] = item
+        batch.left = again
+
+    def _known(self, batch: _Batch, *, told: bool) -> dict[int, Look]:
+        request = batch.request
+        found = self.find_many(request, [batch.forms[place] for place in batch.left])
+        looks = dict(zip(batch.left, found, strict=True))
+        for place, look in looks.items():
+            if not told:
+                self.tell_look(look, request.kind, request.label)
+            if look.entry is not None:
+                entry = look.entry
+                batch.items[place] = Item(entry.payload, entry.cost, billed=False)
+            batch.failed = batch.failed or look.failed
+        batch.left = [place for place in batch.left if place not in batch.items]
+        return looks
+
+    def _settled(self, batch: _Batch, looks: Mapping[int, Look]) -> Stamps | None:
+        """The stamps of this batch's entries: all carry the same tags."""
+        if batch.failed:
+            return None
+        wanted = [looks[place] for place in batch.left if looks[place].writable]
+        stamps = self.settle(wanted[0]) if wanted else None
+        batch.failed = bool(wanted) and stamps is None
+        return stamps
+
+    def _followed(self, request: Request, key: str, flight: Flight) -> Item | None:
+        """What another batch has loaded; None where it did not."""
+        try:
+            for pieces in flight.follow(request.credential):
+                last = pieces[-1]
+                tokens = last.usage.prompt_tokens if last.usage else 0
+                self._tell(Followed(request.kind, request.label))
+                return Item(last.data, Cost(prompt_tokens=tokens), billed=False)
+        except LeaderGone:
+            self._flights.leave(key, flight)
+        return None
+
+    # --- loading and keeping ----------------------------------------------
+
+    def _load_many(
+        self, batch: _Batch, mine: Mapping[int, _Led], alone: Sequence[int]
+    ) -> None:
+        request, waiting = batch.request, dict(mine)
+        started = self._timer()
+        try:
+            for items in batch.load([*mine, *alone]) if mine or alone else ():
+                seconds = self._timer() - started
+                self._tell(Loaded(request.kind, request.label, seconds, seconds))
+                batch.items.update(items)
+                for place in items.keys() & waiting.keys():
+                    _show(waiting[place].flight, items[place])
+                self._keep_items(batch, {i: mine[i] for i in items if i in mine})
+                for place in items.keys() & waiting.keys():
+                    led = waiting.pop(place)
+                    self._flights.leave(led.key, led.flight)
+                started = self._timer()
+        except BaseException as error:
+            self._abandon(waiting, error)
+            raise
+        self._abandon(waiting, LeaderGone("the load gave no answer"))
+
+    def _abandon(self, waiting: Mapping[int, _Led], error: BaseException) -> None:
+        for led in waiting.values():
+            # Off the table before followers wake: they would join it again.
+            self._flights.leave(led.key, led.flight)
+            led.flight.crash(error)
+
+    def _keep_items(self, batch: _Batch, led: Mapping[int, _Led]) -> None:
+        request, writes = batch.request, []
+        for place, one in led.items():
+            item = batch.items[place]
+            if not item.keep:
+                self._refuse(request, Refusal.INVALID_OUTPUT)
+            elif self._flights.is_current(one.key, one.flight):
+                sealed = self.seal(
+                    request, one.key, one.stamps, item.payload, item.cost
+                )
+                if sealed is not None:
+                    writes.append((one, Write(one.key, sealed.data, sealed.ttl)))
+        for start in range(0, len(writes), PER_ROUND_TRIP):
+            self._write_some(batch, writes[start : start + PER_ROUND_TRIP])
+
+    def _write_some(self, batch: _Batch, writes: Sequence[tuple[_Led, Write]]) -> None:
+        request = batch.request
+        if not batch.failed:
+            try:
+                self._store.keep_many([write for _, write in writes])
+            except StoreError:
+                batch.failed = True
+        for one, write in writes:
+            if batch.failed:
+                self._refuse(request, Refusal.UNAVAILABLE)
+            elif self._flights.is_current(one.key, one.flight):
+                self._flights.kept(one.key, one.flight)
+                self._tell(Kept(request.kind, request.label, len(write.value)))
+            else:  # A refresh overtook it: rather nothing than the older one.
+                self._drop(one.key)
+
+    def _spare_many(self, batch: _Batch, error: Exception) -> bool:
+        """Fill what is missing with answers past their time; whether that was all.
+
+        Looked up anew: what was invalidated while the load failed is dead.
+        """
+        request, window = batch.request, batch.request.rules.stale_if_error
+        lenient = window and request.control in LENIENT and not batch.failed
+        if not lenient or not request.excuses(error):
+            return False
+        missing = [i for i in range(len(batch.forms)) if i not in batch.items]
+        looks = self.find_many(request, [batch.forms[place] for place in missing])
+        for place, look in zip(missing, looks, strict=True):
+            entry = look.entry or look.stale
+            if entry is None:
+                return False
+            if look.entry is None and not policy.may_lag(entry, window, self._clock()):
+                return False
+            batch.items[place] = Item(entry.payload, entry.cost, billed=False)
+        for _ in missing:
+            self._tell(Stale(request.kind, request.label))
+        return True
+
+
+def _bytes(payload: Any) -> bytes:
+    if not isinstance(payload, bytes):
+        msg = "the payload is not that of a batch's item"
+        raise ValueError(msg)  # noqa: TRY004 - a caller handles one error
+    return payload
+
+
+def _show(flight: Flight, item: Item) -> None:
+    usage = Usage(prompt_tokens=item.cost.prompt_tokens)
+    flight.publish(Piece(data=item.payload, usage=usage))
+    flight.land()
