@@ -1,5 +1,7 @@
-"""Pieces of an answer -> Dify's result chunks."""
+"""Answers -> Dify's results."""
 
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -9,12 +11,33 @@ from dify_plugin.entities.model.llm import (
     LLMUsage,
 )
 from dify_plugin.entities.model.message import AssistantPromptMessage
+from dify_plugin.entities.model.text_embedding import (
+    EmbeddingUsage,
+    TextEmbeddingResult,
+)
 
 from cachecore.policy import Price
 from cachecore.streams import Piece, Usage
 
 _ZERO: Final = Decimal(0)
 _SEVEN_PLACES: Final = Decimal("0.0000001")
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """The vectors of texts, in order, their tokens, and what was paid this time."""
+
+    vectors: list[list[float]]
+    tokens: int
+    price: float
+
+
+def to_chunks(
+    model: str, pieces: Iterator[Piece], price: Price
+) -> Generator[LLMResultChunk, None, None]:
+    """The chunks of an answer; a generator, for the SDK asks for one."""
+    for index, piece in enumerate(pieces):
+        yield to_chunk(model, index, piece, price)
 
 
 def to_chunk(model: str, index: int, piece: Piece, price: Price) -> LLMResultChunk:
@@ -70,4 +93,21 @@ def to_usage(usage: Usage, price: Price) -> LLMUsage:
         total_price=paid_in + paid_out,
         currency=price.currency,
         latency=0.0,
+    )
+
+
+def to_embeddings(model: str, made: Embeddings, price: Price) -> TextEmbeddingResult:
+    """Vectors for the host. Those that were known cost nothing."""
+    return TextEmbeddingResult(
+        model=model,
+        embeddings=made.vectors,
+        usage=EmbeddingUsage(
+            tokens=made.tokens,
+            total_tokens=made.tokens,
+            unit_price=Decimal(str(price.input)),
+            price_unit=Decimal(1) / Decimal(price.per),
+            total_price=Decimal(str(made.price)).quantize(_SEVEN_PLACES),
+            currency=price.currency,
+            latency=0.0,
+        ),
     )

@@ -29,23 +29,32 @@ type Json = dict[str, Any]
 type ToolStyle = Literal["no_call", "function_call", "tool_call"]
 
 # Reasoning that an earlier turn showed: models expect it gone from history.
-_THOUGHT: Final = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
+_THOUGHT: Final = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 
 
 def to_openai(
-    messages: Sequence[PromptMessage], style: ToolStyle = "tool_call"
+    messages: Sequence[PromptMessage],
+    style: ToolStyle = "tool_call",
+    *,
+    native: bool = False,
 ) -> list[Json]:
-    """OpenAI chat messages."""
-    return [_message(message, style) for message in messages]
+    """OpenAI chat messages.
+
+    Videos and sounds go up as ``image_url`` with a data URL, which gateways take
+    apart again; ``native`` as ``video_url`` and ``input_audio``, which vLLM and OpenAI
+    read.
+    """
+    return [_message(message, style, native=native) for message in messages]
 
 
-def _message(message: PromptMessage, style: ToolStyle) -> Json:
-    data: Json = {"role": message.role.value, "content": _content(message)}
+def _message(message: PromptMessage, style: ToolStyle, *, native: bool) -> Json:
+    content = _content(message, native=native)
+    data: Json = {"role": message.role.value, "content": content}
     if message.name and not isinstance(message, ToolPromptMessage):
         data["name"] = message.name
     if isinstance(message, AssistantPromptMessage):
         if isinstance(data["content"], str):
-            data["content"] = without_thought(data["content"])
+            data["content"] = without_thoughts(data["content"])
         calls = [
             {
                 "id": call.id,
@@ -69,24 +78,26 @@ def _message(message: PromptMessage, style: ToolStyle) -> Json:
     return data
 
 
-def _content(message: PromptMessage) -> str | list[Json]:
+def _content(message: PromptMessage, *, native: bool) -> str | list[Json]:
     if not isinstance(message.content, list):
         return message.content or ""
-    return [_part(part) for part in message.content]
+    return [_part(part, native=native) for part in message.content]
 
 
-def _part(part: Any) -> Json:
+def _part(part: Any, *, native: bool) -> Json:
     match part:
         case TextPromptMessageContent():
             return {"type": "text", "text": part.data}
         case ImagePromptMessageContent():
             image = {"url": part.data, "detail": part.detail.value}
             return {"type": "image_url", "image_url": image}
-        case VideoPromptMessageContent():
+        case VideoPromptMessageContent() if native:
             return {"type": "video_url", "video_url": {"url": part.data}}
-        case AudioPromptMessageContent():
+        case AudioPromptMessageContent() if native:
             sound = {"data": part.base64_data or part.url, "format": part.format}
             return {"type": "input_audio", "input_audio": sound}
+        case VideoPromptMessageContent() | AudioPromptMessageContent():
+            return {"type": "image_url", "image_url": {"url": part.data}}
         case DocumentPromptMessageContent():
             file = {"filename": part.filename or "document", "file_data": part.data}
             return {"type": "file", "file": file}
@@ -128,9 +139,15 @@ def has_external_url(messages: Iterable[PromptMessage]) -> bool:
     )
 
 
-def without_thought(text: str) -> str:
-    """The text without the reasoning shown before it, if there is any."""
-    return _THOUGHT.sub("", text, count=1)
+def without_thoughts(text: str) -> str:
+    """The text without the reasoning shown in it."""
+    return _THOUGHT.sub("", text) if "<think>" in text else text
+
+
+def without_first_thought(text: str) -> str:
+    """The text without the reasoning shown before it."""
+    begun = text.lstrip()
+    return _THOUGHT.sub("", begun, count=1) if begun.startswith("<think>") else text
 
 
 def text_of(messages: Iterable[PromptMessage]) -> str:

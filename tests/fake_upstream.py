@@ -4,6 +4,7 @@ A real one runs in the demo; this one does what a real one can't be told to:
 cut a stream, send an error in the middle, answer 429.
 """
 
+import hashlib
 import json
 import threading
 import time
@@ -103,6 +104,40 @@ def echo(request: Json) -> list[Json | str | bytes]:
     return [*pieces, finish()]
 
 
+def vector(text: str, dimensions: int = 3) -> list[float]:
+    """The vector that stands for a text here."""
+    seed = hashlib.sha256(text.encode()).digest()
+    return [seed[place % 32] / 255 + place / 1000 for place in range(dimensions)]
+
+
+def _embeddings(request: Json) -> Json:
+    texts = request.get("input") or [json.dumps(request["messages"])]
+    data = [{"index": n, "embedding": vector(text)} for n, text in enumerate(texts)]
+    tokens = sum(map(len, texts))
+    return {"data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+
+
+def score(query: str, document: Any) -> float:
+    """How much a document is worth here: the letters that it shares, and its length."""
+    text = document if isinstance(document, str) else json.dumps(document)
+    return round(len(set(query) & set(text)) - len(text) / 1000, 4)
+
+
+def _rerank(request: Json) -> Json:
+    scores = [
+        {"index": n, "relevance_score": score(request["query"], document)}
+        for n, document in enumerate(request["documents"])
+    ]
+    scores.sort(key=lambda one: one["relevance_score"], reverse=True)
+    return {"results": scores[: request.get("top_n")], "usage": {"total_tokens": 9}}
+
+
+_ANSWERS: dict[str, Callable[[Json], Json]] = {
+    "embeddings": _embeddings,
+    "rerank": _rerank,
+}
+
+
 class _Handler(BaseHTTPRequestHandler):
     upstream: FakeUpstream
     protocol_version = "HTTP/1.1"
@@ -125,8 +160,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.upstream.headers.append(dict(self.headers))
         script = self.upstream.script
         script = script if isinstance(script, Script) else script(request)
+        answer = _ANSWERS.get(self.path.rpartition("/")[2])
         if script.body is not None or script.status != 200:
             self._whole(script, script.body or b"{}", "application/json")
+        elif answer is not None:
+            time.sleep(script.delay)
+            self._whole(
+                script, json.dumps(answer(request)).encode(), "application/json"
+            )
         elif request.get("stream"):
             self._stream(script, request)
         else:

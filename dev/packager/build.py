@@ -58,7 +58,7 @@ RECIPES = (
         (
             (
                 "plugins/cached-model",
-                (*_COMMON, "models/llm/*.py", "cached_model/*.py"),
+                (*_COMMON, "models/*/*.py", "cached_model/*.py"),
             ),
             (".", ("LICENSE", *_CORE, *_CODEC)),
         ),

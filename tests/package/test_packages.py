@@ -21,13 +21,13 @@ def modules(folder: str, names: str) -> set[str]:
 
 CORE = modules(
     "cachecore",
-    "cache config entry errors flights keys listener loads metrics options policy records "
+    "batches cache config entry errors flights keys listener loads metrics options policy records "
     "redis_url relay request shelf statistics streams",
 ) | modules(
     "cachecore/stores",
     "base breaker connections health memory redis remedies scripts",
 )
-CODEC = modules("difycodec", "answers messages runtime urls web")
+CODEC = modules("difycodec", "answers door messages runtime urls vectors web")
 COMMON = {
     *(
         "manifest.yaml",
@@ -66,8 +66,11 @@ SHIPPED = {
     | CORE
     | CODEC
     | {"provider/cached_model.yaml", "provider/cached_model.py", "models/llm/llm.py"}
+    | {"models/text_embedding/text_embedding.py", "models/rerank/rerank.py"}
     | modules(
-        "cached_model", "body chat check form reader schema schemas sse tokens upstream"
+        "cached_model",
+        "body caching chat check embeddings form reader reranking rules schema schemas sse "
+        "tokens upstream",
     ),
 }
 each = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)

@@ -39,6 +39,7 @@ IN_THE_KEY = {
     "mode": "completion",
     "function_calling_type": "function_call",
     "agent_thought_support": "not_supported",
+    "compatibility_mode": "extended",
     "token_param_name": "max_completion_tokens",
     "extra_headers": '{"X-Team": "a"}',
     "cache_scope": "user",
@@ -50,6 +51,14 @@ ELSEWHERE = {
     "max_tokens_to_sample": "9000",
     "stream_function_calling": "supported",
     "vision_support": "support",
+    "video_support": "support",
+    "audio_support": "support",
+    "document_support": "support",
+    "stream_mode_auth": "use",
+    "max_chunks": "7",
+    "encoding_format": "float",
+    "document_prefix": "passage:",
+    "query_prefix": "query:",
     "structured_output_support": "supported",
     "stream_include_usage": "disabled",
     "user_identity_support": "no_support",
@@ -69,6 +78,9 @@ PARAMETERS = {
     "seed": 7,
     "response_format": "json_object",
     "json_schema": '{"type": "object"}',
+    "enable_thinking": False,
+    "reasoning_format": "none",
+    "reasoning_effort": "low",
 }
 # Field of an SDK type -> what becomes of it. "key" is proven below.
 SDK: dict[type[BaseModel], dict[str, str]] = {
@@ -100,8 +112,8 @@ SDK: dict[type[BaseModel], dict[str, str]] = {
         "opaque_body": "other providers' own state; never sent upstream",
     },
     sdk.AudioPromptMessageContent: {
-        **dict.fromkeys(("type", "base64_data", "url", "format"), "key"),
-        "mime_type": "sent as the format",
+        **dict.fromkeys(("type", "base64_data", "url", "mime_type"), "key"),
+        "format": "in the MIME type",
         "filename": "not sent with a sound",
         "opaque_body": "other providers' own state; never sent upstream",
     },
@@ -159,7 +171,7 @@ def key(
         read,
         model,
         messages or default,
-        {"max_tokens": 9} | (parameters or {}),
+        {"max_tokens": 9, "enable_thinking": True} | (parameters or {}),
         tools or [tool],
         stop,
     )
@@ -189,9 +201,10 @@ def test_every_parameter_rule_is_classified_and_changes_the_key() -> None:
     form = forms.read(BASE | {"structured_output_support": "supported"})
     rules = {rule.name for rule in model_schema("m", form).parameter_rules}
     assert rules == set(PARAMETERS) | set(CACHE_PARAMETERS)
+    extended = {"compatibility_mode": "extended"}
     for name, value in PARAMETERS.items():
         if name != "json_schema":
-            assert key(parameters={name: value}) != key(), name
+            assert key(extended, parameters={name: value}) != key(extended), name
     schema = {"response_format": "json_schema", "json_schema": '{"type": "object"}'}
     assert key(parameters=schema) != key(
         parameters={**schema, "json_schema": '{"type": "array"}'}
@@ -259,7 +272,7 @@ def called(**changes: Any) -> list[Any]:
         (image(), image(url="http://h/a.png")),
         (document(), document(filename="b.pdf")),
         (document(), document(base64_data="QUJE")),
-        (audio(), audio(format="wav")),
+        (audio(), audio(mime_type="audio/wav")),
         (audio(), audio(base64_data="QUJE")),
         (called(), called(id="2")),
         (called(), called(function={"name": "g"})),

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from dify_plugin.errors.model import CredentialsValidateFailedError
 
-from cached_model import check
+from cached_model import chat, check
 from cached_model import form as forms
 from tests.fake_upstream import FakeUpstream, Script
 
@@ -87,7 +87,7 @@ def test_each_wrong_value_is_refused_on_save_with_a_sentence_that_names_it(
     form: dict[str, str], field: str, value: str, says: str
 ) -> None:
     with pytest.raises(CredentialsValidateFailedError) as raised:
-        check.check("m", form | {field: value})
+        check.check("m", form | {field: value}, chat.ping)
     sentence = str(raised.value)
     assert field in sentence or field == "display_name"
     assert says in sentence
@@ -99,7 +99,7 @@ def test_a_good_form_is_saved_and_asks_the_upstream_once(
     upstream: FakeUpstream, form: dict[str, str], redis_url: str
 ) -> None:
     form |= {"redis_url": redis_url, "cache_options": "redis_timeout_ms: 2000"}
-    check.check("m", form)
+    check.check("m", form, chat.ping)
     assert upstream.calls == 1
     assert upstream.headers[0]["Authorization"] == "Bearer the-key"
 
@@ -111,13 +111,13 @@ def test_a_bad_upstream_is_one_sentence(
     with pytest.raises(
         CredentialsValidateFailedError, match=r"HTTP 401; check API Key \(api_key\)"
     ):
-        check.check("m", form)
+        check.check("m", form, chat.ping)
 
 
 def test_a_bad_redis_is_one_sentence_without_its_password(form: dict[str, str]) -> None:
     form |= {"redis_url": "redis://:hunter2hunter2@127.0.0.1:9"}
     with pytest.raises(CredentialsValidateFailedError) as raised:
-        check.check("m", form)
+        check.check("m", form, chat.ping)
     assert str(raised.value).startswith(
         "Redis URL (redis_url): Redis at 127.0.0.1:9 could not be"
     )
@@ -127,7 +127,7 @@ def test_a_bad_redis_is_one_sentence_without_its_password(form: dict[str, str]) 
 def test_a_missing_namespace_is_named(form: dict[str, str], redis_url: str) -> None:
     form |= {"redis_url": redis_url, "cache_namespace": ""}
     with pytest.raises(CredentialsValidateFailedError, match="cache_namespace"):
-        check.check("m", form)
+        check.check("m", form, chat.ping)
 
 
 # --- the form itself ----------------------------------------------------------

@@ -426,8 +426,9 @@ def test_tokens_are_counted_without_the_network(form: dict[str, str]) -> None:
     from models.llm.llm import CachedModelLargeLanguageModel
 
     model = CachedModelLargeLanguageModel([])
-    count = model.get_num_tokens("m", form, [UserPromptMessage(content="word " * 100)])
-    assert 80 <= count <= 160
+    prose = "The shop opens at nine and closes in the evening. " * 10
+    count = model.get_num_tokens("m", form, [UserPromptMessage(content=prose)])
+    assert 90 <= count <= 130
     assert model.get_num_tokens("m", form, []) == 0
 
 

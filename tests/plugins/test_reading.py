@@ -392,7 +392,13 @@ def test_a_whole_response_without_an_end_is_incomplete(
 
 @pytest.mark.parametrize(
     ("text", "low", "high"),
-    [("", 0, 0), ("a", 1, 1), ("word " * 40, 40, 60), ("汉字" * 30, 30, 60)],
+    [
+        ("", 0, 0),
+        ("a", 1, 1),
+        ("The shop opens at nine and closes in the evening. " * 4, 35, 50),
+        ("商店早上九点开门，晚上关门。" * 4, 32, 52),
+        ('{"id": 1, "open": true}', 8, 14),
+    ],
 )
 def test_token_estimates_are_of_the_right_size(text: str, low: int, high: int) -> None:
     assert low <= estimate(text) <= high

@@ -6,7 +6,7 @@ import time
 import pytest
 from dify_plugin.errors.model import InvokeError
 
-from cached_model import chat
+from cached_model import caching
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 from tests.plugins.helpers import ask, text
 
@@ -58,7 +58,7 @@ def test_a_stale_answer_is_refreshed_behind_where_something_can_run_behind(
 
 
 def test_every_error_of_the_upstream_is_known_by_its_name_in_another_process() -> None:
-    for name, kind in chat._ERRORS.items():
-        revived = chat._revived(name, "said")
+    for name, kind in caching._ERRORS.items():
+        revived = caching._revived(name, "said")
         assert (type(revived), str(revived)) == (kind, "said")
-    assert chat._revived("SystemExit", "x") is None
+    assert caching._revived("SystemExit", "x") is None

@@ -10,10 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dify_plugin.entities.model.message import PromptMessage, PromptMessageTool
+from dify_plugin.entities.model.message import (
+    PromptMessage,
+    PromptMessageTool,
+    SystemPromptMessage,
+    TextPromptMessageContent,
+)
 from dify_plugin.errors.model import InvokeBadRequestError
 
-from cachecore.keys import canonical, fingerprint
+from cached_model import caching
 from cached_model.form import Form
 from difycodec import messages as codec
 from difycodec import urls
@@ -26,7 +31,15 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "max_tokens_to_sample": "the limit of a slider; the slider's value is in the body",
     "stream_function_calling": "tells Dify what to offer",
     "vision_support": "tells Dify what to offer",
+    "video_support": "tells Dify what to offer",
+    "audio_support": "tells Dify what to offer",
+    "document_support": "tells Dify what to offer",
     "structured_output_support": "tells Dify what to offer",
+    "stream_mode_auth": "how the form is checked",
+    "max_chunks": "of embedding models: how many texts are sent at once",
+    "encoding_format": "of embedding models, where the body has it",
+    "document_prefix": "of embedding models, where the text has it",
+    "query_prefix": "of embedding models, where the text has it",
     "stream_include_usage": "asks for token counts, not for another answer",
     "user_identity_support": "in the key as names_user, where a user is named at all",
     "redis_url": "where answers are kept",
@@ -34,19 +47,23 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "cache_mode": "whether they are kept",
     "cache_ttl": "for how long",
     "cache_secret": "keys the fingerprint itself",
-    "cache_options": "limits and prices",
+    "cache_options": "limits and prices; media_parts shows in the body",
 }
 
 # Models that know max_completion_tokens only.
-_NEW_TOKEN_PARAM: Final = re.compile(r"^(o\d|gpt-5)")
+_NEW_TOKEN_PARAM: Final = re.compile(r"^(o\d|gpt-5)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the upstream. ``body`` lacks ``stream`` and ``user`` only."""
+    """One call of the upstream. ``body`` lacks ``stream`` and ``user`` only.
+
+    ``thoughts`` says whether the answer shows the model's reasoning.
+    """
 
     url: str
     body: dict[str, Any]
+    thoughts: bool
     schema: Mapping[str, Any] | None = None
 
     def key_form(self, form: Form, *, names_user: bool = False) -> dict[str, object]:
@@ -64,8 +81,8 @@ class Call:
             "body": urls.unsigned(self.body),
             "schema": json.dumps(self.schema) if self.schema is not None else None,
             "names_user": names_user,
-            "headers": fingerprint(canonical(dict(form.extra_headers))),
-            "thoughts": form.thoughts,
+            "headers": caching.headers_digest(form),
+            "thoughts": self.thoughts,
         }
 
 
@@ -81,14 +98,18 @@ def build(
     name = form.model_name(model)
     body: dict[str, Any] = {"model": name, **parameters}
     schema = _response_format(body)
+    thoughts = _switch_thinking(body, form) is not False
+    if schema is not None:
+        messages = _told_of(schema, messages)
     if "max_tokens" in body and _token_param(form, name) != "max_tokens":
         body["max_completion_tokens"] = body.pop("max_tokens")
     if stop:
         body["stop"] = [stop] if isinstance(stop, str) else list(stop)
     if form.mode == "completion":
         body["prompt"] = codec.text_of(messages)
-        return Call(f"{form.base_url}/completions", body, schema)
-    body["messages"] = codec.to_openai(messages, form.tool_style)
+        return Call(f"{form.base_url}/completions", body, thoughts, schema)
+    native = form.settings.options.media_parts == "native"
+    body["messages"] = codec.to_openai(messages, form.tool_style, native=native)
     if tools and form.tool_style != "no_call":
         functions = codec.tools_to_openai(tools)
         if form.tool_style == "function_call":
@@ -96,7 +117,57 @@ def build(
         else:
             body["tools"] = [{"type": "function", "function": f} for f in functions]
             body["tool_choice"] = "auto"
-    return Call(f"{form.base_url}/chat/completions", body, schema)
+    return Call(f"{form.base_url}/chat/completions", body, thoughts, schema)
+
+
+def _switch_thinking(body: dict[str, Any], form: Form) -> bool | None:
+    """Turn the node's switches into those that servers know; None: none was set.
+
+    Those that OpenAI does not know go up in the extended mode only: vLLM and SGLang
+    read ``chat_template_kwargs``, Zhipu ``thinking``, Qwen ``enable_thinking``.
+    """
+    asked = body.pop("enable_thinking", None)
+    reasoning_format = body.pop("reasoning_format", None)
+    effort = body.pop("reasoning_effort", None)
+    if form.thoughts != "supported":
+        thinks: bool | None = form.thoughts == "only_thinking_supported"
+    else:
+        thinks = None if asked is None else bool(asked)
+    template: dict[str, Any] = {}
+    if thinks is not None and form.extended:
+        template = {"enable_thinking": thinks, "thinking": thinks}
+        body["thinking"] = {"type": "enabled" if thinks else "disabled"}
+        body["enable_thinking"] = thinks
+    if reasoning_format and form.extended:
+        body["reasoning_format"] = reasoning_format
+    if effort and thinks is not False:
+        body["reasoning_effort"] = effort
+        template |= {"reasoning_effort": effort} if form.extended else {}
+    if template:
+        body["chat_template_kwargs"] = template
+    return thinks
+
+
+def _told_of(
+    schema: Mapping[str, Any], messages: Sequence[PromptMessage]
+) -> list[PromptMessage]:
+    """The messages, the schema in the system's: not every server enforces it."""
+    words = (
+        "Answer with one JSON object and nothing else. It must be valid under this "
+        f"JSON schema:\n{json.dumps(schema, ensure_ascii=False)}"
+    )
+    told = list(messages)
+    for place, message in enumerate(told):
+        if isinstance(message, SystemPromptMessage):
+            content = message.content
+            if isinstance(content, list):
+                told[place] = SystemPromptMessage(
+                    content=[TextPromptMessageContent(data=words), *content]
+                )
+            else:
+                told[place] = SystemPromptMessage(content=f"{words}\n\n{content or ''}")
+            return told
+    return [SystemPromptMessage(content=words), *told]
 
 
 def _token_param(form: Form, name: str) -> str:

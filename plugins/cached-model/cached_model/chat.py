@@ -2,53 +2,38 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
-from dify_plugin.entities.model.message import PromptMessage, PromptMessageTool
-from dify_plugin.errors.model import (
-    InvokeAuthorizationError,
-    InvokeBadRequestError,
-    InvokeConnectionError,
-    InvokeError,
-    InvokeRateLimitError,
-    InvokeServerUnavailableError,
+from dify_plugin.entities.model.message import (
+    PromptMessage,
+    PromptMessageTool,
+    UserPromptMessage,
 )
+from dify_plugin.errors.model import InvokeBadRequestError, InvokeError
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import SchemaError
 
 from cachecore import config
-from cachecore.errors import ConfigError, FlightBroken, NothingCached
-from cachecore.policy import Control, Scope, Traits
+from cachecore.errors import ConfigError
+from cachecore.policy import Control, Scope
 from cachecore.request import Request
 from cachecore.streams import Answer, Piece, Usage, merge, split
-from cached_model import schemas, upstream
+from cached_model import caching, schemas, upstream
 from cached_model.body import Call, build
+from cached_model.caching import Caller
 from cached_model.form import Form
 from cached_model.tokens import estimate
 from difycodec import messages as codec
 from difycodec import runtime, urls
 
-# The errors that upstream.py raises: what another process's leader may have met.
-_ERRORS: Mapping[str, type[InvokeError]] = {
-    kind.__name__: kind
-    for kind in (
-        InvokeAuthorizationError,
-        InvokeBadRequestError,
-        InvokeConnectionError,
-        InvokeRateLimitError,
-        InvokeServerUnavailableError,
-    )
-}
-# Those of an upstream in trouble, for which a stale answer may stand in. A refused
-# key or request is not one.
-_OUTAGES = (
-    InvokeConnectionError,
-    InvokeRateLimitError,
-    InvokeServerUnavailableError,
-)
-
 # What the LLM node's panel says to the cache, and the upstream never sees.
 CACHE_PARAMETERS = ("cache_control", "cache_ttl", "cache_tags")
+
+_LIMIT: Final = "max_tokens"
+_NEW_LIMIT: Final = "max_completion_tokens"
+# Reasoning models spend tokens before the first word; fewer make some refuse.
+_PING_TOKENS: Final = 16
 
 
 def answer(
@@ -58,10 +43,9 @@ def answer(
     parameters: Mapping[str, Any],
     tools: Sequence[PromptMessageTool],
     stop: Sequence[str],
+    asking: Caller,
     *,
     stream: bool,
-    user: str,
-    app_id: str,
 ) -> Iterator[Piece]:
     """The answer in pieces; in one if not ``stream``. Raises an InvokeError."""
     ours = {name: parameters.get(name) for name in CACHE_PARAMETERS}
@@ -71,14 +55,50 @@ def answer(
     names_user = form.settings.rules.scope is Scope.USER and form.send_user
     try:
         request = _request(
-            form, model, call, messages, ours, user, app_id, names_user=names_user
+            form, model, call, messages, ours, asking, names_user=names_user
         )
     except ConfigError as error:
         raise InvokeBadRequestError(str(error)) from error
-    pieces = _stream(
-        form, request, call, messages, stream=stream, user=user if names_user else None
-    )
+    user = asking.user_id if names_user else None
+    pieces = _stream(form, request, call, messages, stream=stream, user=user)
     return _in_lines(pieces if stream else _joined(pieces))
+
+
+def ping(form: Form, model: str) -> None:
+    """Try the model, as its form is checked. Raises an InvokeError.
+
+    A server that refuses may mean the limit on tokens, or that its model thinks:
+    the one can be said, the other is no mistake in the form.
+    """
+    call = build(
+        form, model, [UserPromptMessage(content="ping")], {_LIMIT: _PING_TOKENS}, [], []
+    )
+    try:
+        _try(form, call)
+    except InvokeBadRequestError as error:
+        if _passes(form, call, thinking={"type": "disabled"}):
+            return
+        if _passes(form, call, **{_LIMIT: None, _NEW_LIMIT: _PING_TOKENS}):
+            msg = (
+                f"The model server refuses {_LIMIT}; set Token Parameter Name "
+                f"(token_param_name) to {_NEW_LIMIT}."
+            )
+            raise InvokeBadRequestError(msg) from error
+        raise
+
+
+def _passes(form: Form, call: Call, **changes: Any) -> bool:
+    body = {name: v for name, v in {**call.body, **changes}.items() if v is not None}
+    try:
+        _try(form, replace(call, body=body))
+    except InvokeError:
+        return False
+    return True
+
+
+def _try(form: Form, call: Call) -> None:
+    for _ in upstream.ask(form, call, stream=form.check_streaming, user=None):
+        pass
 
 
 def _joined(pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -104,14 +124,8 @@ def _stream(
         pieces = upstream.ask(form, call, stream=stream, user=user)
         return _counted(pieces, messages)
 
-    try:
+    with caching.errors():
         yield from form.cache.stream(request, load, outlives=runtime.outlives())
-    except NothingCached as error:
-        msg = "Cache control is 'only' and there is no cached answer for this request."
-        raise InvokeBadRequestError(msg) from error
-    except FlightBroken as error:
-        msg = "The load that this answer was shared from ended early; please ask again."
-        raise InvokeServerUnavailableError(msg) from error
 
 
 def _request(
@@ -120,40 +134,28 @@ def _request(
     call: Call,
     messages: Sequence[PromptMessage],
     ours: Mapping[str, Any],
-    user: str,
-    app_id: str,
+    asking: Caller,
     *,
     names_user: bool,
 ) -> Request:
-    rules = form.settings.rules
     ttl = str(ours["cache_ttl"] or "").strip()
-    return Request(
-        kind="llm",
-        label=model,
-        form=call.key_form(form, names_user=names_user),
-        rules=rules,
+    key_form = call.key_form(form, names_user=names_user)
+    request = caching.request(form, "llm", model, key_form, asking)
+    return replace(
+        request,
         control=_control(ours["cache_control"]),
-        traits=Traits(
+        traits=replace(
+            request.traits,
             conversation=codec.is_conversation(messages),
             tools="tools" in call.body or "functions" in call.body,
             external_url=codec.has_external_url(messages),
             temperature=call.body.get("temperature"),
-            scope_id=rules.scope.whose(app_id=app_id, user_id=user),
             ends_at=urls.expires_at(call.body),
         ),
         tags=config.read_tags(str(ours["cache_tags"] or "")),
-        belongs=(f"model:{model}",),
         ttl=config.read_ttl(ttl) if ttl else None,
-        credential=form.credential(),
         accept=_schema_check(call.schema) if call.schema is not None else None,
-        excuses=lambda error: isinstance(error, _OUTAGES),
-        revive=_revived,
     )
-
-
-def _revived(name: str, text: str) -> InvokeError | None:
-    kind = _ERRORS.get(name)
-    return None if kind is None else kind(text)
 
 
 def _control(value: Any) -> Control:
@@ -172,7 +174,7 @@ def _schema_check(schema: Mapping[str, Any]) -> Any:
         try:
             flat = schemas.flat(schema)
             Draft7Validator.check_schema(flat)
-            text = codec.without_thought(whole.text)
+            text = codec.without_first_thought(whole.text)
             return bool(Draft7Validator(flat).is_valid(json.loads(text)))
         except (ValueError, SchemaError, RecursionError):
             return False
@@ -187,11 +189,12 @@ def _counted(
 
     The host shows what it gets and drops a chunk with half a usage.
     """
-    length = 0
+    texts: list[str] = []
     for piece in pieces:
-        length += estimate(piece.text)
+        texts.append(piece.text)
         if piece.finish_reason is None or piece.usage is not None:
             yield piece
         else:
-            usage = Usage(estimate(codec.text_of(messages)), length)
-            yield Piece(piece.text, piece.tool_calls, piece.finish_reason, usage)
+            said = estimate("".join(texts))
+            usage = Usage(estimate(codec.text_of(messages)), said)
+            yield replace(piece, usage=usage)

@@ -22,9 +22,12 @@ from cachecore.keys import canonical, fingerprint
 from cachecore.options import Options
 from difycodec.messages import ToolStyle
 
-_ENDPOINT_PATHS: Final = ("/chat/completions", "/completions")
+_ENDPOINT_PATHS: Final = ("/chat/completions", "/completions", "/embeddings", "/rerank")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_MAX_TOKEN_DIGITS: Final = 9
+_MAX_TOKENS: Final = 10**9 - 1
+# Texts in one request: Dify sends no more at once, and no more go upstream at once.
+_CHUNKS: Final = 32
+_MAX_CHUNKS: Final = 2048
 
 
 class ModelOptions(Options):
@@ -36,12 +39,16 @@ class ModelOptions(Options):
     deadline_seconds: int = Field(
         580, ge=1, le=600, description="a number of seconds from 1 to 600"
     )
+    media_parts: Literal["image_url", "native"] = Field(
+        "image_url", description="image_url or native"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A checked form."""
+    """A checked form. One serves all kinds of models; each reads what it needs."""
 
+    display_name: str
     base_url: str
     api_key: str = field(repr=False)
     endpoint_model_name: str
@@ -51,15 +58,23 @@ class Form:
     tool_style: ToolStyle
     stream_tool_calls: bool
     vision: bool
+    video: bool
+    audio: bool
+    documents: bool
     structured_output: bool
     thoughts: Literal["supported", "not_supported", "only_thinking_supported"]
+    extended: bool
     token_param_name: Literal["auto", "max_tokens", "max_completion_tokens"]
     send_user: bool
     include_usage: bool
+    check_streaming: bool
+    max_chunks: int
+    float_format: bool
+    prefixes: Mapping[str, str]
     extra_headers: Mapping[str, str] = field(repr=False)
     settings: Settings[ModelOptions]
-    # What schema.py made of this form, by model: building it costs more than a hit.
-    schemas: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    # What schema.py made of this form: building it costs more than a hit.
+    schemas: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def cache(self) -> Cache:
@@ -103,11 +118,17 @@ _CHOICES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         ("not_supported", "supported"),
     ),
     "vision_support": ("Vision support", ("no_support", "support")),
+    "video_support": ("Video support", ("no_support", "support")),
+    "audio_support": ("Audio support", ("no_support", "support")),
+    "document_support": ("Document support", ("no_support", "support")),
     "structured_output_support": ("Structured output", ("not_supported", "supported")),
     "agent_thought_support": (
         "Thinking",
         ("supported", "not_supported", "only_thinking_supported"),
     ),
+    "compatibility_mode": ("Compatibility mode", ("strict", "extended")),
+    "stream_mode_auth": ("Check by streaming", ("not_use", "use")),
+    "encoding_format": ("Encoding format", ("not_set", "float")),
     "token_param_name": (
         "Token parameter",
         ("auto", "max_tokens", "max_completion_tokens"),
@@ -115,7 +136,7 @@ _CHOICES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "user_identity_support": ("User identity", ("support", "no_support")),
     "stream_include_usage": ("Usage in streams", ("enabled", "disabled")),
 }
-_YES: Final = ("support", "supported", "enabled")
+_YES: Final = ("support", "supported", "enabled", "extended", "use", "float")
 
 
 class _Fields:
@@ -139,13 +160,16 @@ class _Fields:
     def yes(self, name: str) -> bool:
         return self.choice(name) in _YES
 
-    def count(self, name: str, label: str, default: int) -> int:
+    def count(self, name: str, label: str, default: int, most: int, what: str) -> int:
         value = self.text(name) or str(default)
-        plain = value.isascii() and value.isdigit() and len(value) <= _MAX_TOKEN_DIGITS
-        if not plain or not int(value):
-            sentence = f"{label} ({name}) must be a whole number of tokens above 0."
+        plain = value.isascii() and value.isdigit() and len(value) <= len(str(most))
+        if not plain or not 0 < int(value) <= most:
+            sentence = f"{label} ({name}) must be a whole number of {what}."
             raise ConfigError(name, sentence)
         return int(value)
+
+    def tokens(self, name: str, label: str) -> int:
+        return self.count(name, label, 4096, _MAX_TOKENS, "tokens above 0")
 
 
 def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
@@ -154,20 +178,38 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
     api_key = read_api_key(fields.text("api_key"))
     extra_headers = read_headers(fields.text("extra_headers"))
     return Form(
+        display_name=fields.text("display_name"),
         base_url=base_url,
         api_key=api_key,
         endpoint_model_name=fields.text("endpoint_model_name"),
         mode=fields.choice("mode"),
-        context_size=fields.count("context_size", "Model context size", 4096),
-        max_tokens_to_sample=fields.count("max_tokens_to_sample", "Max tokens", 4096),
+        context_size=fields.tokens("context_size", "Model context size"),
+        max_tokens_to_sample=fields.tokens("max_tokens_to_sample", "Max tokens"),
         tool_style=fields.choice("function_calling_type"),
         stream_tool_calls=fields.yes("stream_function_calling"),
         vision=fields.yes("vision_support"),
+        video=fields.yes("video_support"),
+        audio=fields.yes("audio_support"),
+        documents=fields.yes("document_support"),
         structured_output=fields.yes("structured_output_support"),
         thoughts=fields.choice("agent_thought_support"),
+        extended=fields.yes("compatibility_mode"),
         token_param_name=fields.choice("token_param_name"),
         send_user=fields.yes("user_identity_support"),
         include_usage=fields.yes("stream_include_usage"),
+        check_streaming=fields.yes("stream_mode_auth"),
+        max_chunks=fields.count(
+            "max_chunks",
+            "Max chunks",
+            _CHUNKS,
+            _MAX_CHUNKS,
+            f"texts from 1 to {_MAX_CHUNKS}",
+        ),
+        float_format=fields.yes("encoding_format"),
+        prefixes={
+            "document": fields.text("document_prefix"),
+            "query": fields.text("query_prefix"),
+        },
         extra_headers=extra_headers,
         settings=config.read(
             credentials, environ, ModelOptions, _payer(base_url, api_key, extra_headers)

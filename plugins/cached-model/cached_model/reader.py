@@ -20,6 +20,8 @@ MAX_ARGUMENTS: Final = 512 * 1024
 _CALL_OVERHEAD: Final = 150  # characters of JSON around each
 _MAX_REASON: Final = 64
 _MAX_TOKENS: Final = 10**9
+OPENING: Final = "<think>"
+CLOSING: Final = "</think>"
 
 
 class Incomplete(Exception):
@@ -43,6 +45,7 @@ class Reader:
 
     def __init__(self, *, show_thoughts: bool) -> None:
         self._show_thoughts = show_thoughts
+        self._hider = _Hider()
         self._thinking = False
         self._size = 0
         self._calls: list[dict[str, str]] = []
@@ -67,8 +70,11 @@ class Reader:
     def whole(self, response: dict[str, Any]) -> Piece:
         """The answer that came in one JSON object."""
         choice = _first(response)
-        delta = {**choice, "delta": choice.get("message")}
-        text = self._take({**response, "choices": [delta]})
+        message = _mapping(choice.get("message"))
+        if _text(message.get("content")).lstrip().startswith(OPENING):
+            # The reasoning is there twice.
+            message = {**message, "reasoning": None, "reasoning_content": None}
+        text = self._take({**response, "choices": [{**choice, "delta": message}]})
         if self._finish_reason is None and not self._has_content:
             raise Incomplete
         last = self._last()
@@ -98,13 +104,13 @@ class Reader:
 
     def _with_thought(self, thought: str, text: str) -> str:
         if not self._show_thoughts:
-            return text
+            return self._hider.add(text)
         if thought and not self._thinking:
             self._thinking = True
-            thought = "<think>\n" + thought
+            thought = f"{OPENING}\n{thought}"
         if text and self._thinking:
             self._thinking = False
-            text = "\n</think>" + text
+            text = f"\n{CLOSING}{text}"
         return thought + text
 
     def _add_calls(self, delta: dict[str, Any]) -> None:
@@ -153,11 +159,43 @@ class Reader:
         for call in self._calls:
             call["id"] = call["id"] or f"call_{uuid.uuid4().hex}"
         return Piece(
-            text="\n</think>" if self._thinking else "",
+            text=f"\n{CLOSING}" if self._thinking else self._hider.end(),
             tool_calls=tuple(self._calls),
             finish_reason=self._finish_reason,
             usage=self._usage,
         )
+
+
+class _Hider:
+    """Leaves out reasoning that a model writes into its text, before the answer.
+
+    Such a model knows no switch, so that the text has to be read for it.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""  # what may be reasoning, or the beginning of its tags
+        self._passing = False
+
+    def add(self, text: str) -> str:
+        """What of the text so far can be shown now."""
+        if self._passing:
+            return text
+        held, begun = self._held + text, (self._held + text).lstrip()
+        shown = ""
+        if begun.startswith(OPENING):
+            _, closed, rest = held.partition(CLOSING)
+            shown = rest.lstrip()
+            # No more of it than to know its end by.
+            held = OPENING + (CLOSING if closed else held[1 - len(CLOSING) :])
+        elif not OPENING.startswith(begun):
+            shown = held
+        self._passing = bool(shown)
+        self._held = "" if shown else held
+        return shown
+
+    def end(self) -> str:
+        """What was held and is no reasoning."""
+        return "" if self._held.lstrip().startswith(OPENING) else self._held
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ repeats a response body, a header or a key.
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -40,24 +40,50 @@ _DRAIN_READS: Final = 3
 
 
 def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[Piece]:
-    """The answer in pieces. Raises an InvokeError, before or between them."""
+    """A chat's answer in pieces. Raises an InvokeError, before or between them."""
+    body: dict[str, Any] = {**call.body, "stream": stream}
+    if stream and form.include_usage:
+        body["stream_options"] = {"include_usage": True}
+    if user:
+        body["user"] = user
+    with _asked(form, call.url, body) as (response, arriving):
+        reader = Reader(show_thoughts=call.thoughts)
+        content_type = response.headers.get("Content-Type", "")
+        if stream and "application/json" not in content_type:
+            yield from reader.pieces(events(arriving))
+            _drain(response)
+        else:
+            # Some servers answer a streaming request in one piece.
+            data = _json(arriving)
+            if not isinstance(data, dict):
+                raise Incomplete
+            yield reader.whole(data)
+
+
+def fetch(form: Form, url: str, body: Mapping[str, Any]) -> Any:
+    """The JSON that the server answers with. Raises an InvokeError."""
+    with _asked(form, url, body) as (_, arriving):
+        return _json(arriving)
+
+
+@contextmanager
+def _asked(
+    form: Form, url: str, body: Mapping[str, Any]
+) -> Iterator[tuple[requests.Response, Iterator[bytes]]]:
+    """The response to a request, and its bytes as they arrive.
+
+    What goes wrong until the end of the block is raised as an InvokeError.
+    """
     deadline = time.monotonic() + form.settings.options.deadline_seconds
-    place = urlsplit(call.url).netloc
+    place = urlsplit(url).netloc
     try:
         with web.until(deadline):
-            opened = _post(form, call, stream=stream, user=user)
+            opened = _post(form, url, body)
         with closing(opened) as response:
             if response.status_code != HTTPStatus.OK:
-                raise _refused(response, place)
-            reader = Reader(show_thoughts=form.thoughts != "not_supported")
-            arriving = _bytes(response, form, deadline)
-            content_type = response.headers.get("Content-Type", "")
-            if stream and "application/json" not in content_type:
-                yield from reader.pieces(events(arriving))
-                _drain(response)
-            else:
-                # Some servers answer a streaming request in one piece.
-                yield reader.whole(_json(arriving))
+                with web.until(deadline):
+                    raise _refused(response, place)
+            yield response, _bytes(response, form, deadline)
     except InvokeError:
         raise
     except (
@@ -83,14 +109,7 @@ def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[P
         raise InvokeConnectionError(msg) from error
 
 
-def _post(
-    form: Form, call: Call, *, stream: bool, user: str | None
-) -> requests.Response:
-    body: dict[str, Any] = {**call.body, "stream": stream}
-    if stream and form.include_usage:
-        body["stream_options"] = {"include_usage": True}
-    if user:
-        body["user"] = user
+def _post(form: Form, url: str, body: Mapping[str, Any]) -> requests.Response:
     headers = {
         "Content-Type": "application/json",
         # A compressed stream would be held back until a block of it is full.
@@ -100,12 +119,12 @@ def _post(
     if form.api_key:
         headers["Authorization"] = f"Bearer {form.api_key}"
     return web.session().post(
-        call.url,
+        url,
         data=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
         headers=headers,
         stream=True,
         timeout=(web.CONNECT_TIMEOUT, _read_timeout(form)),
-        **web.surroundings(call.url),
+        **web.surroundings(url),
     )
 
 
@@ -148,14 +167,14 @@ def _drain(response: requests.Response) -> None:
     response.raw.close()
 
 
-def _json(arriving: Iterator[bytes]) -> dict[str, Any]:
+def _json(arriving: Iterator[bytes]) -> Any:
     body = bytearray()
     for chunk in arriving:
         body += chunk
         if len(body) > _MAX_JSON:
             raise TooLong
     data = parse(bytes(body))
-    if not isinstance(data, dict):
+    if data is None:
         raise Incomplete
     return data
 

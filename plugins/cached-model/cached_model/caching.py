@@ -1,0 +1,125 @@
+"""What every kind of model says to the cache, and how its errors reach the host."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dify_plugin.core.session_context import get_current_session
+from dify_plugin.errors.model import (
+    InvokeAuthorizationError,
+    InvokeBadRequestError,
+    InvokeConnectionError,
+    InvokeError,
+    InvokeRateLimitError,
+    InvokeServerUnavailableError,
+)
+
+from cachecore.errors import ConfigError, FlightBroken, NothingCached
+from cachecore.keys import Kind, canonical, fingerprint
+from cachecore.policy import Traits
+from cachecore.request import Request
+from cached_model import form as forms
+from cached_model.form import Form
+
+# The errors that upstream.py raises: what another process's leader may have met.
+_ERRORS: Final[Mapping[str, type[InvokeError]]] = {
+    kind.__name__: kind
+    for kind in (
+        InvokeAuthorizationError,
+        InvokeBadRequestError,
+        InvokeConnectionError,
+        InvokeRateLimitError,
+        InvokeServerUnavailableError,
+    )
+}
+# Those of an upstream in trouble, for which a stale answer may stand in. A refused
+# key or request is not one.
+_OUTAGES: Final = (
+    InvokeConnectionError,
+    InvokeRateLimitError,
+    InvokeServerUnavailableError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks; ids are empty where the host sends none."""
+
+    user_id: str = ""
+    app_id: str = ""
+
+
+class TypedErrors:
+    """A model of the SDK's whose errors reach the host as they were raised.
+
+    The SDK would hide the sentence, and often the class, that Dify's load balancing
+    goes by.
+    """
+
+    def _transform_invoke_error(self, error: Exception) -> InvokeError:
+        return error if isinstance(error, InvokeError) else InvokeError(str(error))
+
+    @property
+    def _invoke_error_mapping(self) -> dict[type[InvokeError], list[type[Exception]]]:
+        return {}
+
+
+def read(credentials: Mapping[str, Any]) -> Form:
+    """The form that a model was configured with. Raises InvokeBadRequestError."""
+    try:
+        return forms.read(credentials)
+    except ConfigError as error:
+        raise InvokeBadRequestError(str(error)) from error
+
+
+def caller(user: str | None) -> Caller:
+    """Who makes the call that is being answered."""
+    session = get_current_session()
+    return Caller(user or "", (session and session.app_id) or "")
+
+
+def request(
+    form: Form,
+    kind: Kind,
+    model: str,
+    key_form: Mapping[str, object],
+    asking: Caller,
+) -> Request:
+    """A request to a model, for the cache."""
+    rules = form.settings.rules
+    whose = rules.scope.whose(app_id=asking.app_id, user_id=asking.user_id)
+    return Request(
+        kind=kind,
+        label=model,
+        form=key_form,
+        rules=rules,
+        traits=Traits(scope_id=whose),
+        belongs=(f"model:{model}",),
+        credential=form.credential(),
+        excuses=lambda error: isinstance(error, _OUTAGES),
+        revive=_revived,
+    )
+
+
+def headers_digest(form: Form) -> str:
+    """The extra headers, for a key: they may be secrets."""
+    return fingerprint(canonical(dict(form.extra_headers)))
+
+
+def _revived(name: str, text: str) -> InvokeError | None:
+    kind = _ERRORS.get(name)
+    return None if kind is None else kind(text)
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """The cache's own errors, as the host's."""
+    try:
+        yield
+    except NothingCached as error:
+        msg = "Cache control is 'only' and there is no cached answer for this request."
+        raise InvokeBadRequestError(msg) from error
+    except FlightBroken as error:
+        msg = "The load that this answer was shared from ended early; please ask again."
+        raise InvokeServerUnavailableError(msg) from error

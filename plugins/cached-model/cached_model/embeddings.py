@@ -1,0 +1,229 @@
+"""Vectors for texts: each is an entry of its own, so that only new texts are sent."""
+
+import base64
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from dify_plugin.entities.model.text_embedding import (
+    MultiModalContent,
+    MultiModalContentType,
+)
+from dify_plugin.errors.model import (
+    InvokeBadRequestError,
+    InvokeServerUnavailableError,
+)
+
+from cachecore import policy
+from cachecore.batches import Item
+from cachecore.policy import Control
+from cached_model import caching, upstream
+from cached_model.caching import Caller
+from cached_model.form import Form
+from cached_model.tokens import estimate
+from difycodec import runtime, vectors
+from difycodec.answers import Embeddings
+from difycodec.door import MAX_LINE
+
+# A number takes at least so many characters of JSON, as in "0.1,".
+_SHORTEST_NUMBER: Final = 4
+# What vLLM's chat embeddings of Qwen's models are asked with.
+_INSTRUCTION: Final = "Represent the user's input."
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image to embed, as a data URL."""
+
+    url: str
+
+
+def embed(
+    form: Form,
+    model: str,
+    inputs: Sequence[str | Picture],
+    asking: Caller,
+) -> Embeddings:
+    """The vector of each input, from the cache or the model server.
+
+    Texts have their prefix already. Raises an InvokeError.
+    """
+    request = caching.request(form, "embedding", model, {}, asking)
+    forms = [_key_form(form, model, one) for one in inputs]
+
+    def load(places: Sequence[int]) -> Iterator[Mapping[int, Item]]:
+        for some in _batches(form, inputs, places):
+            items = _load(form, model, [inputs[place] for place in some])
+            _check_size(len(inputs), items[0].payload)
+            yield dict(zip(some, items, strict=True))
+
+    with caching.errors():
+        items = form.cache.batch(request, forms, load, outlives=runtime.outlives())
+        if len({vectors.size(item.payload) for item in items}) > 1:
+            # Another model stands behind the name than when the older were kept.
+            anew = replace(request, control=Control.REFRESH)
+            items = form.cache.batch(anew, forms, load, outlives=runtime.outlives())
+    for item in items[:1]:
+        _check_size(len(items), item.payload)
+    return Embeddings(
+        [vectors.unpack(item.payload) for item in items],
+        sum(item.cost.prompt_tokens for item in items),
+        sum(item.cost.price for item in items if item.billed),
+    )
+
+
+def prefixed(form: Form, texts: Sequence[str], input_type: str) -> list[str]:
+    """The texts as the model wants them of this type: ``document`` or ``query``."""
+    prefix = form.prefixes.get(input_type, "")
+    return [f"{prefix} {text}" if prefix else text for text in texts]
+
+
+def of_documents(
+    form: Form, documents: Sequence[MultiModalContent], input_type: str
+) -> list[str | Picture]:
+    """What is to be embedded of documents that are texts or pictures."""
+    return [
+        picture(one.content)
+        if one.content_type is MultiModalContentType.IMAGE
+        else prefixed(form, [one.content], input_type)[0]
+        for one in documents
+    ]
+
+
+def ping(form: Form, model: str) -> None:
+    """Try the model, as its form is checked. Raises an InvokeError."""
+    _load(form, model, ["ping"])
+
+
+def picture(content: str) -> Picture:
+    """An image from its base64 text, or from a data URL."""
+    if content.startswith("data:"):
+        return Picture(content)
+    return Picture(f"data:{_mime_type(content)};base64,{content}")
+
+
+def _mime_type(content: str) -> str:
+    # What the first bytes of each format are in base64.
+    known = {"/9j/": "jpeg", "iVBORw0KGgo": "png", "R0lGOD": "gif", "UklGR": "webp"}
+    for beginning, name in known.items():
+        if content.startswith(beginning):
+            return f"image/{name}"
+    return "image/bmp" if content.startswith("Qk") else "image"
+
+
+def _key_form(form: Form, model: str, one: str | Picture) -> dict[str, object]:
+    body = _body(form, model, [one])
+    headers = caching.headers_digest(form)
+    return {"url": f"{form.base_url}/embeddings", "body": body, "headers": headers}
+
+
+def _batches(
+    form: Form, inputs: Sequence[str | Picture], places: Sequence[int]
+) -> Iterator[Sequence[int]]:
+    """The places as they are sent: texts together, each picture alone."""
+    texts = [place for place in places if isinstance(inputs[place], str)]
+    for start in range(0, len(texts), form.max_chunks):
+        yield texts[start : start + form.max_chunks]
+    for place in places:
+        if isinstance(inputs[place], Picture):
+            yield [place]
+
+
+def _body(form: Form, model: str, inputs: Sequence[str | Picture]) -> dict[str, Any]:
+    body: dict[str, Any] = {"model": form.model_name(model)}
+    if form.float_format:
+        body["encoding_format"] = "float"
+    first = inputs[0]
+    if isinstance(first, str):
+        return {**body, "input": list(inputs)}
+    shown = {"type": "image_url", "image_url": {"url": first.url}}
+    nothing = {"type": "text", "text": ""}
+    return {
+        **body,
+        "encoding_format": "float",
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": _INSTRUCTION}]},
+            {"role": "user", "content": [shown, nothing]},
+            {"role": "assistant", "content": [nothing]},
+        ],
+        "continue_final_message": True,
+        "add_special_tokens": True,
+    }
+
+
+def _load(form: Form, model: str, inputs: Sequence[str | Picture]) -> list[Item]:
+    started = time.perf_counter()
+    said = upstream.fetch(
+        form, f"{form.base_url}/embeddings", _body(form, model, inputs)
+    )
+    seconds = (time.perf_counter() - started) / len(inputs)
+    try:
+        packed = [vectors.pack(vector) for vector in _vectors(said, len(inputs))]
+    except (KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
+        msg = "The model server did not answer with one vector for each text."
+        raise InvokeServerUnavailableError(msg) from error
+    shares = _shares(said, inputs)
+    return [
+        Item(
+            payload,
+            policy.cost(tokens, 0, seconds, form.settings.rules.price),
+            # Dify divides by a vector's length.
+            keep=any(payload[1:]),
+        )
+        for payload, tokens in zip(packed, shares, strict=True)
+    ]
+
+
+def _vectors(said: Any, count: int) -> list[Sequence[float]]:
+    """The vectors of an answer in the order of their texts."""
+    data = said["data"]
+    if all(isinstance(one.get("index"), int) for one in data):
+        data = sorted(data, key=lambda one: one["index"])
+        if [one["index"] for one in data] != list(range(len(data))):
+            raise ValueError
+    if len(data) != count:
+        raise ValueError
+    return [_vector(one["embedding"]) for one in data]
+
+
+def _vector(value: Any) -> Sequence[float]:
+    if isinstance(value, str):  # base64 of numbers of 4 bytes, as OpenAI writes it
+        data = base64.b64decode(value, validate=True)
+        return struct.unpack(f"<{len(data) // 4}f", data)
+    if not isinstance(value, list):
+        raise TypeError
+    return value
+
+
+def _shares(said: Any, inputs: Sequence[str | Picture]) -> list[int]:
+    """The tokens of each input: its share of those that the server counted."""
+    usage = said.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    counted = usage.get("prompt_tokens") or usage.get("total_tokens")
+    texts = [one if isinstance(one, str) else "" for one in inputs]
+    if not isinstance(counted, int) or counted < 0:
+        return [estimate(text) for text in texts]
+    whole = sum(map(len, texts)) or 1
+    shares, given, passed = [], 0, 0
+    for text in texts:
+        passed += len(text)
+        upto = counted * passed // whole if any(texts) else counted
+        shares.append(upto - given)
+        given = upto
+    return shares
+
+
+def _check_size(count: int, packed: bytes) -> None:
+    """Refuse what can't be handed over, before it is made: it would take seconds.
+
+    The door measures the rest exactly.
+    """
+    numbers = vectors.size(packed)
+    if count * numbers * _SHORTEST_NUMBER > MAX_LINE:
+        msg = (
+            f"{count} vectors of {numbers} numbers are more than Dify takes at once; "
+            "lower Texts per Request (max_chunks)."
+        )
+        raise InvokeBadRequestError(msg)

@@ -1,0 +1,148 @@
+"""Documents in the order of their worth: the whole request is one entry.
+
+Every document's raw score is kept, and how many are wanted is applied to what was
+kept. So a caller that asks for fewer gets the same answer, and a score never depends
+on the other documents beside it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Any
+
+from dify_plugin.entities.model.text_embedding import (
+    MultiModalContent,
+    MultiModalContentType,
+)
+from dify_plugin.errors.model import (
+    InvokeBadRequestError,
+    InvokeServerUnavailableError,
+)
+
+from cachecore.streams import Piece, Usage, data_of
+from cached_model import caching, upstream
+from cached_model.caching import Caller
+from cached_model.embeddings import picture
+from cached_model.form import Form
+from difycodec import runtime, urls
+
+# A document's place among those sent, and its score.
+type Score = tuple[int, float]
+# A text, or the parts of one with pictures.
+type Document = str | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of the documents a caller wants.
+
+    The host's null is zero (host contract 3.6), so zero sets no limit.
+    """
+
+    threshold: float | None = None
+    top_n: int | None = None
+
+    def of(self, scores: Sequence[Score]) -> list[Score]:
+        """The documents wanted, best first."""
+        best = sorted(scores, key=lambda score: score[1], reverse=True)
+        if self.top_n and self.top_n > 0:
+            best = best[: self.top_n]
+        floor = self.threshold
+        return [score for score in best if not floor or score[1] >= floor]
+
+
+def rerank(
+    form: Form,
+    model: str,
+    query: str,
+    documents: Sequence[Document],
+    wanted: Wanted,
+    asking: Caller,
+) -> list[Score]:
+    """The documents that are wanted, best first. Raises an InvokeError."""
+    if not documents:
+        return []
+    url, body = _call(form, model, query, documents)
+    headers = caching.headers_digest(form)
+    key_form = {"url": url, "body": urls.unsigned(body), "headers": headers}
+    request = caching.request(form, "rerank", model, key_form, asking)
+    # Dify signs the files that documents show anew for each question.
+    traits = replace(request.traits, ends_at=urls.expires_at(body))
+    request = replace(request, traits=traits)
+
+    def load() -> Iterator[Piece]:
+        said = upstream.fetch(form, url, body)
+        scores = _read(said, len(documents))
+        # An answer without any score is given, and is not one to keep.
+        reason = "stop" if scores else None
+        yield Piece(data=scores, finish_reason=reason, usage=_usage(said))
+
+    with caching.errors():
+        data = data_of(form.cache.stream(request, load, outlives=runtime.outlives()))
+    return wanted.of([(place, score) for place, score in data or ()])
+
+
+def ping(form: Form, model: str) -> None:
+    """Try the model, as its form is checked. Raises an InvokeError."""
+    documents = ["Brasilia is a capital.", "A whale is a mammal."]
+    url, body = _call(form, model, "Which city is a capital?", documents)
+    _read(upstream.fetch(form, url, body), len(documents))
+
+
+def query_of(content: MultiModalContent) -> str:
+    """The text that is asked for. Raises InvokeBadRequestError for a picture."""
+    if content.content_type is MultiModalContentType.IMAGE:
+        msg = "A rerank model takes a text as its query, not a picture."
+        raise InvokeBadRequestError(msg)
+    return content.content
+
+
+def of_documents(documents: Sequence[MultiModalContent]) -> list[Document]:
+    """Texts and pictures as vLLM's multimodal rerankers take them."""
+    return [{"content": [_part(one)]} for one in documents]
+
+
+def _part(content: MultiModalContent) -> dict[str, Any]:
+    if content.content_type is not MultiModalContentType.IMAGE:
+        return {"type": "text", "text": content.content}
+    return {"type": "image_url", "image_url": {"url": picture(content.content).url}}
+
+
+def _call(
+    form: Form, model: str, query: str, documents: Sequence[Document]
+) -> tuple[str, dict[str, Any]]:
+    return f"{form.base_url}/rerank", {
+        "model": form.model_name(model),
+        "query": query,
+        "documents": list(documents),
+        # Of all of them, whatever this caller wants.
+        "top_n": len(documents),
+    }
+
+
+def _read(said: Any, count: int) -> list[list[Any]]:
+    """The place and score of each result, as Jina, Cohere, vLLM and others say it."""
+    results = said
+    if isinstance(said, dict):
+        results = said.get("results", said.get("data"))
+    try:
+        scores = [
+            [one["index"], one.get("relevance_score", one.get("score"))]
+            for one in results
+        ]
+        places = [place for place, _ in scores]
+        sound = all(isinstance(place, int) and 0 <= place < count for place in places)
+        sound = sound and len(set(places)) == len(places)
+        sound = sound and all(isfinite(score) for _, score in scores)
+    except (KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        msg = "The model server did not answer with one score for each document."
+        raise InvokeServerUnavailableError(msg)
+    return scores
+
+
+def _usage(said: Any) -> Usage | None:
+    usage = said.get("usage") if isinstance(said, dict) else None
+    tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
+    return Usage(tokens) if isinstance(tokens, int) and tokens >= 0 else None
