@@ -9,7 +9,7 @@ from cachecore.policy import Control
 from rag_cache import inputs
 from rag_cache.inputs import BadInput
 from rag_cache.knowledge import MAX_QUERY
-from rag_cache.reverse import Reranker
+from rag_cache.models import Reranker
 
 MAX_TOP_K: Final = 100
 _METHODS: Final = (

@@ -17,6 +17,7 @@ from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.knowledge import KnowledgeError
 from rag_cache.reverse import ReverseError
+from rag_cache.served import NotServed
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +41,13 @@ def reply(status: int, body: Mapping[str, Any]) -> Response:
     return Response(data, status=status, content_type="application/json")
 
 
-def refuse(request: Request, settings: Mapping[str, Any]) -> Response | None:
-    """The refusal for a caller without the token, or None."""
+def barred(request: Request, settings: Mapping[str, Any]) -> tuple[int, str] | None:
+    """The status and sentence for a caller without the token, or None."""
     wanted = str(settings.get("access_token") or "").strip()
     if not wanted:
-        return reply(403, {"error": "Set an access token in the endpoint's settings."})
+        return 403, "Set an access token in the endpoint's settings."
     if not may_enter(request, wanted):
-        return reply(401, {"error": "The Authorization header lacks the access token."})
+        return 401, "The Authorization header lacks the access token."
     return None
 
 
@@ -61,13 +62,13 @@ def caller(settings: Mapping[str, Any]) -> Caller:
     return Caller(settings)
 
 
-def body_of(request: Request) -> dict[str, Any]:
+def body_of(request: Request, most: int = MAX_BODY) -> dict[str, Any]:
     """The body as a JSON object; empty for none. Raises BadInput."""
     data = request.get_data()
     if data in _EMPTY:
         return {}
-    if len(data) > MAX_BODY:
-        raise BadInput(f"The body may have at most {MAX_BODY} bytes.")
+    if len(data) > most:
+        raise BadInput(f"The body may have at most {most} bytes.")
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
@@ -81,9 +82,9 @@ def answer(
     request: Request, settings: Mapping[str, Any], do: Callable[[], Response]
 ) -> Response:
     """What ``do`` gives a caller with the token; else what went wrong, as JSON."""
-    refusal = refuse(request, settings)
+    refusal = barred(request, settings)
     if refusal is not None:
-        return refusal
+        return reply(refusal[0], {"error": refusal[1]})
     status, said = attempt(do)
     return said if isinstance(said, Response) else reply(status, {"error": said})
 
@@ -92,11 +93,20 @@ def attempt(do: Callable[[], Response]) -> tuple[int, Response | str]:
     """The response, or a status and a sentence; never a trace of the code."""
     try:
         response = do()
-    except (BadInput, ConfigError) as error:
-        return 400, str(error)
-    except (KnowledgeError, ReverseError) as error:
-        return 502, str(error)
-    except Exception as error:  # the host would show its text to the caller
-        logger.exception("an endpoint failed")
-        return 500, f"The request could not be served: {type(error).__name__}."
+    except Exception as error:  # noqa: BLE001 - the host would show its text
+        return fault(error)
     return response.status_code, response
+
+
+def fault(error: Exception) -> tuple[int, str]:
+    """The status and the sentence for what went wrong."""
+    if isinstance(error, BadInput | ConfigError):
+        return 400, str(error)
+    if isinstance(error, NotServed):
+        return 404, str(error)
+    if isinstance(error, KnowledgeError):
+        return 502, str(error)
+    if isinstance(error, ReverseError):
+        return error.status, str(error)
+    logger.error("an endpoint failed", exc_info=error)
+    return 500, f"The request could not be served: {type(error).__name__}."

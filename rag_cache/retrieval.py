@@ -22,8 +22,9 @@ from rag_cache.asks import Ask, Json
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.knowledge import MAX_QUERY, KnowledgeError
+from rag_cache.models import Reranker
 from rag_cache.outcome import Outcome, outcome_of
-from rag_cache.reverse import Reranker, ReverseError
+from rag_cache.reverse import ReverseError
 from rag_cache.settings import Settings
 from rag_cache.versions import Dataset
 

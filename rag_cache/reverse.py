@@ -5,26 +5,13 @@ of a caller that has left nothing comes back at all (host contract 3.5, 8). So e
 wait has a limit of its own, and an answer has to prove itself whole to be kept.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import gevent
-from dify_plugin.core.runtime import Session
-from dify_plugin.entities.model.llm import LLMModelConfig, LLMResultChunk, LLMUsage
-from dify_plugin.entities.model.message import (
-    PromptMessage,
-    TextPromptMessageContent,
-)
-from dify_plugin.entities.model.rerank import RerankModelConfig
-from pydantic import ValidationError
-
-from cachecore.streams import Piece, Usage
-from rag_cache import inputs, settings
-from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
 
 # The finish reason of an answer that was served and may lack something.
 UNPROVEN: Final = "unproven"
@@ -33,31 +20,26 @@ UNPROVEN: Final = "unproven"
 # who got fewer items has got them all.
 HOST_QUEUE: Final = 1024
 LONGEST_MESSAGE: Final = 500
-# How plugins spell the ends that OpenAI calls stop and length: Anthropic's, Gemini's,
-# Hugging Face's.
-_REASONS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("end_turn", "stop_sequence", "STOP", "eos_token", "eos"), "stop"),
-    "FinishReason.STOP": "stop",
-    "FinishReason.MAX_TOKENS": "length",
-    **dict.fromkeys(("max_tokens", "MAX_TOKENS"), "length"),
+# How a plugin's error is reported whose class Dify does not know.
+_REPORT: Final = "PluginInvokeError: "
+# The SDK's words for the classes of a model's errors (interfaces/model/ai_model.py).
+_STATUSES: Final[Mapping[str, int]] = {
+    "Rate Limit Error": 429,
+    "Bad Request Error": 400,
+    "Server Unavailable Error": 503,
+    "Connection Error": 503,
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Reranker:
-    """A rerank model of the workspace.
+class ReverseError(Exception):
+    """The workspace did not do what it was asked; ``str`` is one sentence.
 
-    ``choose(query, texts, top_n, threshold)`` gives the places of the best texts and
-    their scores, best first; it raises ReverseError. ``form`` is what tells it from
-    others, for the key.
+    ``status`` is the HTTP status that says the same.
     """
 
-    choose: Callable[[str, list[str], int, float], list[tuple[int, float]]]
-    form: Mapping[str, Any]
-
-
-class ReverseError(Exception):
-    """The workspace did not do what it was asked; ``str`` is one sentence."""
+    def __init__(self, sentence: str, status: int = 502) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 class _Silent(BaseException):
@@ -89,159 +71,26 @@ def bounded[T](
                     return
             yield item
     except _Silent:
-        raise ReverseError(f"The {what} did not answer in time.") from None
+        raise ReverseError(f"The {what} did not answer in time.", 504) from None
     except GeneratorExit:
         raise
     except Exception as error:  # the SDK raises plain Exception for all of them
-        said = str(error).strip()[:LONGEST_MESSAGE] or type(error).__name__
-        raise ReverseError(f"The {what} could not be asked: {said}") from error
+        said, status = _read(error)
+        raise ReverseError(f"The {what} could not be asked: {said}", status) from error
 
 
-# --- models ---------------------------------------------------------------
+def _read(error: Exception) -> tuple[str, int]:
+    """What an error of the host's says, and the HTTP status that means the same.
 
-
-def model_config(selector: Mapping[str, Any], name: str) -> LLMModelConfig:
-    """A model selector's value, as Dify hands it over. Raises BadInput."""
-    if not selector:
-        raise BadInput(f"The parameter {name} is empty; choose a model.")
-    try:
-        return LLMModelConfig.model_validate(
-            {
-                **selector,
-                "mode": selector.get("mode") or "chat",
-                "completion_params": selector.get("completion_params") or {},
-            }
-        )
-    except ValidationError as error:
-        raise BadInput(
-            f"The parameter {name} is not a model; choose one from the list."
-        ) from error
-
-
-def llm(
-    session: Session,
-    config: LLMModelConfig,
-    messages: list[PromptMessage],
-    stop: list[str],
-    limits: Limits,
-) -> Iterator[Piece]:
-    """A model's answer in pieces. Raises ReverseError.
-
-    It is whole if usage and finish reason came, and no chunk can have been lost.
+    It comes as text: with the SDK's words for the class of a model's error, or with
+    the plugin's own report as JSON, whose trace is nobody's business.
     """
-
-    def ask() -> Iterable[LLMResultChunk]:
-        return session.model.llm.invoke(config, messages, stop=stop, stream=True)
-
-    numbers = _Numbers()
-    pure = True
-    usage: Usage | None = None
-    finish_reason: str | None = None
-    for chunk in bounded(f"model {config.model}", ask, limits):
-        delta = chunk.delta
-        numbers.add(delta.index)
-        finish_reason = _REASONS.get(
-            delta.finish_reason or "", delta.finish_reason or finish_reason
-        )
-        usage = _usage(delta.usage) or usage
-        pure = pure and _is_text(delta.message.content)
-        # One without text too: it shows that the model is alive.
-        yield Piece(text=delta.message.get_text_content())
-    if not numbers.count:
-        raise ReverseError(f"The model {config.model} gave no answer.")
-    whole = pure and numbers.proven and usage is not None and finish_reason is not None
-    yield Piece(finish_reason=finish_reason if whole else UNPROVEN, usage=usage)
-
-
-def _is_text(content: Any) -> bool:
-    """Whether there is nothing but text in a message: no more is kept of it."""
-    if not isinstance(content, list):
-        return True
-    return all(isinstance(part, TextPromptMessageContent) for part in content)
-
-
-class _Numbers:
-    """Whether the chunks of a stream are all of them, by their count or numbers.
-
-    Plugins number as they like: by one, by two and sometimes one (the SDK's
-    OpenAI-compatible class), by parts, or not at all. So a gap says nothing; but
-    where there is none among numbers that count by one, nothing is missing.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._first = 0
-        self._gapless = True
-        self._last = 0
-
-    def add(self, number: int) -> None:
-        """Take a chunk's number, in order."""
-        if self.count:
-            self._gapless = self._gapless and number == self._last + 1
-        else:
-            self._first = number
-        self._last = number
-        self.count += 1
-
-    @property
-    def proven(self) -> bool:
-        """Whether none can be missing."""
-        return self.count < HOST_QUEUE or (self._gapless and self._first in (0, 1))
-
-
-def _usage(usage: LLMUsage | None) -> Usage | None:
-    if usage is None:
-        return None
-    return Usage(
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        price=float(usage.total_price),
-        currency=usage.currency,
-    )
-
-
-def reranker(
-    session: Session, caller: Caller, parameters: Mapping[str, Any]
-) -> Reranker | None:
-    """The rerank model that the parameters choose, if they do. Raises BadInput."""
-    selector = inputs.table(parameters, "rerank_model")
-    if not selector.get("model"):
-        return None
-    options = settings.read(caller.credentials).cache.options
-    limits = Limits(options.work_deadline_seconds, options.work_silence_seconds)
-    return Reranker(
-        partial(rerank, session, selector, limits),
-        {name: selector.get(name) for name in ("provider", "model")},
-    )
-
-
-def rerank(
-    session: Session,
-    selector: Mapping[str, Any],
-    limits: Limits,
-    query: str,
-    texts: list[str],
-    top_n: int,
-    threshold: float,
-) -> list[tuple[int, float]]:
-    """Places and scores of the best texts, best first. Raises ReverseError."""
-
-    def ask() -> Iterable[Any]:
-        config = RerankModelConfig(
-            provider=str(selector.get("provider") or ""),
-            model=str(selector.get("model") or ""),
-            score_threshold=threshold,
-            top_n=top_n,
-        )
-        yield session.model.rerank.invoke(config, texts, query)
-
-    what = f"rerank model {selector.get('model')}"
-    for result in bounded(what, ask, limits):
-        chosen = [(doc.index, doc.score) for doc in result.docs]
-        places = {place for place, _ in chosen}
-        if len(places) < len(chosen) or not places <= set(range(len(texts))):
-            raise ReverseError(f"The {what} chose texts that it was not given.")
-        # The host's null is zero: a threshold may not have reached the model.
-        kept = [(p, s) for p, s in chosen if s >= threshold]
-        return sorted(kept, key=lambda one: one[1], reverse=True)[:top_n]
-    raise ReverseError(f"The {what} gave no answer.")
+    said = str(error).strip()
+    before, found, report = said.partition(_REPORT)
+    if found:
+        try:
+            said = str(json.loads(report).get("message") or "")
+        except (ValueError, AttributeError):
+            said = before
+    status = next((code for word, code in _STATUSES.items() if word in said), 502)
+    return said[:LONGEST_MESSAGE] or type(error).__name__, status

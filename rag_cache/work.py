@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dify_plugin.entities.model.llm import LLMModelConfig
 from dify_plugin.entities.model.message import (
     PromptMessage,
     SystemPromptMessage,
@@ -24,17 +23,16 @@ from cachecore.policy import Traits
 from cachecore.request import Request
 from cachecore.streams import Answer, Piece, Usage, split
 from difycodec import urls
-from rag_cache import inputs, reverse, settings
+from rag_cache import inputs, models, settings
 from rag_cache.caller import Caller
 from rag_cache.calls import Call
 from rag_cache.inputs import BadInput
+from rag_cache.models import Chat
 from rag_cache.outcome import Outcome, outcome_of
 from rag_cache.reverse import UNPROVEN, Limits, ReverseError
 from rag_cache.settings import Settings
 
-type AskModel = Callable[
-    [LLMModelConfig, list[PromptMessage], list[str], Limits], Iterator[Piece]
-]
+type AskModel = Callable[[Chat, Limits], Iterator[Piece]]
 type AskApp = Callable[[str, str, Mapping[str, Any], Limits], Iterator[Piece]]
 
 
@@ -46,6 +44,8 @@ class Work:
     met: Met
     usage: Usage | None = None
     data: Any = None
+    tool_calls: tuple[dict[str, str], ...] = ()
+    finish_reason: str | None = None
     complete: bool = False
     missing: bool = False
     done: Callable[[], None] = lambda: None
@@ -56,8 +56,10 @@ class Work:
             for piece in self.pieces:
                 self.usage = piece.usage or self.usage
                 self.data = self.data if piece.data is None else piece.data
+                self.tool_calls += piece.tool_calls
                 if piece.finish_reason is not None:
                     self.complete = piece.finish_reason != UNPROVEN
+                    self.finish_reason = piece.finish_reason if self.complete else None
                 for part in split(piece):
                     if part.text:
                         yield part.text
@@ -89,7 +91,7 @@ class Work:
 def model(caller: Caller, parameters: Mapping[str, Any], ask: AskModel) -> Work:
     """Ask a model. Raises BadInput or ConfigError; the texts raise ReverseError."""
     read = settings.read(caller.credentials)
-    chosen = reverse.model_config(inputs.table(parameters, "model"), "model")
+    chosen = models.model_config(inputs.table(parameters, "model"), "model")
     prompt = inputs.required(parameters, "prompt")
     system = inputs.text(parameters, "system_prompt")
     stop = chosen.completion_params.pop("stop", None) or []
@@ -107,10 +109,11 @@ def model(caller: Caller, parameters: Mapping[str, Any], ask: AskModel) -> Work:
         "system": urls.unsigned(system),
         "prompt": urls.unsigned(prompt),
     }
-    request = _request(
+    request = request_of(
         caller, read, parameters, "llm", chosen.model, form, (f"model:{chosen.model}",)
     )
-    return _work(read, request, lambda: ask(chosen, messages, stop, _limits(read)))
+    chat = Chat(chosen, messages, stop)
+    return begin(read, request, lambda: ask(chat, limits(read)))
 
 
 def app(caller: Caller, parameters: Mapping[str, Any], ask: AskApp) -> Work:
@@ -128,7 +131,7 @@ def app(caller: Caller, parameters: Mapping[str, Any], ask: AskApp) -> Work:
         "query": urls.unsigned(query),
         "inputs": urls.unsigned(given),
     }
-    request = _request(
+    request = request_of(
         caller, read, parameters, "app", app_id, form, (f"app:{app_id}",)
     )
 
@@ -137,27 +140,29 @@ def app(caller: Caller, parameters: Mapping[str, Any], ask: AskApp) -> Work:
 
     def load() -> Iterator[Piece]:
         call.remember()
-        return ask(app_id, query, given, _limits(read))
+        return ask(app_id, query, given, limits(read))
 
-    work = _work(read, request, load)
+    work = begin(read, request, load)
     work.done = call.end
     return work
 
 
-def _work(
+def begin(
     read: Settings, request: Request, load: Callable[[], Iterator[Piece]]
 ) -> Work:
+    """Begin to answer a request; ``load`` does the work where that is needed."""
     met = Met()
     cache = settings.open_cache(read)
     return Work(cache.stream(request, load, outlives=False, met=met), met)
 
 
-def _limits(read: Settings) -> Limits:
+def limits(read: Settings) -> Limits:
+    """How long the settings let the work take."""
     options = read.cache.options
     return Limits(options.work_deadline_seconds, options.work_silence_seconds)
 
 
-def _request(
+def request_of(
     caller: Caller,
     read: Settings,
     parameters: Mapping[str, Any],
@@ -166,6 +171,10 @@ def _request(
     form: Mapping[str, Any],
     belongs: tuple[str, ...],
 ) -> Request:
+    """A request for the cache. Raises BadInput or ConfigError.
+
+    ``parameters`` say what its caller wants of the cache, ``form`` what is asked.
+    """
     rules = read.cache.rules
     seed = inputs.text(parameters, "context_keys")
     return Request(

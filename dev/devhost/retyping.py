@@ -181,6 +181,7 @@ REVERSE: Mapping[str, Convert] = {
         stop=list_of(text),
         stream=boolean,
     ),
+    "invoke_text_embedding": REQUESTS["invoke_text_embedding"],
     "invoke_rerank": REQUESTS["invoke_rerank"],
     "invoke_app": struct(  # :106-113
         app_id=required(text),

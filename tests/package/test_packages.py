@@ -27,7 +27,9 @@ CORE = modules(
     "cachecore/stores",
     "base breaker connections health memory redis remedies scripts",
 )
-CODEC = modules("difycodec", "answers door messages runtime urls vectors web")
+CODEC = modules(
+    "difycodec", "answers chats door embedding messages runtime urls vectors web"
+)
 COMMON = {
     *(
         "manifest.yaml",
@@ -53,13 +55,16 @@ SHIPPED = {
             *("tools/cache_feedback", "tools/cache_stats", "tools/render_prompt"),
             *("endpoints/healthz", "endpoints/metrics", "endpoints/invalidate"),
             *("endpoints/switch", "endpoints/feedback", "endpoints/retrieval"),
+            *("endpoints/chat_completions", "endpoints/embeddings"),
+            "endpoints/list_models",
         )
     }
     | modules(
         "rag_cache",
-        "apps asks caller calls citations doors exposition external inputs knowledge operating outcome "
+        "apps asks caller calls citations doors exposition external frames gateway inputs knowledge "
+        "models openai_chat openai_vectors operating outcome "
         "purse "
-        "retrieval reverse sandbox savings settings shell steps templates ticket toll versions work "
+        "retrieval reverse sandbox savings served settings shell steps templates ticket toll versions work "
         "wrapping",
     ),
     "cached_model": COMMON

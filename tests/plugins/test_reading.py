@@ -441,3 +441,33 @@ def test_a_count_of_tokens_that_is_none_is_passed_over(count: str) -> None:
         framed([delta(content="a"), usage(3, 4)]) + odd + framed([finish()])
     ).usage
     assert usage_ in (Usage(3, 4), Usage(1, 0))
+
+
+def numbered(*numbers: int, answer: str = "0a1b2c3d") -> bytes:
+    frames = [
+        f"id: {answer}/{number}\ndata: {json.dumps(delta(content=str(number)))}\n\n"
+        for number in numbers
+    ]
+    return "".join(frames).encode() + framed([finish()])
+
+
+def test_frames_with_numbers_are_read() -> None:
+    assert read(numbered(0, 1, 2)).text == "012"
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (0, 2), (0, 0), (0, 1, 1), (0, 2, 1)])
+def test_a_missing_frame_is_noticed_where_frames_have_numbers(
+    numbers: tuple[int, ...],
+) -> None:
+    with pytest.raises(NotEvents, match="a frame is missing"):
+        read(numbered(*numbers))
+
+
+def test_frames_of_two_answers_are_not_one() -> None:
+    with pytest.raises(NotEvents, match="a frame is missing"):
+        read(numbered(0) + numbered(1, answer="ffffffff"))
+
+
+def test_other_ids_mean_nothing() -> None:
+    lines = b"id: 7\ndata: {}\n\nid: event-1/2\n"
+    assert read(lines + framed([delta(content="a"), finish()])).text == "a"

@@ -15,8 +15,9 @@ from rag_cache import asks, citations, retrieval
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.knowledge import KnowledgeError
+from rag_cache.models import Reranker
 from rag_cache.retrieval import Retrieved
-from rag_cache.reverse import Reranker, ReverseError
+from rag_cache.reverse import ReverseError
 
 PARCEL = "Parcels arrive after three days."
 REFUND = "Refunds of parcels take five days."

@@ -16,7 +16,7 @@ from dify_plugin.entities.model.message import (
     TextPromptMessageContent,
 )
 
-from rag_cache import apps, operating, reverse, settings, work
+from rag_cache import apps, models, operating, settings, work
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.reverse import ReverseError
@@ -73,7 +73,9 @@ class FakeSession:
         self.model = SimpleNamespace(llm=llm)
         self.app = SimpleNamespace(chat=SimpleNamespace(invoke=self._app))
 
-    def _llm(self, config: Any, messages: Any, *, stop: Any, stream: bool) -> Any:
+    def _llm(
+        self, config: Any, messages: Any, *, tools: Any, stop: Any, stream: bool
+    ) -> Any:
         said = [message.content for message in messages]
         self.asked.append({"config": config, "messages": said, "stop": stop})
         return self.script()
@@ -96,7 +98,7 @@ def caller() -> Caller:
 
 def ask(session: FakeSession, caller: Caller, **parameters: Any) -> tuple[str, Work]:
     given = {"model": MODEL, "prompt": "When?", **parameters}
-    asked = work.model(caller, given, partial(reverse.llm, session))  # type: ignore[arg-type]
+    asked = work.model(caller, given, partial(models.llm, session))  # type: ignore[arg-type]
     return "".join(asked.texts()), asked
 
 
@@ -139,7 +141,7 @@ def test_text_comes_before_the_answer_has_ended(
     asked = work.model(
         caller,
         {"model": MODEL, "prompt": "x"},
-        partial(reverse.llm, session),  # type: ignore[arg-type]
+        partial(models.llm, session),  # type: ignore[arg-type]
     )
     texts = asked.texts()
     assert next(texts) == "first "

@@ -4,7 +4,7 @@ import base64
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from dify_plugin.entities.model.text_embedding import (
@@ -18,12 +18,11 @@ from dify_plugin.errors.model import (
 
 from cachecore import policy
 from cachecore.batches import Item
-from cachecore.policy import Control
 from cached_model import caching, upstream
 from cached_model.caching import Caller
 from cached_model.form import Form
 from cached_model.tokens import estimate
-from difycodec import runtime, vectors
+from difycodec import embedding, runtime, vectors
 from difycodec.answers import Embeddings
 from difycodec.door import MAX_LINE
 
@@ -60,11 +59,9 @@ def embed(
             yield dict(zip(some, items, strict=True))
 
     with caching.errors():
-        items = form.cache.batch(request, forms, load, outlives=runtime.outlives())
-        if len({vectors.size(item.payload) for item in items}) > 1:
-            # Another model stands behind the name than when the older were kept.
-            anew = replace(request, control=Control.REFRESH)
-            items = form.cache.batch(anew, forms, load, outlives=runtime.outlives())
+        items = embedding.ask(
+            form.cache, request, forms, load, outlives=runtime.outlives()
+        )
     for item in items[:1]:
         _check_size(len(items), item.payload)
     return Embeddings(
@@ -203,16 +200,9 @@ def _shares(said: Any, inputs: Sequence[str | Picture]) -> list[int]:
     usage = usage if isinstance(usage, dict) else {}
     counted = usage.get("prompt_tokens") or usage.get("total_tokens")
     texts = [one if isinstance(one, str) else "" for one in inputs]
-    if not isinstance(counted, int) or counted < 0:
-        return [estimate(text) for text in texts]
-    whole = sum(map(len, texts)) or 1
-    shares, given, passed = [], 0, 0
-    for text in texts:
-        passed += len(text)
-        upto = counted * passed // whole if any(texts) else counted
-        shares.append(upto - given)
-        given = upto
-    return shares
+    if isinstance(counted, int) and counted >= 0:
+        return embedding.shares(counted, texts)
+    return [estimate(text) for text in texts]
 
 
 def _check_size(count: int, packed: bytes) -> None:

@@ -7,6 +7,7 @@ errors as an event, a field or an object of their own.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ MAX_LINE: Final = 16 * 1024 * 1024
 _EAGER_LINES: Final = 16
 
 DONE: Final = "[DONE]"
+# The id of a frame of RAG Cache's: a name of the answer, and the frame's number in it.
+_NUMBERED: Final = re.compile(rb"([0-9a-f]{8})/(\d{1,9})")
 
 
 class NotEvents(ValueError):
@@ -28,8 +31,10 @@ def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | str]:
     """Each event's JSON object, and DONE for ``[DONE]``.
 
     What a server marks as an error comes as ``{"error": …}``. Raises NotEvents
-    for a data line that never becomes JSON, also at the end.
+    for a data line that never becomes JSON, also at the end, and where the frames'
+    numbers show that one is missing.
     """
+    numbers = _Numbers()
     waiting: list[bytes] = []  # data lines of a frame that is not yet JSON
     size = 0  # of them
     name = b""
@@ -45,6 +50,8 @@ def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | str]:
         value = value.removeprefix(b" ")
         if field == b"event":
             name = value
+        if field == b"id":
+            numbers.check(value)
         if field not in (b"data", b"error"):
             continue  # a comment, or a field that means nothing here
         waiting.append(value)
@@ -60,6 +67,24 @@ def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | str]:
         yield _marked(event, name or field)
     if any(part.strip() for part in waiting):
         yield _marked(_whole(waiting), name)
+
+
+class _Numbers:
+    """The numbers of frames that have them: each one more than the last."""
+
+    def __init__(self) -> None:
+        self._answer = b""
+        self._next = 0
+
+    def check(self, value: bytes) -> None:
+        """Take a frame's id; raises NotEvents if one before it is missing."""
+        found = _NUMBERED.fullmatch(value)
+        if found is None:
+            return
+        answer, number = found[1], int(found[2])
+        if number != self._next or (number and answer != self._answer):
+            raise NotEvents("a frame is missing")
+        self._answer, self._next = answer, number + 1
 
 
 def _whole(waiting: list[bytes]) -> dict[str, Any] | str:

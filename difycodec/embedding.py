@@ -1,0 +1,43 @@
+"""Vectors through the cache: never of two models, and each with its share of tokens."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from cachecore.batches import Item, LoadMany
+from cachecore.cache import Cache
+from cachecore.policy import Control
+from cachecore.request import Request
+from difycodec import vectors
+
+
+def ask(
+    cache: Cache,
+    request: Request,
+    forms: Sequence[Mapping[str, object]],
+    load: LoadMany,
+    *,
+    outlives: bool,
+) -> list[Item]:
+    """A packed vector for each of ``forms``; see ``Batches.batch``.
+
+    Where they differ in size, another model has taken the name since some were kept:
+    all are loaded anew.
+    """
+    items = cache.batch(request, forms, load, outlives=outlives)
+    if len({vectors.size(item.payload) for item in items}) > 1:
+        anew = replace(request, control=Control.REFRESH)
+        items = cache.batch(anew, forms, load, outlives=outlives)
+    return items
+
+
+def shares(counted: int, texts: Sequence[str]) -> list[int]:
+    """The tokens of each text, by its length, of those counted for all together."""
+    # One more for each, so that the shares of empty ones add up too.
+    whole = sum(len(text) + 1 for text in texts)
+    parts, given, passed = [], 0, 0
+    for text in texts:
+        passed += len(text) + 1
+        upto = counted * passed // whole
+        parts.append(upto - given)
+        given = upto
+    return parts

@@ -1,0 +1,170 @@
+"""Answers as OpenAI's clients read them: one JSON object, or server-sent events.
+
+Two queues of the host lie between an endpoint and its caller, and both lose what they
+have no room for, without a word (D/internal/core/io_tunnel/endpoint_service.go): so
+the pieces of a stream are few, its end is held back until the first has been handled,
+and every frame has a number that tells a reader of a hole.
+"""
+
+import json
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+# The host's second queue holds so many pieces: fewer than that are never too many.
+MAX_PIECES: Final = 128
+# Pieces come at first as they are made, then at longer and longer intervals, so that
+# there is room for those of a whole answer of 240 s. In seconds.
+_FIRST_INTERVAL: Final = 0.04
+_GROWTH: Final = 1.05
+# A comment in between, for what would take silence for an end.
+_SILENCE: Final = 15.0
+# A reply that ends before the host has handled its first piece is cut to it: measured
+# at up to 20 ms, and three times 100 ms is what a throttled container may sleep.
+_HELD: Final = 0.3
+# Bytes in a piece, which goes to the host in hexadecimal in one line of 5 MiB.
+_LONGEST: Final = 1024 * 1024
+_RESERVED: Final = 16
+_SIGN_OF_LIFE: Final = b": waiting\n\n"
+
+
+@dataclass(slots=True)
+class Frames:
+    """The frames of one answer, numbered; ``model`` is the id that was asked for."""
+
+    model: str
+    made: int = field(default_factory=lambda: int(time.time()))
+    _name: str = field(default_factory=lambda: secrets.token_hex(4))
+    _count: int = 0
+
+    def _object(self, kind: str, **more: Any) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self._name}",
+            "object": kind,
+            "created": self.made,
+            "model": self.model,
+            **more,
+        }
+
+    def whole(self, message: Mapping[str, Any], end: str | None, usage: Any) -> Any:
+        """An answer in one object."""
+        choice = {"index": 0, "message": message, "logprobs": None}
+        return self._object(
+            "chat.completion", choices=[{**choice, "finish_reason": end}], usage=usage
+        )
+
+    def delta(self, delta: Mapping[str, Any], end: str | None = None) -> bytes:
+        """A step of an answer."""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": end}
+        return self._frame(self._object("chat.completion.chunk", choices=[choice]))
+
+    def usage(self, usage: Mapping[str, Any]) -> bytes:
+        """The tokens of an answer, behind its end."""
+        return self._frame(
+            self._object("chat.completion.chunk", choices=[], usage=usage)
+        )
+
+    def error(self, error: Mapping[str, Any]) -> bytes:
+        """An error in the middle of an answer, which ends it."""
+        return self._frame({"error": error})
+
+    def done(self) -> bytes:
+        """The end of the stream."""
+        return self._numbered("[DONE]")
+
+    def _frame(self, data: Any) -> bytes:
+        return self._numbered(json.dumps(data, ensure_ascii=False))
+
+    def _numbered(self, text: str) -> bytes:
+        # SSE's own field for it; clients that do not know it pass over it.
+        number, self._count = self._count, self._count + 1
+        frame = f"id: {self._name}/{number}\ndata: {text}\n\n"
+        return frame.encode("utf-8", "replace")
+
+
+def paced(
+    frames: Iterable[bytes],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[bytes]:
+    """The frames in so few pieces, and ended so late, that none is lost.
+
+    ``frames`` raise nothing; they are taken in a thread of their own.
+    """
+    waiting: queue.Queue[bytes | None] = queue.Queue()
+
+    def take() -> None:
+        try:
+            for frame in frames:
+                waiting.put(frame)
+        finally:
+            waiting.put(None)
+
+    threading.Thread(target=take, name="gateway", daemon=True).start()
+    pieces = _Pieces(clock)
+    while True:
+        try:
+            frame = waiting.get(timeout=pieces.patience())
+            if frame is None:
+                break
+            pieces.add(frame)
+        except queue.Empty:
+            pieces.add_sign()
+        yield from pieces.due()
+    yield from pieces.rest()
+    sleep(pieces.hold())
+
+
+class _Pieces:
+    """Frames that wait to go out together."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._held = b""
+        self._count = 0
+        self._began: float | None = None
+        self._next = 0.0
+
+    def patience(self) -> float:
+        """How long to wait for more."""
+        if not self._held or self._full:
+            return _SILENCE
+        return max(0.0, self._next - self._clock())
+
+    @property
+    def _full(self) -> bool:
+        """Whether there is room left only for what comes with the end."""
+        return self._count >= MAX_PIECES - _RESERVED
+
+    def add(self, frame: bytes) -> None:
+        """Take a frame."""
+        self._held += frame
+
+    def add_sign(self) -> None:
+        """Nothing came: say so, if there is nothing else to say."""
+        self._held = self._held or _SIGN_OF_LIFE
+
+    def due(self) -> Iterator[bytes]:
+        """What is to go out now."""
+        if self._clock() >= self._next and not self._full:
+            yield from self.rest()
+            self._next = self._clock() + _FIRST_INTERVAL * _GROWTH**self._count
+
+    def rest(self) -> Iterator[bytes]:
+        """All that is held, in pieces that the host takes."""
+        held, self._held = self._held, b""
+        for start in range(0, len(held), _LONGEST):
+            if self._began is None:
+                self._began = self._clock()
+            self._count += 1
+            yield held[start : start + _LONGEST]
+
+    def hold(self) -> float:
+        """How long the end is to be held back still."""
+        if self._began is None:
+            return 0.0
+        return max(0.0, self._began + _HELD - self._clock())

@@ -1,0 +1,249 @@
+"""OpenAI's API over the models of the workspace, cached: for any client of it.
+
+Cached Model is one such client: so it can wrap a model that is no OpenAI-compatible
+server of its own.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from werkzeug import Request as HttpRequest
+from werkzeug import Response
+
+from cachecore.policy import Scope
+from difycodec import messages, urls
+from rag_cache import doors, inputs, served, settings, work
+from rag_cache.caller import Caller
+from rag_cache.frames import Frames, paced
+from rag_cache.inputs import BadInput
+from rag_cache.openai_chat import chat_of
+from rag_cache.openai_vectors import AskVectors, vectors_of, written
+from rag_cache.served import Served
+from rag_cache.settings import Settings
+from rag_cache.work import AskModel, Work
+
+type Json = dict[str, Any]
+# The daemon cuts a body at 10 MiB without a word (D/internal/service/endpoint.go:48).
+_MAX_BODY: Final = 10 * 1024 * 1024 - 1
+
+_REFUSED: Final = {
+    400: "invalid_request_error",
+    404: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+# --- the three endpoints --------------------------------------------------------
+
+
+def list_models(request: HttpRequest, values: Mapping[str, Any]) -> Response:
+    """GET /v1/models: what is picked in the settings."""
+
+    def do() -> Response:
+        data = [
+            {"id": one.id, "object": "model", "created": 0, "owned_by": one.provider}
+            for one in served.models(values)
+            if not served.leads_back(one)
+        ]
+        return doors.reply(200, {"object": "list", "data": data})
+
+    return _answered(request, values, do)
+
+
+def chat(request: HttpRequest, values: Mapping[str, Any], ask: AskModel) -> Response:
+    """POST /v1/chat/completions."""
+
+    def do() -> Response:
+        body = doors.body_of(request, _MAX_BODY)
+        model = served.find(values, body.get("model"), "llm")
+        under_way = _chat_work(values, body, model, ask)
+        frames = Frames(model.id)
+        if body.get("stream"):
+            options = inputs.table(body, "stream_options")
+            wants_usage = inputs.yes(options, "include_usage")
+            return _streamed(under_way, frames, wants_usage=wants_usage)
+        text = "".join(under_way.texts())
+        _refuse_missing(under_way)
+        message = {"role": "assistant", "content": text, **_calls(under_way)}
+        whole = frames.whole(message, under_way.finish_reason, _usage(under_way))
+        return _marked(doors.reply(200, whole), under_way)
+
+    return _answered(request, values, do)
+
+
+def embeddings(
+    request: HttpRequest, values: Mapping[str, Any], ask: AskVectors
+) -> Response:
+    """POST /v1/embeddings."""
+
+    def do() -> Response:
+        body = doors.body_of(request, _MAX_BODY)
+        model = served.find(values, body.get("model"), "text-embedding")
+        form = inputs.choice(body, "encoding_format", "float", "base64")
+        read = settings.read(values)
+        items = vectors_of(_caller(values, body, read), read, body, model, ask)
+        data = [
+            {"object": "embedding", "index": n, "embedding": written(item, form)}
+            for n, item in enumerate(items)
+        ]
+        tokens = sum(item.cost.prompt_tokens for item in items)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        answer = {"object": "list", "data": data, "model": model.id, "usage": usage}
+        return doors.reply(200, answer)
+
+    return _answered(request, values, do)
+
+
+# --- a chat -----------------------------------------------------------------------
+
+
+def _chat_work(
+    values: Mapping[str, Any], body: Json, model: Served, ask: AskModel
+) -> Work:
+    read = settings.read(values)
+    asked = chat_of(body, model)
+    config = asked.config
+    form = {
+        "provider": config.provider,
+        "model": config.model,
+        "mode": config.mode,
+        "parameters": config.completion_params,
+        "stop": asked.stop,
+        "messages": urls.unsigned([m.model_dump(mode="json") for m in asked.messages]),
+        "tools": [tool.model_dump() for tool in asked.tools],
+    }
+    request = work.request_of(
+        _caller(values, body, read),
+        read,
+        body,
+        "llm",
+        config.model,
+        form,
+        (f"model:{config.model}",),
+    )
+    traits = replace(
+        request.traits,
+        conversation=messages.is_conversation(asked.messages),
+        tools=bool(asked.tools),
+        external_url=messages.has_external_url(asked.messages),
+    )
+    return work.begin(
+        read, replace(request, traits=traits), lambda: ask(asked, work.limits(read))
+    )
+
+
+def _caller(values: Mapping[str, Any], body: Json, read: Settings) -> Caller:
+    """Who asks. Behind an endpoint all look alike, so a user must be named."""
+    user = inputs.text(body, "user").strip()
+    scope = read.cache.rules.scope
+    if scope is Scope.USER and not user:
+        msg = "The cache scope is user, so each request needs OpenAI's field user."
+        raise BadInput(msg)
+    if scope is Scope.APP:
+        msg = "The cache scope app means nothing here; set shared or user."
+        raise BadInput(msg)
+    return Caller(values, user_id=user)
+
+
+def _streamed(under_way: Work, frames: Frames, *, wants_usage: bool) -> Response:
+    texts = under_way.texts()
+    # The first words before anything else: what goes wrong until then has a status.
+    first = next(texts, "")
+    _refuse_missing(under_way)
+
+    def told() -> Iterator[bytes]:
+        yield frames.delta({"role": "assistant", "content": first})
+        try:
+            for text in texts:
+                yield frames.delta({"content": text})
+        except Exception as error:  # noqa: BLE001 - the host would append its trace
+            yield frames.error(_error(*doors.fault(error)))
+            return
+        calls = _calls(under_way)
+        if calls:
+            numbered = [
+                {"index": n, **call} for n, call in enumerate(calls["tool_calls"])
+            ]
+            yield frames.delta({"tool_calls": numbered})
+        yield frames.delta({}, under_way.finish_reason)
+        usage = _usage(under_way)
+        if wants_usage and usage:
+            yield frames.usage(usage)
+        yield frames.done()
+
+    body: Any = told()
+    if under_way.outcome.hit:  # One piece, which the host can't cut.
+        body = b"".join(body)
+    if not isinstance(body, bytes) or len(body) > doors.MAX_REPLY:
+        body = paced([body] if isinstance(body, bytes) else body)
+    response = Response(body, content_type="text/event-stream; charset=utf-8")
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["X-Accel-Buffering"] = "no"
+    return _marked(response, under_way)
+
+
+def _refuse_missing(under_way: Work) -> None:
+    if under_way.missing:
+        msg = "Cache control is 'only' and there is no cached answer for this request."
+        raise BadInput(msg)
+
+
+def _calls(under_way: Work) -> Json:
+    calls = [
+        {
+            "id": call["id"],
+            "type": "function",
+            "function": {"name": call["name"], "arguments": call["arguments"]},
+        }
+        for call in under_way.tool_calls
+    ]
+    return {"tool_calls": calls} if calls else {}
+
+
+def _usage(under_way: Work) -> Json | None:
+    usage = under_way.usage
+    if usage is None:
+        return None
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+
+
+def _marked(response: Response, under_way: Work) -> Response:
+    """The response, and how it came about: here a hit can be marked."""
+    outcome = under_way.outcome
+    response.headers["X-Cache"] = "hit" if outcome.hit else "miss"
+    response.headers["X-Cache-Reason"] = outcome.reason
+    if outcome.cache_key:
+        response.headers["X-Cache-Key"] = outcome.cache_key
+    return response
+
+
+# --- who may enter, and what went wrong ---------------------------------------------
+
+
+def _answered(
+    request: HttpRequest, values: Mapping[str, Any], do: Callable[[], Response]
+) -> Response:
+    barred = doors.barred(request, values)
+    if barred is None:
+        try:
+            return do()
+        except Exception as error:  # noqa: BLE001 - the host would show its text
+            barred = doors.fault(error)
+    return doors.reply(barred[0], {"error": _error(*barred)})
+
+
+def _error(status: int, sentence: str) -> Json:
+    """An error as OpenAI's clients read it."""
+    kind = _REFUSED.get(status, "authentication_error" if status in (401, 403) else "")
+    code = "model_not_found" if status == 404 else None  # noqa: PLR2004
+    return {
+        "message": sentence,
+        "type": kind or "server_error",
+        "param": None,
+        "code": code,
+    }

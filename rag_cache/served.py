@@ -1,0 +1,84 @@
+"""The models that the gateway serves: those picked in the endpoint's settings.
+
+The host can't list a workspace's models to a plugin, and not every one is meant to be
+called from outside.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from rag_cache.inputs import BadInput
+
+type Kind = Literal["llm", "text-embedding"]
+
+_PICKS: Final[Mapping[str, Kind]] = {
+    **{f"chat_model_{number}": "llm" for number in range(1, 5)},
+    **{f"embedding_model_{number}": "text-embedding" for number in range(1, 3)},
+}
+_OURS: Final = "cached_model"
+
+
+class NotServed(Exception):
+    """No model of this name is picked; ``str`` is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model that callers may name ``id``; ``selector`` is how Dify picked it."""
+
+    id: str
+    kind: Kind
+    selector: Mapping[str, Any]
+
+    @property
+    def provider(self) -> str:
+        """Whose model it is, as in ``langgenius/openai/openai``."""
+        return str(self.selector.get("provider") or "")
+
+
+def models(settings: Mapping[str, Any]) -> list[Served]:
+    """What is served, each once.
+
+    A model's name is its id; where two picked ones share it, their providers stand
+    before it.
+    """
+    picked = {
+        (kind, str(pick.get("provider") or ""), str(pick["model"])): pick
+        for kind, pick in _picked(settings)
+    }
+    names = [model for _, _, model in picked]
+    return [
+        Served(model if names.count(model) == 1 else f"{provider}/{model}", kind, pick)
+        for (kind, provider, model), pick in picked.items()
+    ]
+
+
+def _picked(settings: Mapping[str, Any]) -> Iterator[tuple[Kind, dict[str, Any]]]:
+    for name, kind in _PICKS.items():
+        pick = settings.get(name)
+        if isinstance(pick, dict) and pick.get("model"):
+            yield kind, pick
+
+
+def find(settings: Mapping[str, Any], wanted: Any, kind: Kind) -> Served:
+    """The model that a request names. Raises NotServed, or BadInput for a circle."""
+    if not isinstance(wanted, str) or not wanted:
+        raise BadInput("model is empty; it takes the id of a model in GET /v1/models.")
+    for served in models(settings):
+        full = f"{served.provider}/{served.selector['model']}"
+        if served.kind == kind and wanted in (served.id, full):
+            if leads_back(served):
+                raise BadInput(
+                    f"The model {served.id} is Cached Model's, which may lead back here; "
+                    "pick the model of its own provider in the endpoint's settings."
+                )
+            return served
+    raise NotServed(
+        f"No model {wanted[:100]!r} of this kind is picked in the endpoint's settings."
+    )
+
+
+def leads_back(served: Served) -> bool:
+    """Whether a model may be one that asks this very gateway."""
+    return served.provider.rpartition("/")[2] == _OURS
