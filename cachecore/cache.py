@@ -72,7 +72,7 @@ class Cache(Batches):
         leaders, told, only = 0, False, request.control is Control.ONLY
         while True:
             mark = self._flights.mark()
-            look = self.find(request, Answer.from_payload)
+            look = self.seek(request)
             if look.entry is None and outlives and self._may_lag(request, look.stale):
                 look = replace(look, reason=Reason.STALE, entry=look.stale)
                 self._refresh(request, look, load, mark)
@@ -84,8 +84,10 @@ class Cache(Batches):
             flight, leads = None, False
             if stamps is not None and leaders < MAX_LEADERS:
                 flight, leads = self._join(request, look, stamps, mark, outlives)
-                if flight is None:
-                    continue
+            if look.held is not None and not leads:
+                self._give_back(look.held)
+            if stamps is not None and leaders < MAX_LEADERS and flight is None:
+                continue
             if not told:  # However often it has to look: it is one request.
                 told = True
                 self.tell_look(look, request.kind, request.label)

@@ -233,6 +233,10 @@ class FlightTable:
                 self._firmly(key, flight)
             return flight, True
 
+    def has(self, key: str) -> bool:
+        """Whether a flight for this key is under way."""
+        return key in self._flights
+
     def is_current(self, key: str, flight: Flight) -> bool:
         """Whether its answer may be kept.
 

@@ -7,7 +7,7 @@ is kept. The order in which all this is asked is ``cache``'s.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from cachecore.records import Pace
 from cachecore.relay import Lead, Relay
 from cachecore.request import Request
 from cachecore.shelf import Look, Sealed, Shelf, Stamps
-from cachecore.stores.base import Store
+from cachecore.stores.base import Bid, Store
 from cachecore.streams import (
     Answer,
     Piece,
@@ -40,6 +40,7 @@ type Load = Callable[[], Iterable[Piece]]
 
 # So many leaders may fail a caller one after another before it waits for no more.
 MAX_LEADERS: Final = 3
+_MAX_PRESENT: Final = 10_000
 # Those who take what is there; the others have said what they want.
 LENIENT: Final = (Control.DEFAULT, Control.ALWAYS)
 
@@ -83,6 +84,8 @@ class Loads(Shelf):
     ) -> None:
         super().__init__(store, keyspace, **options)
         self._flights = FlightTable()
+        # Keys that were found lately: a bid for those would be in vain.
+        self._present: set[str] = set()
         self._relay = (
             Relay(store, self._cipher_key, monotonic, pace) if store.shared else None
         )
@@ -107,6 +110,10 @@ class Loads(Shelf):
         relay, request, key = self._relay, trip.request, trip.look.key
         if relay is None:
             yield from self._load(trip, None)
+            return
+        held = relay.take(trip.look.held)
+        if held is not None:
+            yield from self._load(trip, held)
             return
         newest = self._flights.is_current(key, trip.flight)
         over = "*" if request.control is Control.REFRESH and newest else ""
@@ -224,6 +231,45 @@ class Loads(Shelf):
         seconds = self._timer() - started
         self._tell(Loaded(request.kind, request.label, first or seconds, seconds))
         self._land(trip, lead, self._sealed(trip, recorder, seconds))
+
+    # --- bidding ----------------------------------------------------------
+
+    def seek(self, request: Request) -> Look:
+        """Look an answer up, and take the lease where it is absent if that can be."""
+        look = self.find(request, Answer.from_payload, bids=True)
+        if look.entry is None:
+            self._present.discard(look.key)
+        else:
+            if len(self._present) >= _MAX_PRESENT:
+                self._present.clear()
+            self._present.add(look.key)
+        return look
+
+    def _bid(self, request: Request, key: str, fields: Sequence[str]) -> Bid | None:
+        """A bid for the lease, where this look-up is likely to find nothing.
+
+        One in a process: the others would only be in each other's way.
+        """
+        relay, held = self._relay, self._latest.get(tuple(fields))
+        if relay is None or held is None:
+            return None
+        stamps = {f: s for f, s in zip(fields, held, strict=True) if s is not None}
+        if len(stamps) < len(held):
+            return None
+        if request.control not in LENIENT or self._flights.has(key):
+            return None
+        if key in self._present:
+            return None
+        # No switch and no quarantine: where there is one, it is looked at first.
+        return relay.bid(key, stamps, (None, None, *held))
+
+    def _give_back(self, bid: Bid) -> None:
+        if self._relay is not None:
+            self._relay.give_back(bid)
+
+    def _outbid(self, bid: Bid | None, *, failed: bool = False) -> None:
+        if bid is not None and self._relay is not None:
+            self._relay.outbid(bid, failed=failed)
 
     # --- keeping ----------------------------------------------------------
 

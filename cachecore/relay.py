@@ -25,7 +25,7 @@ from cachecore.flights import MAX_BUFFER, Flight, weight
 from cachecore.keys import flight_key, lease_key
 from cachecore.listener import Listener
 from cachecore.records import Pace
-from cachecore.stores.base import Beat, Claim, Landing, Store, digest
+from cachecore.stores.base import Beat, Bid, Claim, Landing, Store, digest
 from cachecore.streams import Piece, merge, split
 
 logger = logging.getLogger(__name__)
@@ -181,6 +181,7 @@ class Relay:
         self._changed = threading.Condition(threading.RLock())  # guards all below
         self._leads: set[Lead] = set()
         self._abandoned: OrderedDict[str, None] = OrderedDict()
+        self._bids: dict[str, Lead] = {}  # by token, until it is known who leads
         self._thread: threading.Thread | None = None
 
     def claim(
@@ -204,9 +205,50 @@ class Relay:
             self.abandon(lead)  # Redis may have given it without our hearing of it.
             raise
         if claim.holder != lead.token:
-            return claim.holder, claim.value
+            bidder = self._unbid(claim.holder)
+            if bidder is None:
+                return claim.holder, claim.value
+            # Another caller of this process has the lease, and has not begun.
+            lead = bidder
         lead.seen_entry = digest(claim.value)
         return lead, claim.value
+
+    # --- a lease that comes with a look-up --------------------------------
+
+    def bid(
+        self, key: str, stamps: Mapping[str, str], fields: tuple[str | None, ...]
+    ) -> Bid | None:
+        """A bid for the lease on an entry; None where one is out already.
+
+        It ends with ``outbid``, ``take`` or ``give_back``.
+        """
+        token = f"t{secrets.token_hex(8)}.{records.mark(stamps)}"
+        lead = Lead(self, key, token, self.timer())
+        with self._changed:
+            if any(other.key == key for other in self._bids.values()):
+                return None
+            self._bids[token] = lead
+        return Bid(lead.lease, token, self.pace.lease, fields)
+
+    def outbid(self, bid: Bid, *, failed: bool) -> None:
+        """The lease was not to be had, or ``failed``: nobody knows whether it was."""
+        lead = self._unbid(bid.token)
+        if failed and lead is not None:
+            self.abandon(lead)
+
+    def take(self, bid: Bid | None) -> Lead | None:
+        """Lead under the lease that a bid has got; None if another caller does."""
+        return None if bid is None else self._unbid(bid.token)
+
+    def give_back(self, bid: Bid) -> None:
+        """The lease is not needed, for another caller leads. Off this caller's path."""
+        lead = self._unbid(bid.token)
+        if lead is not None:
+            lead.leave()
+
+    def _unbid(self, token: str) -> Lead | None:
+        with self._changed:
+            return self._bids.pop(token, None)
 
     def _claimed(self, lead: Lead, over: str) -> Claim:
         names = lead.key, lead.lease, lead.token, self.pace.lease

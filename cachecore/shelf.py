@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import uniform
-from typing import Any
+from typing import Any, Final
 
 from cachecore import entry as entries
 from cachecore import policy
@@ -30,9 +30,11 @@ from cachecore.metrics import (
 )
 from cachecore.policy import Control, Reason, Refusal, Switch
 from cachecore.request import Request, form_of, tags_of
-from cachecore.stores.base import Found, Store, digest
+from cachecore.stores.base import Bid, Found, Store, digest
 
 type Stamps = dict[str, str]
+
+_REMEMBERED: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Look:
     writable: bool = False
     failed: bool = False
     seconds: float = 0.0
+    held: Bid | None = None  # the lease that came with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +97,23 @@ class Shelf:
         self._tell = guarded(hook)
         self._clock = clock
         self._timer = timer
+        # What the fields of a kind of requests held at the last look.
+        self._latest: dict[tuple[str, ...], tuple[str | None, ...]] = {}
 
     # --- looking up -------------------------------------------------------
 
     def find(
-        self, request: Request, read: Callable[[Any], Any] = _payload_as_is
+        self,
+        request: Request,
+        read: Callable[[Any], Any] = _payload_as_is,
+        *,
+        bids: bool = False,
     ) -> Look:
         """Look a request up and judge what is there. Never raises for the store.
 
         ``read`` turns the payload into what the caller uses; a ValueError from
-        it means that the entry is not one.
+        it means that the entry is not one. ``bids`` asks for the lease as well, where
+        nothing is there: who gets it has to lead under it, or to give it back.
         """
         reason = policy.bypass(request.rules, request.control, request.traits)
         if reason is not None:
@@ -114,15 +124,33 @@ class Shelf:
         except UnkeyableError:
             return Look(Reason.UNKEYABLE)
         fields = self._keyspace.stamp_fields(tags_of(request))
-        kept_out = self._keyspace.quarantine_field(key)
+        asked = [SWITCH_FIELD, self._keyspace.quarantine_field(key), *fields]
+        bid = self._bid(request, key, fields) if bids else None
         try:
-            found = self._store.look_up(
-                key, self._keyspace.stamps, [SWITCH_FIELD, kept_out, *fields]
-            )
+            found = self._store.look_up(key, self._keyspace.stamps, asked, bid)
         except StoreError:
+            self._outbid(bid, failed=True)
             seconds = self._timer() - started
             return Look(Reason.UNAVAILABLE, key, failed=True, seconds=seconds)
-        return self._weigh(request, key, fields, found, read, started)
+        self._remember(fields, found.fields[2:])
+        look = self._weigh(request, key, fields, found, read, started)
+        if found.held:
+            return replace(look, held=bid)
+        self._outbid(bid)
+        return look
+
+    def _bid(self, request: Request, key: str, fields: Sequence[str]) -> Bid | None:
+        """A bid for the lease on an entry that is probably absent: none, here."""
+        del request, key, fields
+        return None
+
+    def _outbid(self, bid: Bid | None, *, failed: bool = False) -> None:
+        """Say that a bid has got no lease, or that nobody knows whether it has."""
+
+    def _remember(self, fields: Sequence[str], held: Sequence[str | None]) -> None:
+        if len(self._latest) >= _REMEMBERED:
+            self._latest.clear()
+        self._latest[tuple(fields)] = tuple(held)
 
     def _weigh(
         self,
@@ -248,6 +276,7 @@ class Shelf:
                 )
             except StoreError:
                 return None
+            self._remember(list(look.stamps), [standing[f] for f in look.stamps])
         return standing
 
     def keep(

@@ -21,6 +21,20 @@ class Found:
 
     value: bytes | None
     fields: tuple[str | None, ...]
+    held: bool = False  # whether the bid that came with it has got its lease
+
+
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """What takes a lease together with a look-up that finds nothing.
+
+    ``fields`` are what those asked for must hold by then.
+    """
+
+    lease: str
+    token: str
+    ttl: float
+    fields: tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +119,14 @@ class Store(Protocol):
 
     shared: bool  # whether other processes use it, so that leases make sense
 
-    def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
-        """Read an entry and fields of a hash, in one round trip."""
+    def look_up(
+        self, key: str, hash_key: str, fields: Sequence[str], bid: Bid | None = None
+    ) -> Found:
+        """Read an entry and fields of a hash, in one round trip.
+
+        Where there is no entry, the fields are those of ``bid`` and its lease is free,
+        the lease is taken at the same time; a store need not be able to.
+        """
 
     def look_up_many(
         self, keys: Sequence[str], hash_key: str, fields: Sequence[str]

@@ -13,6 +13,7 @@ from cachetools import LRUCache
 
 from cachecore.stores.base import (
     Beat,
+    Bid,
     Claim,
     Found,
     Heard,
@@ -60,9 +61,18 @@ class MemoryStore:
         self._leases: dict[str, tuple[str, float]] = {}
         self._streams: dict[str, tuple[_Records, float]] = {}
 
-    def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
-        (value,), found = self.look_up_many([key], hash_key, fields)
-        return Found(value, found)
+    def look_up(
+        self, key: str, hash_key: str, fields: Sequence[str], bid: Bid | None = None
+    ) -> Found:
+        with self._lock:
+            standing = self._hash(hash_key)
+            found = tuple(standing.get(field) for field in fields)
+            value = self._get(key)
+            held = bid is not None and value is None and found == bid.fields
+            if bid is not None and held and self._holder(bid.lease) is None:
+                self._leases[bid.lease] = (bid.token, self._clock() + bid.ttl)
+                return Found(value, found, held=True)
+            return Found(value, found)
 
     def look_up_many(
         self, keys: Sequence[str], hash_key: str, fields: Sequence[str]

@@ -14,7 +14,7 @@ from typing import Final
 from cachecore.errors import StoreError
 from cachecore.redis_url import RedisUrl
 from cachecore.stores import health, scripts
-from cachecore.stores.base import Beat, Claim, Found, Heard, Landing, Page, Write
+from cachecore.stores.base import Beat, Bid, Claim, Found, Heard, Landing, Page, Write
 from cachecore.stores.breaker import Breaker
 from cachecore.stores.connections import (
     MAX_CONNECTIONS,
@@ -61,9 +61,25 @@ class RedisStore:
 
     # --- entries and stamps -----------------------------------------------
 
-    def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
+    def look_up(
+        self, key: str, hash_key: str, fields: Sequence[str], bid: Bid | None = None
+    ) -> Found:
+        # On a cluster the entry and the stamps live in two slots.
+        if bid is not None and self._door.blocks:
+            reply = self._run(_look(key, hash_key, fields, bid))[0]
+            # What refuses to write, or holds another type there, can be read still.
+            if not isinstance(reply, ErrorReply):
+                value, texts, held = self._triple(reply)
+                found = tuple(self._texts(texts, len(fields)))
+                return Found(self._value(value), found, held=held == 1)
         (value,), found = self.look_up_many([key], hash_key, fields)
         return Found(value, found)
+
+    @staticmethod
+    def _triple(reply: Reply) -> list[Reply]:
+        if not isinstance(reply, list) or len(reply) != 3:  # noqa: PLR2004
+            raise StoreError(_NO_REDIS)
+        return reply
 
     def look_up_many(
         self, keys: Sequence[str], hash_key: str, fields: Sequence[str]
@@ -303,6 +319,12 @@ class RedisStore:
     def __repr__(self) -> str:
         state = "open" if self._breaker.is_open else "closed"
         return f"<RedisStore {self._url.shown}, breaker {state}>"
+
+
+def _look(key: str, hash_key: str, fields: Sequence[str], bid: Bid) -> Command:
+    wanted = ["-" if text is None else f"+{text}" for text in bid.fields]
+    names = key, hash_key, bid.lease
+    return ("EVAL", scripts.LOOK, 3, *names, bid.token, _ms(bid.ttl), *fields, *wanted)
 
 
 def _claim(entry: str, lease: str, token: str, ttl: float, over: str) -> Command:

@@ -20,6 +20,25 @@ if type(value) == 'table' then value = false end
 return {held, value}
 """
 
+# KEYS entry hash lease; ARGV token, lease ttl in ms, fields…, what each of them must
+# hold: "-" for nothing, else "+" and the text
+LOOK: Final = """
+local count, fields, wanted = (#ARGV - 2) / 2, {}, true
+for i = 1, count do fields[i] = ARGV[2 + i] end
+local value = redis.call('GET', KEYS[1])
+local found = redis.call('HMGET', KEYS[2], unpack(fields))
+for i = 1, count do
+  local held = found[i] and '+' .. found[i] or '-'
+  wanted = wanted and held == ARGV[2 + count + i]
+end
+local taken = 0
+if not value and wanted
+    and redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  taken = 1
+end
+return {value, found, taken}
+"""
+
 # KEYS lease stream; ARGV token, lease ttl in ms, stream ttl in ms, records…
 BEAT: Final = """
 if tonumber(ARGV[2]) > 0 and redis.call('GET', KEYS[1]) == ARGV[1] then

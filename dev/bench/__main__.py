@@ -13,9 +13,17 @@ from pathlib import Path
 from servers import model, redis
 from servers.knowledge import fake_knowledge_api
 
-from bench import core_hit, crowd, key_cost, render, retrieve, through_host
+from bench import (
+    core_hit,
+    crowd,
+    embeddings,
+    key_cost,
+    render,
+    retrieve,
+    through_host,
+)
 from bench.measure import Result
-from bench.upstream import instant_upstream
+from bench.upstream import upstream
 from devhost.host import Host
 from packager.build import RECIPES, build
 
@@ -62,14 +70,23 @@ def _results(*, quick: bool) -> Iterator[Result]:
             "cache_namespace": "bench",
             "cache_ttl": "60",
         }
-        instant = stack.enter_context(instant_upstream())
+        instant = stack.enter_context(upstream())
         yield through_host.miss_against_off(
             host,
             {**form, "endpoint_url": instant},
             "instant",
             rounds=20 * rounds,
-            limit=1.0,
+            limit=0.5,
         )
+        patient = {**form, "cache_options": "redis_timeout_ms: 1000"}
+        slow = {**patient, "endpoint_url": stack.enter_context(upstream(0.2))}
+        yield through_host.misses_at_once(
+            host, slow, "slow", rounds=2 * rounds, limit=2.0
+        )
+        cached = build(ROOT, RECIPES[1], scratch)
+        host.install(through_host.plain_package(cached, scratch))
+        yield through_host.miss_against_plain(host, slow, "slow", rounds=2 * rounds)
+        yield embeddings.run(host, patient, rounds=max(3, rounds // 4), limit=0.05)
         tools = build(ROOT, RECIPES[0], scratch)
         host.install(tools)
         api = stack.enter_context(fake_knowledge_api())
@@ -78,7 +95,6 @@ def _results(*, quick: bool) -> Iterator[Result]:
         )
         other = stack.enter_context(Host(ROOT / ".cache" / "devhost"))
         other.install(build(ROOT, RECIPES[1], scratch))
-        patient = {**form, "cache_options": "redis_timeout_ms: 1000"}
         yield from crowd.run((host, other), patient, rounds=max(4, rounds // 2))
         real = stack.enter_context(model.model_server())
         yield through_host.warm_against_cold(

@@ -1,18 +1,36 @@
 """Times to the first token through real plugin processes."""
 
+import statistics
+import threading
 import time
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from bench.measure import Result, by_turns, difference, ratio
 from devhost.host import Host
 
 PLUGIN = "answercache/cached_model"
+PLAIN = "answercache/plain_model"
+IN_FLIGHT = 32
+_SDKS_OWN = """from dify_plugin.interfaces.model.openai_compatible.llm import (
+    OAICompatLargeLanguageModel,
+)
+
+
+class PlainLargeLanguageModel(OAICompatLargeLanguageModel):
+    pass
+"""
 
 
 def ask(
-    host: Host, form: Mapping[str, str], model: str, question: str
+    host: Host,
+    form: Mapping[str, str],
+    model: str,
+    question: str,
+    plugin: str = PLUGIN,
 ) -> Iterator[Any]:
     """The chunks of an answer, as the host gives them."""
     request: dict[str, Any] = {
@@ -32,15 +50,19 @@ def ask(
         "stop": ["."],
         "stream": True,
     }
-    return host.plugin(PLUGIN).process.invoke("model", "invoke_llm", request)
+    return host.plugin(plugin).process.invoke("model", "invoke_llm", request)
 
 
 def first_token(
-    host: Host, form: Mapping[str, str], model: str, question: str
+    host: Host,
+    form: Mapping[str, str],
+    model: str,
+    question: str,
+    plugin: str = PLUGIN,
 ) -> float:
     """Microseconds from the request to the first text, all of the answer read."""
     started, first = time.perf_counter(), None
-    for chunk in ask(host, form, model, question):
+    for chunk in ask(host, form, model, question, plugin):
         if first is None and chunk["delta"]["message"]["content"]:
             first = time.perf_counter() - started
     if first is None:
@@ -74,3 +96,76 @@ def miss_against_off(
         rounds,
     )
     return difference("first token of a miss - cache off", ours, reference, limit)
+
+
+def misses_at_once(
+    host: Host, form: Mapping[str, str], model: str, *, rounds: int, limit: float
+) -> Result:
+    """The slowest hundredth of misses, 32 in flight, on against off.
+
+    Every caller asks with the cache on and off by turns, so that both meet the same
+    crowd.
+    """
+    off = {**form, "cache_mode": "off"}
+    taken: dict[bool, list[float]] = {True: [], False: []}
+
+    def work(number: int) -> None:
+        time.sleep(number * 0.007)  # not all at the same instant
+        for turn in range(2 * rounds):
+            on = (turn + number) % 2 == 0
+            asked = first_token(host, form if on else off, model, uuid.uuid4().hex)
+            if turn > 1:
+                taken[on].append(asked)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(IN_FLIGHT)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ours, reference = taken[True], taken[False]
+    parts = [
+        (_slowest(ours[part::5]) - _slowest(reference[part::5])) / 1e3
+        for part in range(5)
+    ]
+    low, _, high = statistics.quantiles(parts, n=4)
+    one, other = _slowest(ours), _slowest(reference)
+    return Result(
+        f"p99 of misses, {IN_FLIGHT} in flight - cache off",
+        one,
+        other,
+        (one - other) / 1e3,
+        (low, high),
+        limit,
+        "ms",
+    )
+
+
+def _slowest(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[-1]
+
+
+def plain_package(package: Path, scratch: Path) -> Path:
+    """The same package, its model the SDK's own OpenAI-compatible class."""
+    made = scratch / "plain_model.difypkg"
+    with zipfile.ZipFile(package) as old, zipfile.ZipFile(made, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name == "manifest.yaml":
+                data = data.replace(b"\nname: cached_model\n", b"\nname: plain_model\n")
+            if name == "models/llm/llm.py":
+                data = _SDKS_OWN.encode()
+            new.writestr(name, data)
+    return made
+
+
+def miss_against_plain(
+    host: Host, form: Mapping[str, str], model: str, *, rounds: int
+) -> Result:
+    """A miss, against the SDK's own class at the same model server."""
+    plain = {**form, "mode": "chat"}
+    ours, reference = by_turns(
+        lambda: first_token(host, form, model, uuid.uuid4().hex),
+        lambda: first_token(host, plain, model, uuid.uuid4().hex, PLAIN),
+        rounds,
+    )
+    return ratio("first token of a miss / the SDK's class", ours, reference, 1.0)

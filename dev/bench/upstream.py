@@ -1,4 +1,4 @@
-"""A model server that answers at once, in a process of its own.
+"""A model server that answers at once, or after a set time, in a process of its own.
 
 Not a model: for what a cache adds to a miss, a real one's own noise is in the way.
 """
@@ -6,6 +6,7 @@ Not a model: for what a cache adds to a miss, a real one's own noise is in the w
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,8 +31,14 @@ def frame(event: Any) -> bytes:
 _FRAMES = b"".join(map(frame, [*ANSWER, "[DONE]"]))
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    daemon_threads = True
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    delay = 0.0  # seconds before the first token
     wbufsize = -1  # headers and body in one packet, or Nagle's delay is measured
 
     def log_message(self, *_: Any) -> None: ...
@@ -39,6 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         body = _FRAMES
+        time.sleep(self.delay)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Content-Length", str(len(body)))
@@ -47,10 +55,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def instant_upstream() -> Iterator[str]:
-    """Its base URL."""
+def upstream(delay: float = 0.0) -> Iterator[str]:
+    """Its base URL. ``delay`` is in seconds."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "bench.upstream", str(port)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.upstream", str(port), str(delay)]
+    )
     try:
         wait_for_port(port)
         yield f"http://127.0.0.1:{port}/v1"
@@ -60,4 +70,5 @@ def instant_upstream() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), _Handler).serve_forever()
+    _Handler.delay = float(sys.argv[2])
+    _Server(("127.0.0.1", int(sys.argv[1])), _Handler).serve_forever()

@@ -3,12 +3,14 @@
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from cachecore.keys import flight_key, lease_key
 from cachecore.stores.base import (
     Beat,
+    Bid,
     Claim,
     Found,
     Heard,
@@ -26,6 +28,47 @@ class StoreContract:
     def name(self) -> str:
         """Names of its own for each test: a real server is shared."""
         return f"dify:cache:v1:test-{uuid.uuid4().hex}"
+
+    def test_a_look_up_that_finds_nothing_takes_the_lease_that_was_bid_for(
+        self, store: Store, name: str
+    ) -> None:
+        store.replace(name + ":h", {"a": "1", "b": "标签"})
+        fields = ["a", "none", "b"]
+        bid = bid_of(name, "t1.m", ("1", None, "标签"))
+        found = store.look_up(entry_of(name), name + ":h", fields, bid)
+        assert found == Found(None, ("1", None, "标签"), held=True)
+        late = bid_of(name, "t2.m", bid.fields)
+        assert not store.look_up(entry_of(name), name + ":h", fields, late).held
+        assert claim(store, name, "t3.m").holder == "t1.m"
+
+    @pytest.mark.parametrize(
+        "fields", [("2", None), (None, None), ("1", "x"), ("", None), ("-", None)]
+    )
+    def test_no_lease_is_taken_where_a_field_is_another(
+        self, store: Store, name: str, fields: tuple[str | None, ...]
+    ) -> None:
+        store.replace(name + ":h", {"a": "1"})
+        bid = bid_of(name, "t1.m", fields)
+        found = store.look_up(entry_of(name), name + ":h", ["a", "b"], bid)
+        assert found == Found(None, ("1", None))
+        assert claim(store, name, "t2.m").holder == "t2.m"
+
+    def test_no_lease_is_taken_where_there_is_an_entry(
+        self, store: Store, name: str
+    ) -> None:
+        store.keep(entry_of(name), b"kept", 60)
+        bid = bid_of(name, "t1.m", (None,))
+        found = store.look_up(entry_of(name), name + ":h", ["a"], bid)
+        assert found == Found(b"kept", (None,))
+        assert claim(store, name, "t2.m").holder == "t2.m"
+
+    def test_a_lease_that_was_bid_for_ends_in_its_time(
+        self, store: Store, name: str, let_pass: Callable[[float], None]
+    ) -> None:
+        bid = replace(bid_of(name, "t1.m", (None,)), ttl=0.05)
+        assert store.look_up(entry_of(name), name + ":h", ["a"], bid).held
+        let_pass(0.1)
+        assert claim(store, name, "t2.m").holder == "t2.m"
 
     def test_several_entries_are_kept_and_looked_up_at_once(
         self, store: Store, name: str
@@ -276,6 +319,10 @@ def claim(
 ) -> Claim:
     entry = entry_of(name)
     return store.claim(entry, lease_key(entry), token, ttl, over=over)
+
+
+def bid_of(name: str, token: str, fields: tuple[str | None, ...]) -> Bid:
+    return Bid(lease_key(entry_of(name)), token, 60, fields)
 
 
 def beat(

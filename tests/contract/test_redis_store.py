@@ -8,7 +8,7 @@ from servers.redis import free_port
 
 from cachecore.errors import StoreError
 from cachecore.redis_url import parse
-from cachecore.stores.base import Beat, Landing
+from cachecore.stores.base import Beat, Bid, Landing
 from cachecore.stores.redis import RedisStore
 from tests.contract.store_contract import StoreContract
 
@@ -32,6 +32,14 @@ class TestRedisStore(StoreContract):
         assert store.look_up(name, name + ":h", ["a"]).value == b""
         store.delete(name)
         assert store.look_up(name, name + ":h", ["a"]).value is None
+
+    def test_a_bid_at_what_refuses_it_is_still_a_look_up(
+        self, store: RedisStore, name: str
+    ) -> None:
+        store.replace(name, {"a": "hash"})
+        bid = Bid(name + ":lease", "t.m", 60, (None,))
+        found = store.look_up(name, name + ":h", ["a"], bid)
+        assert (found.value, found.held) == (b"", False)
 
     def test_another_type_under_the_stamps_is_a_store_error(
         self, store: RedisStore, name: str
