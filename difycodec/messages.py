@@ -72,7 +72,9 @@ def _message(message: PromptMessage, style: ToolStyle, *, native: bool) -> Json:
             data["tool_calls"] = calls
     elif isinstance(message, ToolPromptMessage):
         if style == "function_call":
-            data |= {"role": "function", "name": message.tool_call_id}
+            # The older way has no ids, but the function's name.
+            name = message.name or message.tool_call_id
+            data |= {"role": "function", "name": name}
         else:
             data["tool_call_id"] = message.tool_call_id
     return data

@@ -5,19 +5,27 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import suppress
-from http.cookiejar import DefaultCookiePolicy
+from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import gevent
-import requests
+from requests.utils import (
+    DEFAULT_CA_BUNDLE_PATH,
+    get_environ_proxies,
+    select_proxy,
+)
+from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NewConnectionError
 
 CONNECT_TIMEOUT: Final = 10.0
 # One process answers for up to 1,000 callers (the SDK's MAX_WORKER).
 POOL_SIZE: Final = 1000
+_PLACES: Final = 64
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -95,54 +103,72 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _Tls
 
 
-class _Adapter(requests.adapters.HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        _equip(self.poolmanager)
-
-    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-        return _equip(super().proxy_manager_for(*args, **options))
+_managers: dict[str | None, PoolManager] = {}
+_managers_lock = threading.Lock()  # guards _managers
 
 
-def _equip(manager: Any) -> Any:
-    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
-    return manager
+def ask(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+    seconds: float,
+) -> BaseHTTPResponse:
+    """The response to a request, its body not yet read; no redirect is followed.
+
+    Connections are kept for the whole process, and cookies are not. ``seconds`` bounds
+    each wait for the other end. Raises urllib3's HTTPError, or OSError.
+    """
+    try:
+        return _manager(_proxy(url)).urlopen(
+            method,
+            url,
+            redirect=False,
+            retries=False,
+            body=body,
+            headers=headers,
+            timeout=Timeout(connect=min(CONNECT_TIMEOUT, seconds), read=seconds),
+            preload_content=False,
+        )
+    except NewConnectionError as error:  # urllib3 counts it among the timeouts
+        raise ConnectionError(str(error)) from error
 
 
-class _Session(requests.Session):
-    """A session that follows no redirect, nor reads where it leads."""
-
-    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
-        """Nothing: requests asks even where redirects are not allowed."""
-        return iter(())
-
-
-_session: requests.Session | None = None
-_session_lock = threading.Lock()
-
-
-def session() -> requests.Session:
-    """Keep-alive connections for the whole process; made when first needed."""
-    global _session  # noqa: PLW0603 - the one pool of this process
-    with _session_lock:
-        if _session is None:
-            _session = _Session()
-            # Off: a .netrc would replace the API key. Proxies are read below.
-            _session.trust_env = False
-            _session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            adapter = _Adapter(pool_connections=64, pool_maxsize=POOL_SIZE)
-            _session.mount("http://", adapter)
-            _session.mount("https://", adapter)
-        return _session
+def _manager(proxy: str | None) -> PoolManager:
+    with _managers_lock:
+        manager = _managers.get(proxy)
+        if manager is None:
+            options: dict[str, Any] = {
+                "num_pools": _PLACES,
+                "maxsize": POOL_SIZE,
+                "ca_certs": os.environ.get("REQUESTS_CA_BUNDLE")
+                or DEFAULT_CA_BUNDLE_PATH,
+            }
+            manager = (
+                PoolManager(**options)
+                if proxy is None
+                else ProxyManager(proxy, **options)
+            )
+            manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+            _managers[proxy] = manager
+        return manager
 
 
-def surroundings(url: str) -> dict[str, Any]:
-    """What the operator's environment says of the way to ``url``."""
-    return {
-        "proxies": requests.utils.get_environ_proxies(url),
-        "verify": os.environ.get("REQUESTS_CA_BUNDLE") or True,
-        "allow_redirects": False,
-    }
+def _proxy(url: str) -> str | None:
+    """The proxy that the operator's environment names for the way to ``url``."""
+    parts = urlsplit(url)
+    return _proxy_to(parts.scheme, parts.netloc)
+
+
+@lru_cache(maxsize=1024)
+def _proxy_to(scheme: str, place: str) -> str | None:
+    # requests' own rules for NO_PROXY; the environment does not change.
+    url = f"{scheme}://{place}"
+    proxy: str | None = select_proxy(url, get_environ_proxies(url))
+    if proxy is None or "://" in proxy:
+        return proxy
+    return f"http://{proxy}"
 
 
 def word(code: Any) -> str:

@@ -13,7 +13,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
-import requests
 import urllib3
 
 from difycodec import web
@@ -150,31 +149,29 @@ def _call(
     try:
         with (
             web.until(deadline),
-            web.session().request(
+            web.ask(
                 method,
                 url,
-                data=data_sent,
+                body=data_sent,
                 headers={
                     "Authorization": f"Bearer {place.key}",
                     "Content-Type": "application/json",
                 },
-                stream=True,
-                timeout=(min(web.CONNECT_TIMEOUT, left), left),
-                **web.surroundings(url),
+                seconds=left,
             ) as response,
         ):
             data = _read(response)
-    except (web.DeadlinePassed, requests.Timeout, urllib3.exceptions.TimeoutError):
+    except (web.DeadlinePassed, urllib3.exceptions.TimeoutError):
         raise KnowledgeError(
             f"{_UNWELL} at {urlsplit(url).netloc} did not answer in time."
         ) from None
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (urllib3.exceptions.HTTPError, OSError) as error:
         raise KnowledgeError(
             f"The connection to {_UNWELL} at {urlsplit(url).netloc} failed; check "
             "Knowledge API URL (knowledge_api_url)."
         ) from error
-    if response.status_code != HTTPStatus.OK:
-        raise _refused(response.status_code, _code(data), dataset_id)
+    if response.status != HTTPStatus.OK:
+        raise _refused(response.status, _code(data), dataset_id)
     if not isinstance(data, dict):
         raise KnowledgeError(
             f"What answers at Knowledge API URL (knowledge_api_url) is not {_UNWELL}."
@@ -182,10 +179,10 @@ def _call(
     return data
 
 
-def _read(response: requests.Response) -> Any:
+def _read(response: urllib3.BaseHTTPResponse) -> Any:
     """The body as JSON; None for anything else, and for more than can be meant."""
     body = bytearray()
-    for chunk in response.iter_content(_READ_SIZE):
+    for chunk in response.stream(_READ_SIZE):
         body += chunk
         if len(body) > _MAX_BODY:
             return None

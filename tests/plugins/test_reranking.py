@@ -9,7 +9,6 @@ from dify_plugin.entities.model.text_embedding import MultiModalContent
 from dify_plugin.errors.model import (
     CredentialsValidateFailedError,
     InvokeAuthorizationError,
-    InvokeBadRequestError,
     InvokeServerUnavailableError,
 )
 
@@ -139,8 +138,8 @@ def test_other_ways_of_saying_it_are_read(
         {},
         {"results": [{"index": 4, "relevance_score": 1}]},
         {"results": [{"index": -1, "relevance_score": 1}]},
-        {"results": [{"index": 0, "relevance_score": 1}] * 2},
         {"results": [{"index": 0, "relevance_score": None}]},
+        {"results": [{"index": 0, "relevance_score": "high"}]},
         {"results": [{"index": 0, "relevance_score": float("nan")}]},
         {"results": [{"relevance_score": 1}]},
         {"results": "none"},
@@ -154,6 +153,24 @@ def test_an_answer_that_makes_no_sense_is_an_error_and_not_kept(
     for _ in range(2):
         with pytest.raises(InvokeServerUnavailableError, match="one score for each"):
             rerank(form)
+    assert upstream.calls == 2
+
+
+def test_what_makes_no_sense_is_left_out_and_the_rest_not_kept(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    upstream.script = answering(
+        {
+            "results": [
+                {"index": 1, "relevance_score": "0.5"},
+                {"index": 9, "relevance_score": 0.9},
+                {"index": 1, "relevance_score": 0.1},
+            ]
+        }
+    )
+    for _ in range(2):
+        (document,) = rerank(form).docs
+        assert (document.index, document.score) == (1, 0.5)
     assert upstream.calls == 2
 
 
@@ -212,5 +229,5 @@ def test_pictures_are_sent_as_vllm_takes_them(
         },
     ]
     assert sorted(places(result)) == [0, 1]
-    with pytest.raises(InvokeBadRequestError, match="takes a text as its query"):
-        model().invoke_multimodal("m", form, documents[1], documents)
+    model().invoke_multimodal("m", form, documents[1], documents)
+    assert upstream.requests[1]["query"] == upstream.requests[0]["documents"][1]

@@ -18,7 +18,6 @@ from dify_plugin.entities.model.message import (
 )
 from dify_plugin.errors.model import InvokeBadRequestError
 
-from cached_model import caching
 from cached_model.form import Form
 from difycodec import messages as codec
 from difycodec import urls
@@ -81,7 +80,7 @@ class Call:
             "body": urls.unsigned(self.body),
             "schema": json.dumps(self.schema) if self.schema is not None else None,
             "names_user": names_user,
-            "headers": caching.headers_digest(form),
+            "headers": form.headers_digest,
             "thoughts": self.thoughts,
         }
 
@@ -101,7 +100,7 @@ def build(
     thoughts = _switch_thinking(body, form) is not False
     if schema is not None:
         messages = _told_of(schema, messages)
-    if "max_tokens" in body and _token_param(form, name) != "max_tokens":
+    if "max_tokens" in body and _token_param(form, model, name) != "max_tokens":
         body["max_completion_tokens"] = body.pop("max_tokens")
     if stop:
         body["stop"] = [stop] if isinstance(stop, str) else list(stop)
@@ -170,10 +169,11 @@ def _told_of(
     return [SystemPromptMessage(content=words), *told]
 
 
-def _token_param(form: Form, name: str) -> str:
+def _token_param(form: Form, *names: str) -> str:
     if form.token_param_name != "auto":  # noqa: S105
         return form.token_param_name
-    return "max_completion_tokens" if _NEW_TOKEN_PARAM.match(name) else "max_tokens"
+    new = any(map(_NEW_TOKEN_PARAM.match, names))
+    return "max_completion_tokens" if new else "max_tokens"
 
 
 def _response_format(body: dict[str, Any]) -> Mapping[str, Any] | None:

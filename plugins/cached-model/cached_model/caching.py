@@ -16,7 +16,7 @@ from dify_plugin.errors.model import (
 )
 
 from cachecore.errors import ConfigError, FlightBroken, NothingCached
-from cachecore.keys import Kind, canonical, fingerprint
+from cachecore.keys import Kind
 from cachecore.policy import Traits
 from cachecore.request import Request
 from cached_model import form as forms
@@ -96,15 +96,10 @@ def request(
         rules=rules,
         traits=Traits(scope_id=whose),
         belongs=(f"model:{model}",),
-        credential=form.credential(),
+        credential=form.credential,
         excuses=lambda error: isinstance(error, _OUTAGES),
         revive=_revived,
     )
-
-
-def headers_digest(form: Form) -> str:
-    """The extra headers, for a key: they may be secrets."""
-    return fingerprint(canonical(dict(form.extra_headers)))
 
 
 def _revived(name: str, text: str) -> InvokeError | None:

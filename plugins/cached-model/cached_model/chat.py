@@ -10,7 +10,11 @@ from dify_plugin.entities.model.message import (
     PromptMessageTool,
     UserPromptMessage,
 )
-from dify_plugin.errors.model import InvokeBadRequestError, InvokeError
+from dify_plugin.errors.model import (
+    InvokeBadRequestError,
+    InvokeError,
+    InvokeServerUnavailableError,
+)
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import SchemaError
 
@@ -97,8 +101,15 @@ def _passes(form: Form, call: Call, **changes: Any) -> bool:
 
 
 def _try(form: Form, call: Call) -> None:
-    for _ in upstream.ask(form, call, stream=form.check_streaming, user=None):
-        pass
+    if form.check_streaming:
+        for _ in upstream.ask(form, call, stream=True, user=None):
+            pass
+        return
+    # Whatever it says, if it is no error: a model may think away all of its tokens.
+    said = upstream.fetch(form, call.url, {**call.body, "stream": False})
+    if not isinstance(said, dict) or said.get("error"):
+        msg = "The model server answered, but not with a chat completion."
+        raise InvokeServerUnavailableError(msg)
 
 
 def _joined(pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -190,11 +201,18 @@ def _counted(
     The host shows what it gets and drops a chunk with half a usage.
     """
     texts: list[str] = []
+    counted = False
     for piece in pieces:
         texts.append(piece.text)
-        if piece.finish_reason is None or piece.usage is not None:
-            yield piece
+        if piece.finish_reason is not None and piece.usage is None:
+            yield replace(piece, usage=_guess(messages, texts))
+            counted = True
         else:
-            said = estimate("".join(texts))
-            usage = Usage(estimate(codec.text_of(messages)), said)
-            yield replace(piece, usage=usage)
+            yield piece
+            counted = counted or piece.usage is not None
+    if not counted:
+        yield Piece(usage=_guess(messages, texts))
+
+
+def _guess(messages: Sequence[PromptMessage], texts: Sequence[str]) -> Usage:
+    return Usage(estimate(codec.text_of(messages)), estimate("".join(texts)))

@@ -29,6 +29,7 @@ from difycodec.door import MAX_LINE
 # A number takes at least so many characters of JSON, as in "0.1,".
 _SHORTEST_NUMBER: Final = 4
 # What vLLM's chat embeddings of Qwen's models are asked with.
+_BATCH: Final = "embeddings"
 _INSTRUCTION: Final = "Represent the user's input."
 
 
@@ -54,7 +55,7 @@ def embed(
 
     def load(places: Sequence[int]) -> Iterator[Mapping[int, Item]]:
         for some in _batches(form, inputs, places):
-            items = _load(form, model, [inputs[place] for place in some])
+            items = _load_in_parts(form, model, [inputs[place] for place in some])
             _check_size(len(inputs), items[0].payload)
             yield dict(zip(some, items, strict=True))
 
@@ -95,8 +96,8 @@ def ping(form: Form, model: str) -> None:
 
 
 def picture(content: str) -> Picture:
-    """An image from its base64 text, or from a data URL."""
-    if content.startswith("data:"):
+    """An image from its base64 text, or from a URL."""
+    if content.startswith(("data:", "http://", "https://")):
         return Picture(content)
     return Picture(f"data:{_mime_type(content)};base64,{content}")
 
@@ -112,7 +113,7 @@ def _mime_type(content: str) -> str:
 
 def _key_form(form: Form, model: str, one: str | Picture) -> dict[str, object]:
     body = _body(form, model, [one])
-    headers = caching.headers_digest(form)
+    headers = form.headers_digest
     return {"url": f"{form.base_url}/embeddings", "body": body, "headers": headers}
 
 
@@ -148,6 +149,27 @@ def _body(form: Form, model: str, inputs: Sequence[str | Picture]) -> dict[str, 
         "continue_final_message": True,
         "add_special_tokens": True,
     }
+
+
+def _load_in_parts(
+    form: Form, model: str, inputs: Sequence[str | Picture]
+) -> list[Item]:
+    """All of them, in halves of halves where the server takes no more at once."""
+    most = form.taken.get(_BATCH, len(inputs))
+    if len(inputs) > most:
+        parts = [inputs[at : at + most] for at in range(0, len(inputs), most)]
+    else:
+        try:
+            return _load(form, model, inputs)
+        except InvokeBadRequestError:
+            if len(inputs) == 1:
+                raise
+        half = (len(inputs) + 1) // 2
+        parts = [inputs[:half], inputs[half:]]
+    items = [item for part in parts for item in _load_in_parts(form, model, part)]
+    # Only now: what failed whole and came in parts was too much.
+    form.taken[_BATCH] = min(form.taken.get(_BATCH, most), len(parts[0]))
+    return items
 
 
 def _load(form: Form, model: str, inputs: Sequence[str | Picture]) -> list[Item]:

@@ -73,6 +73,12 @@ class Form:
     prefixes: Mapping[str, str]
     extra_headers: Mapping[str, str] = field(repr=False)
     settings: Settings[ModelOptions]
+    # A digest of what decides how a call fails, for those who share an error: who
+    # pays, and the time limits. And one of the headers, for keys: they may be secrets.
+    credential: str
+    headers_digest: str
+    # How many texts the server was found to take at once, where those are fewer.
+    taken: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
     # What schema.py made of this form: building it costs more than a hit.
     schemas: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -84,16 +90,6 @@ class Form:
     def model_name(self, model: str) -> str:
         """What the upstream calls the model that Dify calls ``model``."""
         return self.endpoint_model_name or model
-
-    def credential(self) -> str:
-        """A digest of what decides how a call fails: who pays, and the time limits.
-
-        Followers with the same one would meet their leader's error themselves.
-        """
-        options = self.settings.options
-        limits = [options.read_timeout_seconds, options.deadline_seconds]
-        payer = _payer(self.base_url, self.api_key, self.extra_headers)
-        return fingerprint(canonical([payer, *limits]))
 
 
 def read(credentials: Mapping[str, Any]) -> Form:
@@ -177,6 +173,10 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
     base_url = read_base_url(fields.text("endpoint_url"))
     api_key = read_api_key(fields.text("api_key"))
     extra_headers = read_headers(fields.text("extra_headers"))
+    payer = fingerprint(canonical([base_url, api_key, dict(extra_headers)]))
+    settings = config.read(credentials, environ, ModelOptions, payer)
+    options = settings.options
+    limits = options.read_timeout_seconds, options.deadline_seconds
     return Form(
         display_name=fields.text("display_name"),
         base_url=base_url,
@@ -211,14 +211,10 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
             "query": fields.text("query_prefix"),
         },
         extra_headers=extra_headers,
-        settings=config.read(
-            credentials, environ, ModelOptions, _payer(base_url, api_key, extra_headers)
-        ),
+        settings=settings,
+        credential=fingerprint(canonical([payer, *limits])),
+        headers_digest=fingerprint(canonical(dict(extra_headers))),
     )
-
-
-def _payer(base_url: str, api_key: str, extra_headers: Mapping[str, str]) -> str:
-    return fingerprint(canonical([base_url, api_key, dict(extra_headers)]))
 
 
 def read_base_url(text: str) -> str:
@@ -244,7 +240,10 @@ def read_base_url(text: str) -> str:
     if not parts.hostname or port == 0:
         raise mistake("has no host, as in https://api.openai.com/v1")
     if parts.username is not None or parts.password is not None:
-        raise mistake("must not hold a user name or password; use API Key (api_key)")
+        raise mistake(
+            "must not hold a user name or password; use API Key (api_key), or an "
+            "Authorization in Extra headers (extra_headers)"
+        )
     if parts.query or parts.fragment:
         raise mistake("must not have a ? or # part")
     path = parts.path.rstrip("/") or "/v1"

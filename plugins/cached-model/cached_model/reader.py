@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from cachecore.streams import Piece, Usage
-from cached_model.sse import DONE
+from cached_model.sse import DONE, NotEvents
 
 # More than this is not an answer; every follower of its flight would hold it.
 MAX_TEXT: Final = 8 * 1024 * 1024
@@ -56,13 +56,18 @@ class Reader:
     def pieces(self, events: Iterable[dict[str, Any] | str]) -> Iterator[Piece]:
         """The answer in pieces, each as it comes."""
         done = False
-        for event in events:
-            if event == DONE:
-                done = True
-                break
-            text = self._take(event)
-            if text:
-                yield Piece(text=text)
+        try:
+            for event in events:
+                if event == DONE:
+                    done = True
+                    break
+                text = self._take(event)
+                if text:
+                    yield Piece(text=text)
+        except NotEvents:
+            # What comes behind the end is no part of the answer.
+            if self._finish_reason is None:
+                raise
         if self._finish_reason is None and not (done and self._has_content):
             raise Incomplete
         yield self._last()
@@ -118,7 +123,7 @@ class Reader:
         if older:
             # The older way has one call and no id: its name stands for it.
             call = self._call_for({"index": 0})
-            call["name"] += _text(older.get("name"))
+            call["name"] = call["name"] or _text(older.get("name"))
             call["arguments"] += _arguments(older.get("arguments"))
             call["id"] = call["name"]
         parts = delta.get("tool_calls")
@@ -141,13 +146,17 @@ class Reader:
         call 0, and some number none.
         """
         index, name = part.get("index"), _text(part.get("id"))
+        function = _mapping(part.get("function"))
         call: dict[str, str] | None = None
         if isinstance(index, int):
             call = self._by_index.get(index)
         elif name:
             call = next((c for c in self._calls if c["id"] == name), None)
-        elif self._calls and not _mapping(part.get("function")).get("name"):
+        elif self._calls and not function.get("name"):
             call = self._calls[-1]
+        if call is not None and not name and _text(function.get("name")):
+            # Two whole calls of one number: neither is a part of the other.
+            call = None if _is_whole(call["arguments"]) else call
         if call is None or (name and call["id"] and call["id"] != name):
             call = {"id": "", "type": "function", "name": "", "arguments": ""}
             self._calls.append(call)
@@ -156,11 +165,13 @@ class Reader:
         return call
 
     def _last(self) -> Piece:
-        for call in self._calls:
+        # One without a name can't be made, and stands for nothing.
+        calls = [call for call in self._calls if call["name"]]
+        for call in calls:
             call["id"] = call["id"] or f"call_{uuid.uuid4().hex}"
         return Piece(
             text=f"\n{CLOSING}" if self._thinking else self._hider.end(),
-            tool_calls=tuple(self._calls),
+            tool_calls=tuple(calls),
             finish_reason=self._finish_reason,
             usage=self._usage,
         )
@@ -209,6 +220,14 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _is_whole(arguments: str) -> bool:
+    """Whether arguments are complete: a JSON object."""
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _arguments(value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
@@ -223,7 +242,9 @@ def _first(event: Any) -> dict[str, Any]:
 def _usage(value: Any) -> Usage | None:
     data = _mapping(value)
     prompt, completion = data.get("prompt_tokens"), data.get("completion_tokens")
-    if _is_count(prompt) and _is_count(completion or 0):
+    if completion is None and _is_count(prompt) and _is_count(data.get("total_tokens")):
+        completion = max(0, data["total_tokens"] - (prompt or 0))
+    if _is_count(prompt) and _is_count(completion):
         return Usage(int(prompt or 0), int(completion or 0))
     return None
 

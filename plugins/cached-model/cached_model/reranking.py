@@ -14,10 +14,7 @@ from dify_plugin.entities.model.text_embedding import (
     MultiModalContent,
     MultiModalContentType,
 )
-from dify_plugin.errors.model import (
-    InvokeBadRequestError,
-    InvokeServerUnavailableError,
-)
+from dify_plugin.errors.model import InvokeServerUnavailableError
 
 from cachecore.streams import Piece, Usage, data_of
 from cached_model import caching, upstream
@@ -54,7 +51,7 @@ class Wanted:
 def rerank(
     form: Form,
     model: str,
-    query: str,
+    query: Document,
     documents: Sequence[Document],
     wanted: Wanted,
     asking: Caller,
@@ -63,7 +60,7 @@ def rerank(
     if not documents:
         return []
     url, body = _call(form, model, query, documents)
-    headers = caching.headers_digest(form)
+    headers = form.headers_digest
     key_form = {"url": url, "body": urls.unsigned(body), "headers": headers}
     request = caching.request(form, "rerank", model, key_form, asking)
     # Dify signs the files that documents show anew for each question.
@@ -72,9 +69,9 @@ def rerank(
 
     def load() -> Iterator[Piece]:
         said = upstream.fetch(form, url, body)
-        scores = _read(said, len(documents))
-        # An answer without any score is given, and is not one to keep.
-        reason = "stop" if scores else None
+        scores, whole = _read(said, len(documents))
+        # One without any score, or with some that make no sense, is given and not kept.
+        reason = "stop" if scores and whole else None
         yield Piece(data=scores, finish_reason=reason, usage=_usage(said))
 
     with caching.errors():
@@ -89,11 +86,10 @@ def ping(form: Form, model: str) -> None:
     _read(upstream.fetch(form, url, body), len(documents))
 
 
-def query_of(content: MultiModalContent) -> str:
-    """The text that is asked for. Raises InvokeBadRequestError for a picture."""
+def query_of(content: MultiModalContent) -> Document:
+    """What is asked for: a text, or a picture as vLLM takes it."""
     if content.content_type is MultiModalContentType.IMAGE:
-        msg = "A rerank model takes a text as its query, not a picture."
-        raise InvokeBadRequestError(msg)
+        return {"content": [_part(content)]}
     return content.content
 
 
@@ -109,7 +105,7 @@ def _part(content: MultiModalContent) -> dict[str, Any]:
 
 
 def _call(
-    form: Form, model: str, query: str, documents: Sequence[Document]
+    form: Form, model: str, query: Document, documents: Sequence[Document]
 ) -> tuple[str, dict[str, Any]]:
     return f"{form.base_url}/rerank", {
         "model": form.model_name(model),
@@ -120,26 +116,34 @@ def _call(
     }
 
 
-def _read(said: Any, count: int) -> list[list[Any]]:
-    """The place and score of each result, as Jina, Cohere, vLLM and others say it."""
+def _read(said: Any, count: int) -> tuple[list[list[Any]], bool]:
+    """The place and score of each result, and whether all of them made sense.
+
+    As Jina, Cohere, vLLM, Voyage and others say it. Places that there are not are left
+    out, and so is a second score of one.
+    """
     results = said
     if isinstance(said, dict):
         results = said.get("results", said.get("data"))
-    try:
-        scores = [
-            [one["index"], one.get("relevance_score", one.get("score"))]
-            for one in results
-        ]
-        places = [place for place, _ in scores]
-        sound = all(isinstance(place, int) and 0 <= place < count for place in places)
-        sound = sound and len(set(places)) == len(places)
-        sound = sound and all(isfinite(score) for _, score in scores)
-    except (KeyError, TypeError, AttributeError):
-        sound = False
-    if not sound:
-        msg = "The model server did not answer with one score for each document."
-        raise InvokeServerUnavailableError(msg)
-    return scores
+    if not isinstance(results, list):
+        raise _no_scores()
+    scores: dict[int, float] = {}
+    for one in results:
+        try:
+            place = one["index"]
+            score = float(one.get("relevance_score", one.get("score")))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise _no_scores() from None
+        if isinstance(place, int) and 0 <= place < count and isfinite(score):
+            scores.setdefault(place, score)
+    if results and not scores:
+        raise _no_scores()
+    return [[*score] for score in scores.items()], len(scores) == len(results)
+
+
+def _no_scores() -> InvokeServerUnavailableError:
+    msg = "The model server did not answer with one score for each document."
+    return InvokeServerUnavailableError(msg)
 
 
 def _usage(said: Any) -> Usage | None:

@@ -50,7 +50,6 @@ RULES: Final[tuple[dict[str, Any], ...]] = (
         "default": 0,
         "min": -2,
         "max": 2,
-        "precision": 2,
         "label": (
             "Presence Penalty",
             "存在惩罚",
@@ -70,7 +69,6 @@ RULES: Final[tuple[dict[str, Any], ...]] = (
         "default": 0,
         "min": -2,
         "max": 2,
-        "precision": 2,
         "label": (
             "Frequency Penalty",
             "频率惩罚",
@@ -111,7 +109,7 @@ RULES: Final[tuple[dict[str, Any], ...]] = (
     {
         "name": "response_format",
         "type": ParameterType.STRING,
-        "options": ["text", "json_object"],
+        "options": ["text", "json_object", "json_schema"],
         "label": ("Response Format", "回复格式", "応答形式", "Formato da resposta"),
         "help": (
             "The form that the answer must have.",

@@ -90,8 +90,6 @@ def _rule(rule: dict[str, Any], form: Form) -> ParameterRule:
     if rule["name"] == "max_tokens":
         changed["max"] = form.max_tokens_to_sample
         changed["default"] = min(rule["default"], form.max_tokens_to_sample)
-    if rule["name"] == "response_format" and form.structured_output:
-        changed["options"] = [*rule["options"], "json_schema"]
     return ParameterRule(**{**rule, **changed})
 
 

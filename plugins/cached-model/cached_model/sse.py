@@ -46,8 +46,7 @@ def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | str]:
             waiting.clear()
             size, name = 0, b""
             continue
-        field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
+        field, value = _field(line)
         if field == b"event":
             name = value
         if field == b"id":
@@ -85,6 +84,14 @@ class _Numbers:
         if number != self._next or (number and answer != self._answer):
             raise NotEvents("a frame is missing")
         self._answer, self._next = answer, number + 1
+
+
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    """A line's field and value."""
+    if line.startswith(b"{"):  # JSON lines, from servers that know no fields
+        return b"data", line
+    field, _, value = line.partition(b":")
+    return field, value.removeprefix(b" ")
 
 
 def _whole(waiting: list[bytes]) -> dict[str, Any] | str:

@@ -6,7 +6,9 @@ DeepSeek, Llama 3, Mistral's Tekken) over 21 texts in 13 languages, code, JSON a
 docs/correctness.md has the error that is left.
 """
 
+import json
 import re
+from collections.abc import Sequence
 from typing import Final
 
 _RUN: Final = re.compile(r"[A-Za-z]+")
@@ -33,6 +35,11 @@ _KINDS: Final = (
 _ACCENT: Final = re.compile(r"[\u00c0-\u036f\u1e00-\u1eff]")
 _ACCENT_WEIGHT: Final = 2.0
 _ACCENTS_PER_LETTER: Final = 0.06
+
+
+def estimate_chat(text: str, tools: Sequence[object]) -> int:
+    """The tokens of a prompt with the tools that it offers."""
+    return estimate(text) + (estimate(json.dumps(list(tools))) if tools else 0)
 
 
 def estimate(text: str) -> int:

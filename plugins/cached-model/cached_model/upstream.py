@@ -7,15 +7,16 @@ repeats a response body, a header or a key.
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
-import requests
 import urllib3
 from dify_plugin.errors.model import (
     InvokeAuthorizationError,
@@ -25,6 +26,7 @@ from dify_plugin.errors.model import (
     InvokeRateLimitError,
     InvokeServerUnavailableError,
 )
+from urllib3 import BaseHTTPResponse, HTTPHeaderDict
 
 from cachecore.streams import Piece
 from cached_model.body import Call
@@ -33,6 +35,17 @@ from cached_model.reader import Incomplete, Reader, TooLong, UpstreamError
 from cached_model.sse import NotEvents, events, parse
 from difycodec import web
 
+_HEADERS: Final = {
+    "Content-Type": "application/json",
+    # A compressed stream would be held back until a block of it is full.
+    "Accept-Encoding": "identity",
+    "User-Agent": "answer-cache-for-dify",
+}
+# How servers say that a request is longer than the model's context.
+_TOO_LONG: Final = re.compile(
+    rb"context.{0,3}(length|window|size)|too many tokens|longer than the maximum",
+    re.IGNORECASE,
+)
 _READ_SIZE: Final = 64 * 1024
 _MAX_JSON: Final = 16 * 1024 * 1024
 _DRAIN_SECONDS: Final = 0.05
@@ -46,18 +59,37 @@ def ask(form: Form, call: Call, *, stream: bool, user: str | None) -> Iterator[P
         body["stream_options"] = {"include_usage": True}
     if user:
         body["user"] = user
-    with _asked(form, call.url, body) as (response, arriving):
+    with _asked(form, call.url, body) as (response, chunks):
         reader = Reader(show_thoughts=call.thoughts)
-        content_type = response.headers.get("Content-Type", "")
-        if stream and "application/json" not in content_type:
+        first = _first_bytes(chunks)
+        arriving = chain([first], chunks)
+        if stream and not _is_json(first, response):
             yield from reader.pieces(events(arriving))
             _drain(response)
         else:
-            # Some servers answer a streaming request in one piece.
             data = _json(arriving)
             if not isinstance(data, dict):
                 raise Incomplete
             yield reader.whole(data)
+
+
+def _first_bytes(arriving: Iterator[bytes]) -> bytes:
+    first = b""
+    while not first.strip():
+        chunk = next(arriving, b"")
+        first += chunk
+        if not chunk:
+            break
+    return first
+
+
+def _is_json(first: bytes, response: BaseHTTPResponse) -> bool:
+    """Whether a streaming request was answered in one piece, as some servers do.
+
+    By what it says rather than what it says it is: some name events JSON.
+    """
+    said = response.headers.get("Content-Type", "")
+    return first.lstrip().startswith(b"{") and "application/json" in said
 
 
 def fetch(form: Form, url: str, body: Mapping[str, Any]) -> Any:
@@ -69,7 +101,7 @@ def fetch(form: Form, url: str, body: Mapping[str, Any]) -> Any:
 @contextmanager
 def _asked(
     form: Form, url: str, body: Mapping[str, Any]
-) -> Iterator[tuple[requests.Response, Iterator[bytes]]]:
+) -> Iterator[tuple[BaseHTTPResponse, Iterator[bytes]]]:
     """The response to a request, and its bytes as they arrive.
 
     What goes wrong until the end of the block is raised as an InvokeError.
@@ -80,7 +112,7 @@ def _asked(
         with web.until(deadline):
             opened = _post(form, url, body)
         with closing(opened) as response:
-            if response.status_code != HTTPStatus.OK:
+            if response.status != HTTPStatus.OK:
                 with web.until(deadline):
                     raise _refused(response, place)
             yield response, _bytes(response, form, deadline)
@@ -88,7 +120,6 @@ def _asked(
         raise
     except (
         web.DeadlinePassed,
-        requests.Timeout,
         urllib3.exceptions.TimeoutError,
     ) as error:
         msg = f"The model server at {place} did not answer in time."
@@ -101,7 +132,7 @@ def _asked(
         raise InvokeServerUnavailableError(msg) from error
     except UpstreamError as error:
         raise _reported(error.code, place) from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (urllib3.exceptions.HTTPError, OSError) as error:
         msg = (
             f"The connection to the model server at {place} failed; check API endpoint "
             "URL (endpoint_url) and the network between it and the plugin daemon."
@@ -109,22 +140,18 @@ def _asked(
         raise InvokeConnectionError(msg) from error
 
 
-def _post(form: Form, url: str, body: Mapping[str, Any]) -> requests.Response:
-    headers = {
-        "Content-Type": "application/json",
-        # A compressed stream would be held back until a block of it is full.
-        "Accept-Encoding": "identity",
-        **form.extra_headers,
-    }
+def _post(form: Form, url: str, body: Mapping[str, Any]) -> BaseHTTPResponse:
+    headers = HTTPHeaderDict(_HEADERS)
+    for name, value in form.extra_headers.items():
+        headers[name] = value
     if form.api_key:
         headers["Authorization"] = f"Bearer {form.api_key}"
-    return web.session().post(
+    return web.ask(
+        "POST",
         url,
-        data=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
+        body=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
         headers=headers,
-        stream=True,
-        timeout=(web.CONNECT_TIMEOUT, _read_timeout(form)),
-        **web.surroundings(url),
+        seconds=_read_timeout(form),
     )
 
 
@@ -133,25 +160,25 @@ def _read_timeout(form: Form) -> float:
     return min(options.read_timeout_seconds, options.deadline_seconds)
 
 
-def _bytes(response: requests.Response, form: Form, deadline: float) -> Iterator[bytes]:
+def _bytes(response: BaseHTTPResponse, form: Form, deadline: float) -> Iterator[bytes]:
     """What has arrived, as it arrives: read1 never waits for a buffer to fill."""
     while True:
         _limit(response, _read_timeout(form))
         with web.until(deadline):
-            chunk = response.raw.read1(_READ_SIZE, decode_content=True)
+            chunk = response.read1(_READ_SIZE, decode_content=True)
         if not chunk:
             return
         yield chunk
 
 
-def _limit(response: requests.Response, seconds: float) -> None:
+def _limit(response: BaseHTTPResponse, seconds: float) -> None:
     """Bound the next read. The socket is gone once the answer was read to its end."""
-    sock = getattr(response.raw.connection, "sock", None)
+    sock = getattr(response.connection, "sock", None)
     if sock is not None:
         sock.settimeout(seconds)
 
 
-def _drain(response: requests.Response) -> None:
+def _drain(response: BaseHTTPResponse) -> None:
     """Read what follows ``[DONE]``: a connection that is not read out can't be reused.
 
     It is there already, mostly: the last chunk of the transfer. It is not worth
@@ -160,11 +187,11 @@ def _drain(response: requests.Response) -> None:
     try:
         with web.until(time.monotonic() + _DRAIN_SECONDS):
             for _ in range(_DRAIN_READS):
-                if not response.raw.read1(_READ_SIZE, decode_content=True):
+                if not response.read1(_READ_SIZE, decode_content=True):
                     return
     except Exception:  # noqa: BLE001, S110 - the answer is whole; close below
         pass
-    response.raw.close()
+    response.close()
 
 
 def _json(arriving: Iterator[bytes]) -> Any:
@@ -179,9 +206,10 @@ def _json(arriving: Iterator[bytes]) -> Any:
     return data
 
 
-def _refused(response: requests.Response, place: str) -> InvokeError:
-    status = response.status_code
-    said = f"The model server at {place} answered HTTP {status}{_code(response)}"
+def _refused(response: BaseHTTPResponse, place: str) -> InvokeError:
+    status = response.status
+    code, too_long = _reason(response)
+    said = f"The model server at {place} answered HTTP {status}{code}"
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return InvokeAuthorizationError(f"{said}; check API Key (api_key).")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -190,26 +218,39 @@ def _refused(response: requests.Response, place: str) -> InvokeError:
             f"; it asks to wait {wait} s" if wait.isascii() and wait.isdigit() else ""
         )
         return InvokeRateLimitError(f"{said}, too many requests{hint}.")
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return InvokeBadRequestError(
+            f"{said}, which leads elsewhere; write that address into API endpoint URL "
+            "(endpoint_url)."
+        )
     if status == HTTPStatus.NOT_FOUND:
         return InvokeBadRequestError(
             f"{said}; check API endpoint URL (endpoint_url) and the model name."
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return InvokeServerUnavailableError(f"{said}; it is in trouble itself.")
+    if too_long:
+        return InvokeBadRequestError(
+            f"{said}; the request is longer than the model takes. Check Model Context "
+            "Size (context_size) and Max Tokens."
+        )
     return InvokeBadRequestError(f"{said}; it does not accept this request.")
 
 
-def _code(response: requests.Response) -> str:
-    """The error's code, if it is a word: the rest of a body may hold anything."""
+def _reason(response: BaseHTTPResponse) -> tuple[str, bool]:
+    """The error's code, if it is a word, and whether it speaks of the model's context.
+
+    The rest of a body may hold anything, and is not repeated.
+    """
     try:
-        body = response.raw.read1(_READ_SIZE, decode_content=True)
-        error = orjson.loads(body)["error"]
-        code = error.get("code") or error.get("type")
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
-        return ""
-    except urllib3.exceptions.HTTPError:
-        return ""
-    return f" ({word})" if (word := web.word(code)) else ""
+        body = response.read1(_READ_SIZE, decode_content=True)
+        data = orjson.loads(body)
+    except (ValueError, OSError, urllib3.exceptions.HTTPError):
+        return "", False
+    error = data.get("error", data) if isinstance(data, dict) else {}
+    named = [error.get("code"), error.get("type")] if isinstance(error, dict) else []
+    word = next((found for one in named if (found := web.word(one))), "")
+    return f" ({word})" if word else "", bool(_TOO_LONG.search(body))
 
 
 def _reported(code: str, place: str) -> InvokeError:

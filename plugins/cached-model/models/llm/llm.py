@@ -42,7 +42,8 @@ class CachedModelLargeLanguageModel(caching.TypedErrors, LargeLanguageModel):
         prompt_messages: list[PromptMessage],
         tools: list[PromptMessageTool] | None = None,
     ) -> int:
-        return tokens.estimate(messages.text_of(prompt_messages))
+        offered = messages.tools_to_openai(tools or [])
+        return tokens.estimate_chat(messages.text_of(prompt_messages), offered)
 
     def validate_credentials(self, model: str, credentials: dict[str, Any]) -> None:
         check.check(model, credentials, chat.ping)
