@@ -5,6 +5,7 @@ value is one that says what the option needs.
 """
 
 import difflib
+import re
 from typing import Final
 
 import yaml
@@ -14,6 +15,12 @@ from cachecore.errors import ConfigError
 
 _MAX_OPTIONS_TEXT: Final = 4000
 _MAX_OPTIONS_BRACKETS: Final = 20
+# What keyboards and word processors make of YAML's own signs.
+_SIGNS: Final = str.maketrans(
+    {"：": ":", "，": ",", "｛": "{", "｝": "}", "“": '"', "”": '"', "\u3000": " "}
+)
+# YAML wants a space behind a colon, and no option's value has one.
+_COLON: Final = re.compile(r":(?=\S)")
 
 
 class PriceOption(BaseModel):
@@ -66,7 +73,7 @@ class Options(BaseModel):
 
 def read_options[O: Options](text: str, options_type: type[O]) -> O:
     """The options in one line of YAML: a flow mapping, braces optional."""
-    line = text.strip()
+    line = _COLON.sub(": ", text.translate(_SIGNS)).strip()
     if not line:
         return options_type()
     if len(line) > _MAX_OPTIONS_TEXT:

@@ -2,7 +2,9 @@
 
 import json
 import random
+import statistics
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -402,6 +404,18 @@ def test_a_whole_response_without_an_end_is_incomplete(
 )
 def test_token_estimates_are_of_the_right_size(text: str, low: int, high: int) -> None:
     assert low <= estimate(text) <= high
+
+
+def test_estimates_are_near_what_real_vocabularies_count() -> None:
+    # Counted by dev/bench/tokens.py, with four vocabularies.
+    path = Path(__file__).parents[2] / "dev/bench/token_samples.json"
+    errors = {}
+    for name, sample in json.loads(path.read_text("utf-8")).items():
+        mean = statistics.mean(sample["tokens"].values())
+        errors[name] = abs(estimate(sample["text"]) / mean - 1)
+    assert len(errors) == 21
+    assert max(errors.values()) < 0.15, errors
+    assert statistics.mean(errors.values()) < 0.06
 
 
 def test_an_empty_data_line_is_a_heartbeat() -> None:
