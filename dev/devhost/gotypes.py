@@ -74,6 +74,8 @@ def integer(value: Any) -> int:
 
 def number(value: Any) -> float:
     """A Go float64: null is 0."""
+    if type(value) is float and not value.is_integer():
+        return value
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int | float):

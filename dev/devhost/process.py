@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from devhost import retyping
 from devhost.gotypes import UnmarshalError
 
@@ -31,6 +33,22 @@ EXECUTION_TIMEOUT = 600.0
 # at once, into another one that drops: endpoints.py.)
 QUEUE_SIZES = {"invoke_llm": 512, "invoke_tool": 1024, "invoke_endpoint": 128}
 _CLOSED = object()
+
+
+def _parsed(line: bytes) -> Any:
+    """The JSON in a line, as Go reads it; None for anything else.
+
+    orjson is quick, for vectors come in lines of megabytes; what it is stricter about
+    than Go (bytes that are no UTF-8, halves of surrogate pairs) is read the slow way.
+    """
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(line.decode("utf-8", "replace"), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
 
 
 class PluginError(Exception):
@@ -229,12 +247,7 @@ class PluginProcess:
             session.put(_CLOSED)
 
     def _take(self, line: bytes) -> None:
-        try:
-            event = json.loads(
-                line.decode("utf-8", "replace"), parse_constant=_no_constant
-            )
-        except (ValueError, RecursionError):
-            event = None
+        event = _parsed(line)
         if not isinstance(event, dict):
             # plugin_entities/event.go:38-49: logged as an error, else ignored.
             self.log.append(f"ERROR not JSON on stdout: {line[:200]!r}")
