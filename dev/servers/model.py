@@ -35,11 +35,15 @@ def weights() -> Path:
 
 
 @contextmanager
-def model_server() -> Iterator[str]:
-    """The base URL of a running server; stops it by its process."""
+def model_server(*, embeds: bool = False) -> Iterator[str]:
+    """The base URL of a running server; stops it by its process.
+
+    ``embeds`` has it give vectors, in place of answers.
+    """
     port = free_port()
+    kind = "embeddings" if embeds else "chat"
     process = subprocess.Popen(
-        [sys.executable, "-m", "servers.model", str(port)],
+        [sys.executable, "-m", "servers.model", str(port), kind],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -74,7 +78,7 @@ def work_done(base_url: str) -> float | None:
     return sum(map(float, found)) if found else None
 
 
-def _serve(port: int) -> None:
+def _serve(port: int, kind: str) -> None:
     import xllamacpp  # noqa: PLC0415 - starts threads when imported
 
     params = xllamacpp.CommonParams()
@@ -86,10 +90,13 @@ def _serve(port: int) -> None:
     # Off, so that each question pays for its whole prompt, as it does on a server
     # that answers many apps and has long forgotten this one's.
     params.cache_prompt = False
+    if kind == "embeddings":
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     server = xllamacpp.Server(params)
     while server:
         time.sleep(3600)
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), sys.argv[2])
