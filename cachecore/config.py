@@ -9,7 +9,7 @@ text it came from; this is the only state of the core outside a Cache.
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -76,10 +76,10 @@ def read[O: Options](
     return Settings(
         store=_read_store(form, environ, options, tenant),
         rules=Rules(
-            enabled=_choice(form, "cache_mode", ("exact", "off"), "exact") == "exact",
+            enabled=_choice(form, "cache_mode", "Cache", ("exact", "off")) == "exact",
             ttl=read_ttl(_text(form, "cache_ttl") or "faq"),
             scope=Scope(
-                _choice(form, "cache_scope", tuple(s.value for s in Scope), "shared")
+                _choice(form, "cache_scope", "Cache Scope", [s.value for s in Scope])
             ),
             max_temperature=options.max_temperature,
             max_entry_bytes=options.max_entry_bytes,
@@ -201,11 +201,14 @@ def _text(form: Mapping[str, object], name: str) -> str:
 
 
 def _choice(
-    form: Mapping[str, object], name: str, choices: tuple[str, ...], default: str
+    form: Mapping[str, object], name: str, label: str, choices: Sequence[str]
 ) -> str:
-    value = _text(form, name) or default
+    """One of ``choices``; the first is the default."""
+    value = _text(form, name) or choices[0]
     if value not in choices:
-        sentence = f"{name} must be one of {', '.join(choices)}, not {value[:40]!r}."
+        sentence = (
+            f"{label} ({name}) must be one of {', '.join(choices)}, not {value[:40]!r}."
+        )
         raise ConfigError(name, sentence)
     return value
 

@@ -58,6 +58,13 @@ def test_a_base_url_is_taken_with_and_without_v1(text: str, base: str) -> None:
         ("extra_headers", "[" * 100_000, "must be a JSON object"),
         ("display_name", "\ud800", "type the fields again"),
         ("max_tokens_to_sample", "-1", "whole number of tokens"),
+        ("max_chunks", "0", "whole number of texts from 1 to 2048"),
+        ("encoding_format", "base64", "not_set, float"),
+        ("compatibility_mode", "loose", "strict, extended"),
+        ("stream_mode_auth", "yes", "not_use, use"),
+        ("video_support", "yes", "no_support, support"),
+        ("audio_support", "yes", "no_support, support"),
+        ("document_support", "yes", "no_support, support"),
         ("function_calling_type", "yes", "no_call, function_call, tool_call"),
         ("stream_function_calling", "yes", "not_supported, supported"),
         ("vision_support", "yes", "no_support, support"),
@@ -89,7 +96,9 @@ def test_each_wrong_value_is_refused_on_save_with_a_sentence_that_names_it(
     with pytest.raises(CredentialsValidateFailedError) as raised:
         check.check("m", form | {field: value}, chat.ping)
     sentence = str(raised.value)
-    assert field in sentence or field == "display_name"
+    if field != "display_name":
+        label = FIELDS[field]["label"]["en_US"].partition(" (")[0]
+        assert sentence.lower().startswith(f"{label} ({field})".lower())
     assert says in sentence
     assert "\n" not in sentence
     assert sentence[-1] in ".?"
@@ -141,6 +150,9 @@ def test_the_form_fits_the_hosts_limits() -> None:
         assert isinstance(entry["required"], bool), entry["variable"]
         assert isinstance(entry.get("default", ""), str), entry["variable"]
         assert entry["type"] in ("text-input", "secret-input", "select")
+        assert entry["help"]["en_US"] != entry["label"]["en_US"]
+        assert ("options" in entry) == (entry["type"] == "select")
+        assert "options" in entry or entry["placeholder"]["en_US"]
         for option in entry.get("options", []):
             assert isinstance(option["value"], str)
             assert option["value"]

@@ -104,33 +104,33 @@ _forms: config.Remembered[Form] = config.Remembered(
 
 # Select fields: what people call them, and their values, the default first.
 _CHOICES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "mode": ("Completion mode", ("chat", "completion")),
+    "mode": ("Completion Mode", ("chat", "completion")),
     "function_calling_type": (
-        "Function calling",
+        "Function Calling",
         ("no_call", "function_call", "tool_call"),
     ),
     "stream_function_calling": (
-        "Stream function calling",
+        "Stream Function Calling",
         ("not_supported", "supported"),
     ),
-    "vision_support": ("Vision support", ("no_support", "support")),
-    "video_support": ("Video support", ("no_support", "support")),
-    "audio_support": ("Audio support", ("no_support", "support")),
-    "document_support": ("Document support", ("no_support", "support")),
-    "structured_output_support": ("Structured output", ("not_supported", "supported")),
+    "vision_support": ("Vision Support", ("no_support", "support")),
+    "video_support": ("Video Support", ("no_support", "support")),
+    "audio_support": ("Audio Support", ("no_support", "support")),
+    "document_support": ("Document Support", ("no_support", "support")),
+    "structured_output_support": ("Structured Output", ("not_supported", "supported")),
     "agent_thought_support": (
         "Thinking",
         ("supported", "not_supported", "only_thinking_supported"),
     ),
-    "compatibility_mode": ("Compatibility mode", ("strict", "extended")),
-    "stream_mode_auth": ("Check by streaming", ("not_use", "use")),
-    "encoding_format": ("Encoding format", ("not_set", "float")),
+    "compatibility_mode": ("Compatibility Mode", ("strict", "extended")),
+    "stream_mode_auth": ("Check by Streaming", ("not_use", "use")),
+    "encoding_format": ("Encoding Format", ("not_set", "float")),
     "token_param_name": (
-        "Token parameter",
+        "Token Parameter Name",
         ("auto", "max_tokens", "max_completion_tokens"),
     ),
-    "user_identity_support": ("User identity", ("support", "no_support")),
-    "stream_include_usage": ("Usage in streams", ("enabled", "disabled")),
+    "user_identity_support": ("Send User Identity", ("support", "no_support")),
+    "stream_include_usage": ("Usage in Streams", ("enabled", "disabled")),
 }
 _YES: Final = ("support", "supported", "enabled", "extended", "use", "float")
 
@@ -183,8 +183,10 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
         api_key=api_key,
         endpoint_model_name=fields.text("endpoint_model_name"),
         mode=fields.choice("mode"),
-        context_size=fields.tokens("context_size", "Model context size"),
-        max_tokens_to_sample=fields.tokens("max_tokens_to_sample", "Max tokens"),
+        context_size=fields.tokens("context_size", "Model Context Size"),
+        max_tokens_to_sample=fields.tokens(
+            "max_tokens_to_sample", "Upper Bound of Max Tokens"
+        ),
         tool_style=fields.choice("function_calling_type"),
         stream_tool_calls=fields.yes("stream_function_calling"),
         vision=fields.yes("vision_support"),
@@ -200,7 +202,7 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
         check_streaming=fields.yes("stream_mode_auth"),
         max_chunks=fields.count(
             "max_chunks",
-            "Max chunks",
+            "Texts per Request",
             _CHUNKS,
             _MAX_CHUNKS,
             f"texts from 1 to {_MAX_CHUNKS}",
