@@ -2,7 +2,6 @@
 
 import json
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from servers.knowledge import KEY, Document, FakeKnowledgeApi
 
 from bench.measure import Result, by_turns, difference
+from bench.packages import changed
 from devhost.host import Host
 
 TOOLS = "answercache/rag_cache"
@@ -71,17 +71,9 @@ def call(
 
 def floor_of(package: Path, found: Mapping[str, Any], scratch: Path) -> Path:
     """The same package, whose tool says ``found`` whatever it is asked."""
-    made = scratch / "rag_floor.difypkg"
-    with zipfile.ZipFile(package) as old, zipfile.ZipFile(made, "w") as new:
-        for name in old.namelist():
-            data = old.read(name)
-            if name == "manifest.yaml":
-                data = data.replace(b"\nname: rag_cache\n", b"\nname: rag_floor\n")
-            if name == "tools/cached_retrieve.py":
-                data = _TOOL.encode()
-            new.writestr(name, data)
-        new.writestr("floor.json", json.dumps(found))
-    return made
+    own = {"tools/cached_retrieve.py": _TOOL.encode()}
+    own["floor.json"] = json.dumps(found).encode()
+    return changed(package, scratch, "rag_floor", own)
 
 
 def run(

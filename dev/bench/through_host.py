@@ -4,12 +4,12 @@ import statistics
 import threading
 import time
 import uuid
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.measure import Result, by_turns, difference, ratio
+from bench.packages import changed
 from devhost.host import Host
 
 PLUGIN = "answercache/cached_model"
@@ -146,16 +146,8 @@ def _slowest(values: list[float]) -> float:
 
 def plain_package(package: Path, scratch: Path) -> Path:
     """The same package, its model the SDK's own OpenAI-compatible class."""
-    made = scratch / "plain_model.difypkg"
-    with zipfile.ZipFile(package) as old, zipfile.ZipFile(made, "w") as new:
-        for name in old.namelist():
-            data = old.read(name)
-            if name == "manifest.yaml":
-                data = data.replace(b"\nname: cached_model\n", b"\nname: plain_model\n")
-            if name == "models/llm/llm.py":
-                data = _SDKS_OWN.encode()
-            new.writestr(name, data)
-    return made
+    own = {"models/llm/llm.py": _SDKS_OWN.encode()}
+    return changed(package, scratch, "plain_model", own)
 
 
 def miss_against_plain(
