@@ -41,6 +41,7 @@ def credentials(form: Mapping[str, str], api: FakeKnowledgeApi) -> dict[str, str
     """The tool's credentials, with the cache of ``form``."""
     return {
         **{name: form[name] for name in ("redis_url", "cache_namespace")},
+        "cache_options": "redis_timeout_ms: 1000",
         "knowledge_api_url": api.url,
         "knowledge_api_key": KEY,
     }
