@@ -24,6 +24,7 @@ from dify_plugin.entities.model.message import (
 
 type Json = Mapping[str, Any]
 
+_MOST: Final = 2000  # messages, parts of one, calls, tools
 _DATA: Final = "data:"
 _BASE64: Final = ";base64,"
 _NO_PARAMETERS: Final = {"type": "object", "properties": {}}
@@ -38,6 +39,9 @@ def from_openai(value: Any) -> list[PromptMessage]:
     """Dify's messages."""
     if not isinstance(value, list) or not value:
         msg = "messages must be a list of at least one message."
+        raise ValueError(msg)
+    if len(value) > _MOST:
+        msg = f"messages must be at most {_MOST}."
         raise ValueError(msg)
     return [_message(one, f"messages[{n}]") for n, one in enumerate(value)]
 
@@ -72,7 +76,7 @@ def _content(value: Json, where: str) -> Any:
     content = value.get("content")
     if isinstance(content, str):
         return content
-    if isinstance(content, list) and content:
+    if isinstance(content, list) and 0 < len(content) <= _MOST:
         return [_part(p, f"{where}.content[{n}]") for n, p in enumerate(content)]
     msg = f"{where}.content must be a text or a list of parts."
     raise ValueError(msg)
@@ -129,7 +133,12 @@ def _media(value: Any, where: str, standard: str, *, bare: bool = False) -> Any:
     if not text.startswith(("http://", "https://")):
         msg = f"{where} must be a data URL with base64, or a URL."
         raise ValueError(msg)
-    mime = mimetypes.guess_type(urlsplit(text).path)[0] or standard
+    try:
+        path = urlsplit(text).path
+    except ValueError:
+        msg = f"{where} is no URL."
+        raise ValueError(msg) from None
+    mime = mimetypes.guess_type(path)[0] or standard
     return {"url": text, "mime_type": mime, "format": _format(mime)}
 
 
@@ -157,6 +166,9 @@ def _calls(value: Any, where: str) -> list[AssistantPromptMessage.ToolCall]:
 
 def tools_of(value: Any) -> list[PromptMessageTool]:
     """The functions that a request offers."""
+    if isinstance(value, list) and len(value) > _MOST:
+        msg = f"tools must be at most {_MOST}."
+        raise ValueError(msg)
     try:
         return [
             PromptMessageTool(

@@ -5,15 +5,23 @@ The host kills a plugin that writes a line over 5 MiB, and every answer under wa
 written; one that is too long becomes an error, and only its own caller's.
 """
 
+import logging
+import traceback
 from typing import Any, Final
 
 from dify_plugin import Plugin
 from dify_plugin.core.server.__base.response_writer import ResponseWriter
-from dify_plugin.errors.model import InvokeBadRequestError
+from dify_plugin.errors.model import InvokeBadRequestError, InvokeError
+
+logger = logging.getLogger(__name__)
 
 # D/internal/types/app/config.go:228-234, less what a line may be measured wrong by.
 MAX_LINE: Final = 5 * 1024 * 1024 - 1024
 _LONGEST_CHARACTER: Final = 4  # bytes of UTF-8
+_LONGEST_ERROR: Final = 4000
+# How a line begins by which a plugin asks something of the host.
+_INVOKES: Final = '"type":"invoke"'
+_HEAD: Final = 300
 
 _REMEDIES: Final = {
     "invoke_text_embedding": "lower Texts per Request (max_chunks)",
@@ -24,7 +32,11 @@ _REMEDIES: Final = {
 
 
 class GuardedPlugin(Plugin):
-    """The SDK's plugin, which writes no line that would have it killed."""
+    """The SDK's plugin, which writes no line that would have it killed.
+
+    Errors leave by the same door: the SDK would add a trace with every cause's text,
+    which may be long, and may repeat what a server or a user said.
+    """
 
     # The SDK's signature; what comes behind ``writer`` is handed on as it is.
     def _execute_request(
@@ -32,7 +44,26 @@ class GuardedPlugin(Plugin):
     ) -> None:
         action = str(data.get("action") or "")
         guarded = Door(writer, _REMEDIES.get(action, "ask for less of it"))
-        super()._execute_request(session_id, data, reader, guarded, *rest)
+        try:
+            super()._execute_request(session_id, data, reader, guarded, *rest)
+        except Exception as error:  # noqa: BLE001 - all of them are the caller's
+            _note(action, error)
+            told = guarded.stream_error_object(_told(error))
+            guarded.session_message(session_id, told)
+
+
+def _note(action: str, error: Exception) -> None:
+    """Log where an unforeseen error was, without what it says."""
+    if not isinstance(error, InvokeError | ValueError):
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("%s failed: %s\n%s", action, type(error).__name__, trace)
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    """An error as the host takes it."""
+    said = str(error)[:_LONGEST_ERROR]
+    args = {"description": said} if isinstance(error, InvokeError) else {}
+    return {"error_type": type(error).__name__, "message": said, "args": args}
 
 
 class Door(ResponseWriter):
@@ -49,12 +80,14 @@ class Door(ResponseWriter):
         if len(data) * _LONGEST_CHARACTER > MAX_LINE:
             size = len(data.encode("utf-8", "replace"))
             if size > MAX_LINE:
-                msg = (
-                    f"The answer takes {size} bytes, and Dify takes {MAX_LINE} at once; "
-                    f"{self._remedy}."
-                )
-                raise InvokeBadRequestError(msg)
+                raise InvokeBadRequestError(self._refusal(data, size))
         self._writer.write(data)
+
+    def _refusal(self, data: str, size: int) -> str:
+        limit = f"takes {size} bytes, and Dify takes {MAX_LINE} at once"
+        if _INVOKES in data[:_HEAD]:
+            return f"The request to Dify {limit}; send less of it."
+        return f"The answer {limit}; {self._remedy}."
 
     def done(self) -> None:
         self._writer.done()

@@ -5,9 +5,14 @@ from dataclasses import replace
 
 from cachecore.batches import Item, LoadMany
 from cachecore.cache import Cache
+from cachecore.errors import NothingCached
 from cachecore.policy import Control
 from cachecore.request import Request
 from difycodec import vectors
+
+
+class Disagreement(Exception):
+    """The vectors of one load differ in size: no model gives such."""
 
 
 def ask(
@@ -21,13 +26,23 @@ def ask(
     """A packed vector for each of ``forms``; see ``Batches.batch``.
 
     Where they differ in size, another model has taken the name since some were kept:
-    all are loaded anew.
+    all are loaded anew. Raises Disagreement where they differ still.
     """
     items = cache.batch(request, forms, load, outlives=outlives)
-    if len({vectors.size(item.payload) for item in items}) > 1:
+    if _agree(items):
+        return items
+    if request.control is Control.ONLY:
+        raise NothingCached("what is kept is of several models")
+    if any(not item.billed for item in items):
         anew = replace(request, control=Control.REFRESH)
         items = cache.batch(anew, forms, load, outlives=outlives)
+    if not _agree(items):
+        raise Disagreement
     return items
+
+
+def _agree(items: Sequence[Item]) -> bool:
+    return len({vectors.size(item.payload) for item in items}) <= 1
 
 
 def shares(counted: int, texts: Sequence[str]) -> list[int]:

@@ -28,8 +28,10 @@ type Json = dict[str, Any]
 # How an upstream is told of tools: not at all, the older way, today's way.
 type ToolStyle = Literal["no_call", "function_call", "tool_call"]
 
-# Reasoning that an earlier turn showed: models expect it gone from history.
-_THOUGHT: Final = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
+# Around reasoning: models expect it gone from history.
+_OPENING: Final = "<think>"
+_CLOSING: Final = "</think>"
+_SPACE: Final = re.compile(r"\s*")
 
 
 def to_openai(
@@ -126,6 +128,16 @@ def is_conversation(messages: Iterable[PromptMessage]) -> bool:
     return any(message.role in earlier for message in messages)
 
 
+def has_url(messages: Iterable[PromptMessage]) -> bool:
+    """Whether a part is given by a URL, whosever it is."""
+    return any(
+        isinstance(part, MultiModalPromptMessageContent) and bool(part.url)
+        for message in messages
+        if isinstance(message.content, list)
+        for part in message.content
+    )
+
+
 def has_external_url(messages: Iterable[PromptMessage]) -> bool:
     """Whether a part is given by a URL whose content may change behind it.
 
@@ -143,13 +155,24 @@ def has_external_url(messages: Iterable[PromptMessage]) -> bool:
 
 def without_thoughts(text: str) -> str:
     """The text without the reasoning shown in it."""
-    return _THOUGHT.sub("", text) if "<think>" in text else text
+    kept, at = [], 0
+    # No regular expression: one would look for each opening's end to the end of the text.
+    while (opening := text.find(_OPENING, at)) >= 0:
+        closing = text.find(_CLOSING, opening)
+        if closing < 0:
+            break
+        kept.append(text[at:opening])
+        space = _SPACE.match(text, closing + len(_CLOSING))
+        at = space.end() if space else closing + len(_CLOSING)
+    return "".join([*kept, text[at:]]) if at else text
 
 
 def without_first_thought(text: str) -> str:
     """The text without the reasoning shown before it."""
     begun = text.lstrip()
-    return _THOUGHT.sub("", begun, count=1) if begun.startswith("<think>") else text
+    if not begun.startswith(_OPENING) or _CLOSING not in begun:
+        return text
+    return begun.partition(_CLOSING)[2].lstrip()
 
 
 def text_of(messages: Iterable[PromptMessage]) -> str:

@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import gevent
 from requests.utils import (
@@ -21,6 +22,7 @@ from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
+from urllib3.util import make_headers
 
 CONNECT_TIMEOUT: Final = 10.0
 # One process answers for up to 1,000 callers (the SDK's MAX_WORKER).
@@ -33,6 +35,9 @@ class DeadlinePassed(Exception):
     """The call took all the time it may. No OSError: urllib3 would make it another."""
 
 
+# A connection that was dead before it was used shows it within this time, in seconds:
+# later, the server may have worked on the request.
+_AT_ONCE: Final = 1.0
 # How a connection shows that its other end had left before it was used again.
 _GONE: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
@@ -45,6 +50,7 @@ class _KeptMixin:
     """
 
     _answered = False
+    _sent_at = 0.0
     _sent: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
     _proxied: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
@@ -57,7 +63,7 @@ class _KeptMixin:
         super().connect()  # type: ignore[misc]
 
     def request(self, *args: Any, **options: Any) -> None:
-        self._sent = args, options
+        self._sent, self._sent_at = (args, options), time.monotonic()
         if not self._answered:
             super().request(*args, **options)  # type: ignore[misc]
             return
@@ -69,7 +75,8 @@ class _KeptMixin:
         try:
             response = super().getresponse()  # type: ignore[misc]
         except _GONE:
-            if not self._answered:
+            idle = time.monotonic() - self._sent_at < _AT_ONCE
+            if not (self._answered and idle):
                 raise
             self._anew()
             response = super().getresponse()  # type: ignore[misc]
@@ -139,20 +146,29 @@ def _manager(proxy: str | None) -> PoolManager:
     with _managers_lock:
         manager = _managers.get(proxy)
         if manager is None:
+            authorities = os.environ.get("REQUESTS_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+            kind = "ca_cert_dir" if Path(authorities).is_dir() else "ca_certs"
             options: dict[str, Any] = {
                 "num_pools": _PLACES,
                 "maxsize": POOL_SIZE,
-                "ca_certs": os.environ.get("REQUESTS_CA_BUNDLE")
-                or DEFAULT_CA_BUNDLE_PATH,
+                kind: authorities,
             }
             manager = (
                 PoolManager(**options)
                 if proxy is None
-                else ProxyManager(proxy, **options)
+                else ProxyManager(proxy, proxy_headers=_credentials(proxy), **options)
             )
             manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
             _managers[proxy] = manager
         return manager
+
+
+def _credentials(proxy: str) -> dict[str, str]:
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return dict(make_headers(proxy_basic_auth=pair))
 
 
 def _proxy(url: str) -> str | None:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import orjson
 from werkzeug import Request, Response
 
 from cachecore.errors import ConfigError
@@ -22,6 +23,8 @@ from rag_cache.served import NotServed
 logger = logging.getLogger(__name__)
 
 MAX_BODY: Final = 64 * 1024
+_DEEPEST: Final = 60
+_SCHEME: Final = "bearer "
 # The SDK writes a reply in hexadecimal in one line, and the host kills a plugin that
 # writes one over 5 MiB (host contract 9).
 MAX_REPLY: Final = 2_400_000
@@ -53,7 +56,9 @@ def barred(request: Request, settings: Mapping[str, Any]) -> tuple[int, str] | N
 
 def may_enter(request: Request, wanted: str) -> bool:
     """Whether the caller has the token. Takes as long for a wrong one."""
-    given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+    given = request.headers.get("Authorization", "").strip()
+    if given[: len(_SCHEME)].lower() == _SCHEME:
+        given = given[len(_SCHEME) :].strip()
     return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
 
 
@@ -70,12 +75,23 @@ def body_of(request: Request, most: int = MAX_BODY) -> dict[str, Any]:
     if len(data) > most:
         raise BadInput(f"The body may have at most {most} bytes.")
     try:
-        body = json.loads(data)
-    except (ValueError, RecursionError):
+        # Strict: no NaN, no half of a surrogate pair, which nothing behind could take.
+        body = orjson.loads(data)
+    except ValueError:
         body = None
     if not isinstance(body, dict):
         raise BadInput('The body must be a JSON object, as in {"name": "faq"}.')
+    if _is_deep(body, _DEEPEST):
+        raise BadInput(f"The body must not be nested deeper than {_DEEPEST} times.")
     return body
+
+
+def _is_deep(value: Any, left: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return not left or any(_is_deep(item, left - 1) for item in value)
 
 
 def answer(

@@ -20,7 +20,7 @@ MAX_PIECES: Final = 128
 # Pieces come at first as they are made, then at longer and longer intervals, so that
 # there is room for those of a whole answer of 240 s. In seconds.
 _FIRST_INTERVAL: Final = 0.04
-_GROWTH: Final = 1.05
+_GROWTH: Final = 1.054
 # A comment in between, for what would take silence for an end.
 _SILENCE: Final = 15.0
 # A reply that ends before the host has handled its first piece is cut to it: measured
@@ -124,7 +124,7 @@ class _Pieces:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._held = b""
+        self._held: list[bytes] = []
         self._count = 0
         self._began: float | None = None
         self._next = 0.0
@@ -142,11 +142,11 @@ class _Pieces:
 
     def add(self, frame: bytes) -> None:
         """Take a frame."""
-        self._held += frame
+        self._held.append(frame)
 
     def add_sign(self) -> None:
         """Nothing came: say so, if there is nothing else to say."""
-        self._held = self._held or _SIGN_OF_LIFE
+        self._held = self._held or [_SIGN_OF_LIFE]
 
     def due(self) -> Iterator[bytes]:
         """What is to go out now."""
@@ -156,7 +156,7 @@ class _Pieces:
 
     def rest(self) -> Iterator[bytes]:
         """All that is held, in pieces that the host takes."""
-        held, self._held = self._held, b""
+        held, self._held = b"".join(self._held), []
         for start in range(0, len(held), _LONGEST):
             if self._began is None:
                 self._began = self._clock()

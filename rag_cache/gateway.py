@@ -6,6 +6,7 @@ server of its own.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, Final
 
 from werkzeug import Request as HttpRequest
@@ -18,14 +19,14 @@ from rag_cache.caller import Caller
 from rag_cache.frames import Frames, paced
 from rag_cache.inputs import BadInput
 from rag_cache.openai_chat import chat_of
-from rag_cache.openai_vectors import AskVectors, vectors_of, written
+from rag_cache.openai_vectors import FORMATS, AskVectors, vectors_of, written
 from rag_cache.served import Served
 from rag_cache.settings import Settings
 from rag_cache.work import AskModel, Work
 
 type Json = dict[str, Any]
-# The daemon cuts a body at 10 MiB without a word (D/internal/service/endpoint.go:48).
-_MAX_BODY: Final = 10 * 1024 * 1024 - 1
+# What is asked of Dify goes there in one line of 5 MiB.
+_MAX_BODY: Final = 4 * 1024 * 1024
 
 _REFUSED: Final = {
     400: "invalid_request_error",
@@ -59,15 +60,15 @@ def chat(request: HttpRequest, values: Mapping[str, Any], ask: AskModel) -> Resp
         model = served.find(values, body.get("model"), "llm")
         under_way = _chat_work(values, body, model, ask)
         frames = Frames(model.id)
-        if body.get("stream"):
+        if inputs.yes(body, "stream"):
             options = inputs.table(body, "stream_options")
             wants_usage = inputs.yes(options, "include_usage")
             return _streamed(under_way, frames, wants_usage=wants_usage)
         text = "".join(under_way.texts())
         _refuse_missing(under_way)
         message = {"role": "assistant", "content": text, **_calls(under_way)}
-        whole = frames.whole(message, under_way.finish_reason, _usage(under_way))
-        return _marked(doors.reply(200, whole), under_way)
+        whole = frames.whole(message, _end(under_way), _usage(under_way))
+        return _marked(_reply(whole, "ask for it with stream: true"), under_way)
 
     return _answered(request, values, do)
 
@@ -80,7 +81,7 @@ def embeddings(
     def do() -> Response:
         body = doors.body_of(request, _MAX_BODY)
         model = served.find(values, body.get("model"), "text-embedding")
-        form = inputs.choice(body, "encoding_format", "float", "base64")
+        form = inputs.choice(body, "encoding_format", *FORMATS)
         read = settings.read(values)
         items = vectors_of(_caller(values, body, read), read, body, model, ask)
         data = [
@@ -90,9 +91,18 @@ def embeddings(
         tokens = sum(item.cost.prompt_tokens for item in items)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         answer = {"object": "list", "data": data, "model": model.id, "usage": usage}
-        return doors.reply(200, answer)
+        return _reply(answer, "send fewer texts in input")
 
     return _answered(request, values, do)
+
+
+def _reply(answer: Json, remedy: str) -> Response:
+    """An answer; raises BadInput for one that the host would not take."""
+    response = doors.reply(200, answer)
+    if response.status_code != HTTPStatus.OK:
+        msg = f"The answer is larger than Dify takes at once; {remedy}."
+        raise BadInput(msg)
+    return response
 
 
 # --- a chat -----------------------------------------------------------------------
@@ -122,11 +132,17 @@ def _chat_work(
         form,
         (f"model:{config.model}",),
     )
+    named = messages.has_url(asked.messages)
+    if named and read.cache.options.gateway_file_urls == "refuse":
+        raise BadInput(
+            "A file in messages is given by a URL, which would be fetched from inside "
+            "Dify's network; send its content as a data URL."
+        )
     traits = replace(
         request.traits,
         conversation=messages.is_conversation(asked.messages),
         tools=bool(asked.tools),
-        external_url=messages.has_external_url(asked.messages),
+        external_url=named,
     )
     return work.begin(
         read, replace(request, traits=traits), lambda: ask(asked, work.limits(read))
@@ -135,7 +151,9 @@ def _chat_work(
 
 def _caller(values: Mapping[str, Any], body: Json, read: Settings) -> Caller:
     """Who asks. Behind an endpoint all look alike, so a user must be named."""
-    user = inputs.text(body, "user").strip()
+    user = body.get("user")
+    if not isinstance(user, str | None):
+        raise BadInput("user must be a text.")
     scope = read.cache.rules.scope
     if scope is Scope.USER and not user:
         msg = "The cache scope is user, so each request needs OpenAI's field user."
@@ -143,7 +161,7 @@ def _caller(values: Mapping[str, Any], body: Json, read: Settings) -> Caller:
     if scope is Scope.APP:
         msg = "The cache scope app means nothing here; set shared or user."
         raise BadInput(msg)
-    return Caller(values, user_id=user)
+    return Caller(values, user_id=user or "")
 
 
 def _streamed(under_way: Work, frames: Frames, *, wants_usage: bool) -> Response:
@@ -166,7 +184,7 @@ def _streamed(under_way: Work, frames: Frames, *, wants_usage: bool) -> Response
                 {"index": n, **call} for n, call in enumerate(calls["tool_calls"])
             ]
             yield frames.delta({"tool_calls": numbered})
-        yield frames.delta({}, under_way.finish_reason)
+        yield frames.delta({}, _end(under_way))
         usage = _usage(under_way)
         if wants_usage and usage:
             yield frames.usage(usage)
@@ -187,6 +205,12 @@ def _refuse_missing(under_way: Work) -> None:
     if under_way.missing:
         msg = "Cache control is 'only' and there is no cached answer for this request."
         raise BadInput(msg)
+
+
+def _end(under_way: Work) -> str | None:
+    """The finish reason as OpenAI's agents expect it; None for what may lack something."""
+    reason = under_way.finish_reason
+    return "tool_calls" if reason == "stop" and under_way.tool_calls else reason
 
 
 def _calls(under_way: Work) -> Json:

@@ -120,8 +120,14 @@ def lifetime(parameters: Mapping[str, Any]) -> int | None:
 
 
 def tags(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """The caller's own tags. Raises ConfigError."""
-    return config.read_tags(text(parameters, "cache_tags"))
+    """The caller's own tags: text with commas, or a list. Raises ConfigError."""
+    given = parameters.get("cache_tags")
+    if isinstance(given, list) and all(isinstance(tag, str) for tag in given):
+        return config.read_tags(",".join(given))
+    if not isinstance(given, str | None):
+        msg = "The parameter cache_tags must be names, separated by commas."
+        raise BadInput(msg)
+    return config.read_tags(given or "")
 
 
 def ids(parameters: Mapping[str, Any], name: str, shown: str = "") -> tuple[str, ...]:

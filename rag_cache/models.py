@@ -191,8 +191,8 @@ def _usage(usage: LLMUsage | None) -> Usage | None:
     if usage is None:
         return None
     return Usage(
-        usage.prompt_tokens,
-        usage.completion_tokens,
+        max(0, usage.prompt_tokens),
+        max(0, usage.completion_tokens),
         price=float(usage.total_price),
         currency=usage.currency,
     )
@@ -220,7 +220,7 @@ def embed(
     for result in bounded(what, ask, limits):
         if len(result.embeddings) != len(texts):
             break
-        return result.embeddings, result.usage.total_tokens
+        return result.embeddings, max(0, result.usage.total_tokens)
     raise ReverseError(f"The {what} did not answer with one vector for each text.")
 
 

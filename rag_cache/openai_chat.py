@@ -58,7 +58,6 @@ def chat_of(body: Json, model: Served) -> Chat:
     if limit is not None:
         wanted["max_tokens"] = limit
     wanted |= _response_format(body.get("response_format"))
-    stop = body.get("stop") or []
     try:
         return Chat(
             LLMModelConfig(
@@ -71,13 +70,20 @@ def chat_of(body: Json, model: Served) -> Chat:
                 },
             ),
             chats.from_openai(body.get("messages")),
-            [stop] if isinstance(stop, str) else [str(one) for one in stop],
+            _stop(body.get("stop")),
             []
             if body.get("tool_choice") == "none"
             else chats.tools_of(body.get("tools")),
         )
     except ValueError as error:
         raise BadInput(str(error)) from error
+
+
+def _stop(given: Any) -> list[str]:
+    words = [given] if isinstance(given, str) else given or []
+    if not isinstance(words, list) or not all(isinstance(one, str) for one in words):
+        raise BadInput("stop must be a text or a list of texts.")
+    return words
 
 
 def _response_format(wanted: Any) -> Json:

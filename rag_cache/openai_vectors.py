@@ -1,6 +1,7 @@
 """An embeddings request of OpenAI's, over a model of the workspace, through the cache."""
 
 import base64
+import json
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -11,7 +12,7 @@ from cachecore.batches import Item
 from cachecore.entry import Cost
 from cachecore.errors import NothingCached
 from difycodec import embedding, vectors
-from rag_cache import inputs, settings, work
+from rag_cache import doors, inputs, settings, work
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 from rag_cache.reverse import Limits, ReverseError
@@ -27,6 +28,9 @@ type AskVectors = Callable[
 
 # Texts in one reverse invocation: their vectors come back in one line of 5 MiB.
 _TEXTS_AT_ONCE: Final = 16
+FORMATS: Final = ("float", "base64")
+_AROUND: Final = 60  # characters of JSON around a vector
+_MARGIN: Final = 0.95
 _MAX_TEXTS: Final = 2048
 
 
@@ -45,6 +49,7 @@ def vectors_of(
             "provider": model.provider,
             "model": name,
             "input_type": kind,
+            "context": inputs.text(body, "context_keys"),
             "text": text,
         }
         for text in texts
@@ -56,6 +61,7 @@ def vectors_of(
             sent = [texts[place] for place in some]
             made, tokens = ask(model.selector, sent, kind, work.limits(read))
             shares = embedding.shares(tokens, sent)
+            _check_size(body, made[0], len(texts))
             yield {
                 place: Item(_packed(vector, model), Cost(share), keep=any(vector))
                 for place, vector, share in zip(some, made, shares, strict=True)
@@ -64,6 +70,9 @@ def vectors_of(
     cache = settings.open_cache(read)
     try:
         return embedding.ask(cache, request, forms, load, outlives=False)
+    except embedding.Disagreement:
+        msg = f"The embedding model {model.id} gave vectors of different sizes."
+        raise ReverseError(msg) from None
     except NothingCached as error:
         msg = "Cache control is 'only' and a vector is missing in the cache."
         raise BadInput(msg) from error
@@ -95,7 +104,29 @@ def _packed(vector: Sequence[float], model: Served) -> bytes:
 
 def written(item: Item, form: str) -> Any:
     """A vector as ``float`` or ``base64`` write it; the latter has 4 bytes a number."""
-    vector = vectors.unpack(item.payload)
+    return _form(vectors.unpack(item.payload), form)
+
+
+def _form(vector: Sequence[float], form: str) -> Any:
     if form == "float":
-        return vector
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+        return list(vector)
+    try:
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    except OverflowError:
+        msg = (
+            "A vector has a number too large for base64; ask for encoding_format float."
+        )
+        raise BadInput(msg) from None
+
+
+def _check_size(body: Json, vector: Sequence[float], count: int) -> None:
+    """Refuse what could not be handed over, before it is paid for."""
+    form = inputs.choice(body, "encoding_format", *FORMATS)
+    each = len(json.dumps(_form(vector, form))) + _AROUND
+    most = doors.MAX_REPLY // each
+    if count > most:
+        msg = (
+            f"input holds {count} texts, whose vectors are more than Dify takes at once; "
+            f"send at most {int(most * _MARGIN) or 1} of them."
+        )
+        raise BadInput(msg)

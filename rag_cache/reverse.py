@@ -6,6 +6,7 @@ wait has a limit of its own, and an answer has to prove itself whole to be kept.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ UNPROVEN: Final = "unproven"
 # who got fewer items has got them all.
 HOST_QUEUE: Final = 1024
 LONGEST_MESSAGE: Final = 500
+_QUERY: Final = re.compile(r"(https?://[^\s?]{1,300})\?[^\s'\"]*")
 # How a plugin's error is reported whose class Dify does not know.
 _REPORT: Final = "PluginInvokeError: "
 # The SDK's words for the classes of a model's errors (interfaces/model/ai_model.py).
@@ -74,9 +76,9 @@ def bounded[T](
         raise ReverseError(f"The {what} did not answer in time.", 504) from None
     except GeneratorExit:
         raise
-    except Exception as error:  # the SDK raises plain Exception for all of them
+    except Exception as error:  # noqa: BLE001 - the SDK raises no other for all of them
         said, status = _read(error)
-        raise ReverseError(f"The {what} could not be asked: {said}", status) from error
+        raise ReverseError(f"The {what} could not be asked: {said}", status) from None
 
 
 def _read(error: Exception) -> tuple[str, int]:
@@ -93,4 +95,6 @@ def _read(error: Exception) -> tuple[str, int]:
         except (ValueError, AttributeError):
             said = before
     status = next((code for word, code in _STATUSES.items() if word in said), 502)
+    # Some providers' errors repeat an address, with the key in its query.
+    said = _QUERY.sub(r"\1?…", said[: 4 * LONGEST_MESSAGE])
     return said[:LONGEST_MESSAGE] or type(error).__name__, status

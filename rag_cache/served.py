@@ -36,6 +36,11 @@ class Served:
         """Whose model it is, as in ``langgenius/openai/openai``."""
         return str(self.selector.get("provider") or "")
 
+    @property
+    def full_name(self) -> str:
+        """Its name, with its provider before it."""
+        return f"{self.provider}/{self.selector['model']}"
+
 
 def models(settings: Mapping[str, Any]) -> list[Served]:
     """What is served, each once.
@@ -43,10 +48,10 @@ def models(settings: Mapping[str, Any]) -> list[Served]:
     A model's name is its id; where two picked ones share it, their providers stand
     before it.
     """
-    picked = {
-        (kind, str(pick.get("provider") or ""), str(pick["model"])): pick
-        for kind, pick in _picked(settings)
-    }
+    picked: dict[tuple[Kind, str, str], Mapping[str, Any]] = {}
+    for kind, pick in _picked(settings):
+        named = kind, str(pick.get("provider") or ""), str(pick["model"])
+        picked.setdefault(named, pick)
     names = [model for _, _, model in picked]
     return [
         Served(model if names.count(model) == 1 else f"{provider}/{model}", kind, pick)
@@ -65,18 +70,21 @@ def find(settings: Mapping[str, Any], wanted: Any, kind: Kind) -> Served:
     """The model that a request names. Raises NotServed, or BadInput for a circle."""
     if not isinstance(wanted, str) or not wanted:
         raise BadInput("model is empty; it takes the id of a model in GET /v1/models.")
-    for served in models(settings):
-        full = f"{served.provider}/{served.selector['model']}"
-        if served.kind == kind and wanted in (served.id, full):
-            if leads_back(served):
-                raise BadInput(
-                    f"The model {served.id} is Cached Model's, which may lead back here; "
-                    "pick the model of its own provider in the endpoint's settings."
-                )
-            return served
-    raise NotServed(
-        f"No model {wanted[:100]!r} of this kind is picked in the endpoint's settings."
-    )
+    offered = [served for served in models(settings) if served.kind == kind]
+    # Ids first: one model's may be another's full name.
+    by_id = {served.full_name: served for served in offered}
+    by_id |= {served.id: served for served in offered}
+    served = by_id.get(wanted)
+    if served is None:
+        raise NotServed(
+            f"No model {wanted[:100]!r} of this kind is picked in the endpoint's settings."
+        )
+    if leads_back(served):
+        raise BadInput(
+            f"The model {served.id} is Cached Model's, which may lead back here; "
+            "pick the model of its own provider in the endpoint's settings."
+        )
+    return served
 
 
 def leads_back(served: Served) -> bool:

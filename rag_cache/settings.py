@@ -48,6 +48,9 @@ class RagOptions(Options):
     work_silence_seconds: int = Field(
         120, ge=1, le=600, description="a number of seconds from 1 to 600"
     )
+    gateway_file_urls: Literal["refuse", "pass"] = Field(
+        "refuse", description="refuse or pass"
+    )
     feedback_votes: int = Field(3, ge=1, le=20, description="a number from 1 to 20")
     feedback_window_seconds: int = Field(
         86400,

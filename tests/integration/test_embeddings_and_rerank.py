@@ -9,6 +9,7 @@ import redis
 from devhost.host import Host
 from devhost.process import MAX_LINE, PluginError
 from tests.fake_upstream import FakeUpstream, Script, score, vector
+from tests.llm_request import llm_request
 
 MODEL = "answercache/cached_model"
 
@@ -88,6 +89,20 @@ def test_the_door_measures_what_only_the_line_shows(
     # They are kept all the same: half of them come from there, and go through.
     assert len(embed(host, wide, *texts[:32])["embeddings"]) == 32
     assert upstream.calls == 1
+
+
+@pytest.mark.parametrize("code", ["A" * 6_000_000, {"echo": "the prompt"}])
+def test_an_error_of_a_server_neither_kills_the_process_nor_repeats_it(
+    host: Host, upstream: FakeUpstream, form: dict[str, str], code: object
+) -> None:
+    upstream.script = Script(events=[{"error": {"code": code}}])
+    process = host.plugin(MODEL).process
+    pid, longest = process.pid, process.longest_line
+    with pytest.raises(PluginError, match="reported an error in its answer") as raised:
+        list(process.invoke("model", "invoke_llm", llm_request(form, "hi")))
+    assert process.pid == pid
+    assert process.longest_line <= max(longest, 10_000)
+    assert "prompt" not in str(raised.value)
 
 
 def test_a_schema_of_embeddings_says_how_many_texts_to_send(

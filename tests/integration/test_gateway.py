@@ -3,6 +3,8 @@
 import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,6 +59,7 @@ class FakeWorkspace:
         self.pause = 0.0
         self.chunks: list[dict[str, Any]] | None = None
         self.error = ""
+        self.dimensions = 2
         host.serve("llm", "wise", self._chat)
         host.serve("text_embedding", "long", self._embed)
 
@@ -84,7 +87,8 @@ class FakeWorkspace:
             "currency": "USD",
             "latency": 0,
         }
-        vectors = [[len(text) / 8, 0.25] for text in texts]
+        rest = [0.25] * (self.dimensions - 1)
+        vectors = [[len(text) / 8, *rest] for text in texts]
         yield {"model": "long", "embeddings": vectors, "usage": usage}
 
 
@@ -387,7 +391,109 @@ def test_in_scope_user_a_user_must_be_named_and_gets_only_his_own(
     assert len(workspace.asked) == 2
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"user": 5}, "user must be a text"),
+        ({"stop": 5}, "stop must be a text or a list"),
+        ({"stop": [None]}, "stop must be a text or a list"),
+        ({"cache_tags": {"a": 1}}, "cache_tags must be names"),
+        ({"messages": [{"role": "user", "content": ""}] * 2001}, "at most 2000"),
+        ({"seed": json.loads("[" * 80 + "]" * 80)}, "nested deeper than"),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "image_url", "image_url": {"url": "http://h/a"}}
+                        ],
+                    }
+                ]
+            },
+            "send its content as a data URL",
+        ),
+    ],
+)
+def test_what_could_do_harm_is_refused_in_one_sentence(
+    client: openai.OpenAI, workspace: FakeWorkspace, changes: Any, said: str
+) -> None:
+    with pytest.raises(openai.BadRequestError, match=said):
+        say(client, extra_body=changes)
+    assert workspace.asked == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "wise", "messages": [{"role": "user", "content": "\\ud800"}]}',
+        b'{"model": "wise", "messages": [], "seed": NaN}',
+        b"[" * 100_000,
+        b"{" + b" " * (4 * 1024 * 1024) + b"}",
+        b"\xff",
+    ],
+)
+def test_a_body_that_is_no_json_is_refused(url: str, body: bytes) -> None:
+    request = urllib.request.Request(
+        url + "/chat/completions", body, {"Authorization": f"bearer {TOKEN}"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(request, timeout=20)
+    assert raised.value.code == 400
+    assert json.loads(raised.value.read())["error"]["type"] == "invalid_request_error"
+
+
+def test_users_that_look_alike_are_told_apart(
+    host: Host,
+    endpoints: Endpoints,
+    settings: dict[str, Any],
+    workspace: FakeWorkspace,
+) -> None:
+    url = endpoints.add(host.plugin(TOOLS).process, {**settings, "cache_scope": "user"})
+    client = openai.OpenAI(base_url=url + "/v1", api_key=TOKEN, max_retries=0)
+    for user in ("bob", " bob", "bob\u00a0"):
+        say(client, user=user)
+    assert len(workspace.asked) == 3
+
+
+def test_tags_in_a_list_are_tags(
+    host: Host, client: openai.OpenAI, workspace: FakeWorkspace, url: str
+) -> None:
+    say(client, extra_body={"cache_tags": ["faq", "hr"]})
+    request = urllib.request.Request(
+        url.removesuffix("/v1") + "/invalidate",
+        json.dumps({"target": "tag", "name": "faq"}).encode(),
+        {"Authorization": f"Bearer {TOKEN}"},
+    )
+    urllib.request.urlopen(request, timeout=20).close()
+    say(client, extra_body={"cache_tags": ["faq", "hr"]})
+    assert len(workspace.asked) == 2
+
+
+def test_a_long_error_of_a_model_is_cut_and_kills_nobody(
+    host: Host, client: openai.OpenAI, workspace: FakeWorkspace
+) -> None:
+    workspace.error = "https://h/v1?key=secret " + "A" * 6_000_000
+    pid = host.plugin(TOOLS).process.pid
+    with pytest.raises(openai.InternalServerError) as raised:
+        say(client)
+    assert len(str(raised.value)) < 2000
+    assert "secret" not in str(raised.value)
+    assert host.plugin(TOOLS).process.pid == pid
+
+
 # --- vectors ------------------------------------------------------------------
+
+
+def test_vectors_that_can_not_be_handed_over_are_refused_before_they_are_paid_for(
+    client: openai.OpenAI, workspace: FakeWorkspace
+) -> None:
+    workspace.dimensions = 4096
+    texts = [str(number) for number in range(400)]
+    with pytest.raises(openai.BadRequestError, match="send at most"):
+        client.embeddings.create(model="long", input=texts, encoding_format="float")
+    assert len(workspace.asked) == 1
+    client.embeddings.create(model="long", input=texts[:40])
 
 
 @pytest.mark.parametrize("form", ["float", "base64"])

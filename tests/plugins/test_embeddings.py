@@ -332,3 +332,49 @@ def test_pictures_go_up_one_by_one_and_texts_together_and_the_order_stays(
     assert made.embeddings[2] == vector("b")
     pictured({**form, "endpoint_model_name": "real"}, *contents)
     assert upstream.calls == 2
+
+
+def test_a_picture_at_an_address_is_not_kept_for_it_may_change(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    for _ in range(2):
+        pictured(form, ("image", "https://example.org/a.png"))
+    assert upstream.calls == 2
+
+
+# --- servers that refuse ------------------------------------------------------
+
+
+def refusing(bad: str, status: int) -> Any:
+    return lambda request: Script(status=status if bad in request["input"] else 200)
+
+
+def test_what_came_before_a_text_that_is_refused_is_kept_and_it_is_named(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    texts = ["a", "b", "c", "bad"]
+    upstream.script = refusing("bad", 400)
+    with pytest.raises(InvokeBadRequestError, match="It was text 4 of 4"):
+        embed(form, *texts)
+    assert sent(upstream)[1:] == [["a", "b"], ["c", "bad"], ["c"], ["bad"]]
+    assert embed(form, "a", "b", "c").embeddings == [vector(t) for t in "abc"]
+    assert upstream.calls == 5
+
+
+@pytest.mark.parametrize("status", [404, 308])
+def test_only_a_batch_that_is_too_much_is_split(
+    upstream: FakeUpstream, form: dict[str, str], status: int
+) -> None:
+    upstream.script = Script(status=status)
+    with pytest.raises(InvokeBadRequestError):
+        embed(form, "a", "b")
+    assert upstream.calls == 1
+
+
+def test_a_load_of_vectors_that_differ_in_size_is_an_error(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    upstream.script = answering([{"embedding": [1.0]}, {"embedding": [1.0, 2.0]}])
+    with pytest.raises(InvokeServerUnavailableError, match="one vector for each"):
+        embed(form, "a", "b")
+    assert upstream.calls == 1

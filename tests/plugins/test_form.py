@@ -78,6 +78,8 @@ def test_a_base_url_is_taken_with_and_without_v1(text: str, base: str) -> None:
         ("extra_headers", '{"X Team": "a"}', "not a header's name"),
         ("extra_headers", '{"X-Team": 1}', "not plain text"),
         ("extra_headers", '{"X-Team": "a\\nB: c"}', "not plain text"),
+        ("extra_headers", '{"Content-Length": "2"}', "belongs to the connection"),
+        ("extra_headers", '{"transfer-encoding": "x"}', "belongs to the connection"),
         ("redis_url", "localhost:6379", "must begin with redis://"),
         ("redis_url", "redis://host:port", "port"),
         ("cache_namespace", "a/b", "letters, digits"),

@@ -181,6 +181,12 @@ def test_a_model_of_cached_models_leads_back() -> None:
         served.find(settings, "x", "llm")
 
 
+def test_an_id_goes_before_the_full_name_of_another() -> None:
+    settings = picks(("p", "m"), ("x", "p/m"))
+    assert [one.id for one in served.models(settings)] == ["m", "p/m"]
+    assert served.find(settings, "p/m", "llm").provider == "x"
+
+
 # --- frames -------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from dify_plugin.errors.model import InvokeConnectionError
 
+from difycodec import web
 from tests.plugins.helpers import ask, text
 
 ANSWER = b'{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}'
@@ -116,3 +117,19 @@ def test_an_answer_that_breaks_off_is_not_asked_for_again(
     with pytest.raises(Exception, match="ended its answer before it was complete"):
         ask(form)
     assert server.read == [2]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "sent"),
+    [
+        ("http://proxy:3128", {}),
+        (
+            "http://me:p%40ss@proxy:3128",
+            {"proxy-authorization": "Basic bWU6cEBzcw=="},
+        ),
+    ],
+)
+def test_a_proxy_gets_the_name_and_password_in_its_address(
+    proxy: str, sent: dict[str, str]
+) -> None:
+    assert web._credentials(proxy) == sent

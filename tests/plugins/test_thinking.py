@@ -13,6 +13,7 @@ from cached_model import form as forms
 from cached_model.body import Call, build
 from cached_model.reader import Reader
 from cached_model.schema import model_schema
+from difycodec import messages
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 from tests.plugins.helpers import ask, text
 
@@ -184,3 +185,28 @@ def test_a_node_shows_the_switches_that_the_model_has(
     names = {rule.name for rule in schema.parameter_rules}
     assert {name for name in names if "think" in name or "reason" in name} == rules
     assert (ModelFeature.AGENT_THOUGHT in (schema.features or [])) == bool(rules)
+
+
+def test_openings_without_an_end_are_read_in_no_time() -> None:
+    # Once a regular expression, which took minutes for this and held up everybody.
+    text = "<think>" * 200_000
+    assert messages.without_thoughts(text) == text
+    assert messages.without_first_thought(text) == text
+    assert messages.without_thoughts("<think></think> " * 50_000 + "x") == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "all_of_it"),
+    [
+        ("Yes", "Yes", "Yes"),
+        ("<think>a</think>\n Yes", "Yes", "Yes"),
+        ("A <think>b</think> c", "A <think>b</think> c", "A c"),
+        (" <think>a</think>B<think>c</think>D", "B<think>c</think>D", " BD"),
+        ("<think>a", "<think>a", "<think>a"),
+    ],
+)
+def test_reasoning_is_taken_out_of_a_text(
+    text: str, first: str, all_of_it: str
+) -> None:
+    assert messages.without_first_thought(text) == first
+    assert messages.without_thoughts(text) == all_of_it

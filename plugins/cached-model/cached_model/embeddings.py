@@ -4,7 +4,7 @@ import base64
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dify_plugin.entities.model.text_embedding import (
@@ -22,7 +22,7 @@ from cached_model import caching, upstream
 from cached_model.caching import Caller
 from cached_model.form import Form
 from cached_model.tokens import estimate
-from difycodec import embedding, runtime, vectors
+from difycodec import embedding, runtime, urls, vectors
 from difycodec.answers import Embeddings
 from difycodec.door import MAX_LINE
 
@@ -30,6 +30,10 @@ from difycodec.door import MAX_LINE
 _SHORTEST_NUMBER: Final = 4
 # What vLLM's chat embeddings of Qwen's models are asked with.
 _BATCH: Final = "embeddings"
+# How servers refuse a batch that is too large for them, and for how long it is remembered
+# what they took, in seconds.
+_TOO_MUCH: Final = (400, 413, 422)
+_REMEMBERED: Final = 600.0
 _INSTRUCTION: Final = "Represent the user's input."
 
 
@@ -51,18 +55,31 @@ def embed(
     Texts have their prefix already. Raises an InvokeError.
     """
     request = caching.request(form, "embedding", model, {}, asking)
+    shown = [one.url for one in inputs if isinstance(one, Picture)]
+    outside = any(
+        not url.startswith("data:") and not urls.is_signed(url) for url in shown
+    )
+    ends_at = urls.expires_at(shown)
+    traits = replace(request.traits, external_url=outside, ends_at=ends_at)
     forms = [_key_form(form, model, one) for one in inputs]
 
     def load(places: Sequence[int]) -> Iterator[Mapping[int, Item]]:
         for some in _batches(form, inputs, places):
-            items = _load_in_parts(form, model, [inputs[place] for place in some])
-            _check_size(len(inputs), items[0].payload)
-            yield dict(zip(some, items, strict=True))
+            for items in _load_in_parts(form, model, inputs, some):
+                _check_size(len(inputs), next(iter(items.values())).payload)
+                yield items
 
-    with caching.errors():
-        items = embedding.ask(
-            form.cache, request, forms, load, outlives=runtime.outlives()
-        )
+    try:
+        with caching.errors():
+            items = embedding.ask(
+                form.cache,
+                replace(request, traits=traits),
+                forms,
+                load,
+                outlives=runtime.outlives(),
+            )
+    except embedding.Disagreement:
+        raise _no_vectors() from None
     for item in items[:1]:
         _check_size(len(items), item.payload)
     return Embeddings(
@@ -113,6 +130,8 @@ def _mime_type(content: str) -> str:
 
 def _key_form(form: Form, model: str, one: str | Picture) -> dict[str, object]:
     body = _body(form, model, [one])
+    if isinstance(one, Picture):
+        body = urls.unsigned(body)
     headers = form.headers_digest
     return {"url": f"{form.base_url}/embeddings", "body": body, "headers": headers}
 
@@ -152,24 +171,34 @@ def _body(form: Form, model: str, inputs: Sequence[str | Picture]) -> dict[str, 
 
 
 def _load_in_parts(
-    form: Form, model: str, inputs: Sequence[str | Picture]
-) -> list[Item]:
+    form: Form, model: str, inputs: Sequence[str | Picture], places: Sequence[int]
+) -> Iterator[dict[int, Item]]:
     """All of them, in halves of halves where the server takes no more at once."""
-    most = form.taken.get(_BATCH, len(inputs))
-    if len(inputs) > most:
-        parts = [inputs[at : at + most] for at in range(0, len(inputs), most)]
+    most, until = form.taken.get(_BATCH, (len(places), 0.0))
+    if time.monotonic() > until:
+        most = len(places)
+    if len(places) > most:
+        parts = [places[at : at + most] for at in range(0, len(places), most)]
+        for part in parts:
+            yield from _load_in_parts(form, model, inputs, part)
+        return
+    try:
+        items = _load(form, model, [inputs[place] for place in places])
+    except InvokeBadRequestError as error:
+        if getattr(error, "status", 0) not in _TOO_MUCH:
+            raise
+        if len(places) == 1:
+            where = f"{error} It was text {places[0] + 1} of {len(inputs)}."
+            raise InvokeBadRequestError(where) from error
     else:
-        try:
-            return _load(form, model, inputs)
-        except InvokeBadRequestError:
-            if len(inputs) == 1:
-                raise
-        half = (len(inputs) + 1) // 2
-        parts = [inputs[:half], inputs[half:]]
-    items = [item for part in parts for item in _load_in_parts(form, model, part)]
+        yield dict(zip(places, items, strict=True))
+        return
+    half = (len(places) + 1) // 2
+    yield from _load_in_parts(form, model, inputs, places[:half])
+    yield from _load_in_parts(form, model, inputs, places[half:])
     # Only now: what failed whole and came in parts was too much.
-    form.taken[_BATCH] = min(form.taken.get(_BATCH, most), len(parts[0]))
-    return items
+    known = form.taken.get(_BATCH, (half, 0.0))[0]
+    form.taken[_BATCH] = min(known, half), time.monotonic() + _REMEMBERED
 
 
 def _load(form: Form, model: str, inputs: Sequence[str | Picture]) -> list[Item]:
@@ -181,8 +210,7 @@ def _load(form: Form, model: str, inputs: Sequence[str | Picture]) -> list[Item]
     try:
         packed = [vectors.pack(vector) for vector in _vectors(said, len(inputs))]
     except (KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
-        msg = "The model server did not answer with one vector for each text."
-        raise InvokeServerUnavailableError(msg) from error
+        raise _no_vectors() from error
     shares = _shares(said, inputs)
     return [
         Item(
@@ -193,6 +221,11 @@ def _load(form: Form, model: str, inputs: Sequence[str | Picture]) -> list[Item]
         )
         for payload, tokens in zip(packed, shares, strict=True)
     ]
+
+
+def _no_vectors() -> InvokeServerUnavailableError:
+    msg = "The model server did not answer with one vector for each text."
+    return InvokeServerUnavailableError(msg)
 
 
 def _vectors(said: Any, count: int) -> list[Sequence[float]]:

@@ -23,6 +23,21 @@ from cachecore.options import Options
 from difycodec.messages import ToolStyle
 
 _ENDPOINT_PATHS: Final = ("/chat/completions", "/completions", "/embeddings", "/rerank")
+# Another length of a body would cut into the next request on the same connection, which
+# may be another workspace's.
+_CONNECTIONS_OWN: Final = frozenset(
+    {
+        *(
+            "connection",
+            "content-length",
+            "expect",
+            "keep-alive",
+            "proxy-authorization",
+        ),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("accept-encoding", "content-encoding"),
+    }
+)
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MAX_TOKENS: Final = 10**9 - 1
 # Texts in one request: Dify sends no more at once, and no more go upstream at once.
@@ -77,8 +92,10 @@ class Form:
     # pays, and the time limits. And one of the headers, for keys: they may be secrets.
     credential: str
     headers_digest: str
-    # How many texts the server was found to take at once, where those are fewer.
-    taken: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    # How many texts the server was found to take at once, and until when that counts.
+    taken: dict[str, tuple[int, float]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
     # What schema.py made of this form: building it costs more than a hit.
     schemas: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -281,6 +298,8 @@ def read_headers(text: str) -> dict[str, str]:
     for name, value in data.items():
         if not _HEADER_NAME.fullmatch(name):
             raise mistake("has a name that is not a header's name")
+        if name.lower() in _CONNECTIONS_OWN:
+            raise mistake(f"must not set {name}, which belongs to the connection")
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
             raise mistake(f"has a value under {name[:60]!r} that is not plain text")
     return {name.lower(): value for name, value in data.items()}

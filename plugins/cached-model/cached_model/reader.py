@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cachecore.streams import Piece, Usage
 from cached_model.sse import DONE, NotEvents
+from difycodec import web
 
 # More than this is not an answer; every follower of its flight would hold it.
 MAX_TEXT: Final = 8 * 1024 * 1024
@@ -20,6 +21,7 @@ MAX_ARGUMENTS: Final = 512 * 1024
 _CALL_OVERHEAD: Final = 150  # characters of JSON around each
 _MAX_REASON: Final = 64
 _MAX_TOKENS: Final = 10**9
+_LONGEST_SPACE: Final = 1000  # before a model's reasoning
 OPENING: Final = "<think>"
 CLOSING: Final = "</think>"
 
@@ -198,7 +200,7 @@ class _Hider:
             shown = rest.lstrip()
             # No more of it than to know its end by.
             held = OPENING + (CLOSING if closed else held[1 - len(CLOSING) :])
-        elif not OPENING.startswith(begun):
+        elif not OPENING.startswith(begun) or len(held) > _LONGEST_SPACE:
             shown = held
         self._passing = bool(shown)
         self._held = "" if shown else held
@@ -263,4 +265,8 @@ def _raise_reported(event: dict[str, Any], choice: dict[str, Any]) -> None:
         error = {"code": "error"}
     if error:
         data = _mapping(error)
-        raise UpstreamError(str(data.get("code") or data.get("type") or ""))
+        named = data.get("code") or data.get("type")
+        # A word, or nothing: the rest may repeat what was asked.
+        raise UpstreamError(
+            web.word(str(named)) if isinstance(named, str | int) else ""
+        )

@@ -64,7 +64,10 @@ def rerank(
     key_form = {"url": url, "body": urls.unsigned(body), "headers": headers}
     request = caching.request(form, "rerank", model, key_form, asking)
     # Dify signs the files that documents show anew for each question.
-    traits = replace(request.traits, ends_at=urls.expires_at(body))
+    outside = any(map(_is_outside, [query, *documents]))
+    traits = replace(
+        request.traits, external_url=outside, ends_at=urls.expires_at(body)
+    )
     request = replace(request, traits=traits)
 
     def load() -> Iterator[Piece]:
@@ -104,6 +107,14 @@ def _part(content: MultiModalContent) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": picture(content.content).url}}
 
 
+def _is_outside(document: Document) -> bool:
+    """Whether a document is a picture at a URL, whose content may change behind it."""
+    if isinstance(document, str):
+        return False
+    found = [part.get("image_url", {}).get("url", "") for part in document["content"]]
+    return any(u and not u.startswith("data:") and not urls.is_signed(u) for u in found)
+
+
 def _call(
     form: Form, model: str, query: Document, documents: Sequence[Document]
 ) -> tuple[str, dict[str, Any]]:
@@ -132,7 +143,7 @@ def _read(said: Any, count: int) -> tuple[list[list[Any]], bool]:
         try:
             place = one["index"]
             score = float(one.get("relevance_score", one.get("score")))
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise _no_scores() from None
         if isinstance(place, int) and 0 <= place < count and isfinite(score):
             scores.setdefault(place, score)

@@ -114,7 +114,9 @@ def _asked(
         with closing(opened) as response:
             if response.status != HTTPStatus.OK:
                 with web.until(deadline):
-                    raise _refused(response, place)
+                    refused = _refused(response, place)
+                refused.status = response.status
+                raise refused
             yield response, _bytes(response, form, deadline)
     except InvokeError:
         raise
