@@ -29,6 +29,10 @@ _PIECE: Final = 100
 IDLE_LIMIT: Final = 60.0
 # The same for a load that dies with its caller, of which nobody says when it has left.
 MORTAL_IDLE_LIMIT: Final = 10.0
+# After so long without progress such a load is doubted by those who come new, in
+# seconds; and by those who were shown a part of it after so many limits.
+_DOUBT: Final = 1.0
+_PATIENCE: Final = 3
 # A follower's turn costs this much of the process's one thread, roughly; a crowd
 # takes its turns at a pace that leaves most of it to others. In seconds.
 _TURN: Final = 0.0005
@@ -113,6 +117,7 @@ class Flight:
         with self._changed:
             self._followers += 1
         try:
+            self._wait_for_life()
             while True:
                 fresh, error = self._wait(seen, shown=shown)
                 if fresh is None:
@@ -134,6 +139,22 @@ class Flight:
                 self._followers -= 1
                 self._changed.notify()
 
+    def _wait_for_life(self) -> None:
+        """Return when a load moves whose caller may have left.
+
+        Nobody says when a caller leaves whose load dies with it. Who came only then,
+        and were shown what there was, could not ask anew any more.
+        """
+        with self._changed:
+            moved_at = self._moved_at
+            if self.idle >= IDLE_LIMIT or self._timer() - moved_at < _DOUBT:
+                return
+            while self._moved_at == moved_at and not (self._landed or self._error):
+                self._changed.wait(_LOOK_UP_AFTER)
+                if self._timer() - self._moved_at > self.idle:
+                    raise Standstill("the load has come to a standstill")
+            self._changed.notify()  # the next in turn
+
     def _wait(
         self, seen: int, *, shown: bool
     ) -> tuple[list[Piece] | None, BaseException | None]:
@@ -146,8 +167,11 @@ class Flight:
                     return fresh, self._error
                 # Not for ever: whoever was to wake this one may have been killed.
                 self._changed.wait(_LOOK_UP_AFTER)
-                if not shown and self._timer() - self._moved_at > self.idle:
+                idle = self._timer() - self._moved_at
+                if not shown and idle > self.idle:
                     raise Standstill("the load has come to a standstill")
+                if shown and self.idle < IDLE_LIMIT and idle > _PATIENCE * self.idle:
+                    raise FlightBroken("the load has come to a standstill")
 
     def _pause(self) -> None:
         pause = self._followers * _TURN

@@ -1,9 +1,9 @@
 """Answers as OpenAI's clients read them: one JSON object, or server-sent events.
 
-Two queues of the host lie between an endpoint and its caller, and both lose what they
-have no room for, without a word (D/internal/core/io_tunnel/endpoint_service.go): so
-the pieces of a stream are few, its end is held back until the first has been handled,
-and every frame has a number that tells a reader of a hole.
+A queue of the host lies between an endpoint and its caller that loses what it has no
+room for, without a word (D/internal/core/io_tunnel/endpoint_service.go): so the pieces
+of a stream are few, its end is held back until the first has been handled, and every
+frame has a number that tells a reader of a hole.
 """
 
 import json
@@ -29,7 +29,9 @@ _HELD: Final = 0.3
 # Bytes in a piece, which goes to the host in hexadecimal in one line of 5 MiB.
 _LONGEST: Final = 1024 * 1024
 _RESERVED: Final = 16
-_SIGN_OF_LIFE: Final = b": waiting\n\n"
+# One line end: a blank line behind it would be an event without data to a reader that
+# remembers the last id, as OpenAI's client does.
+_SIGN_OF_LIFE: Final = b": waiting\n"
 
 
 @dataclass(slots=True)

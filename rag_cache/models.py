@@ -109,6 +109,12 @@ def llm(session: Session, chat: Chat, limits: Limits) -> Iterator[Piece]:
         yield Piece(text=delta.message.get_text_content())
     if not numbers.count:
         raise ReverseError(f"The model {config.model} gave no answer.")
+    if numbers.count >= HOST_QUEUE and (usage is None or finish_reason is None):
+        # Its end is missing, so that more may be.
+        raise ReverseError(
+            f"The answer of the model {config.model} lost parts on its way through Dify; "
+            "ask for a shorter one."
+        )
     whole = pure and numbers.proven and usage is not None and finish_reason is not None
     yield Piece(
         tool_calls=calls.whole(),

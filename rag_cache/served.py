@@ -62,7 +62,10 @@ def models(settings: Mapping[str, Any]) -> list[Served]:
 def _picked(settings: Mapping[str, Any]) -> Iterator[tuple[Kind, dict[str, Any]]]:
     for name, kind in _PICKS.items():
         pick = settings.get(name)
-        if isinstance(pick, dict) and pick.get("model"):
+        if not isinstance(pick, dict) or not pick.get("model"):
+            continue
+        # A model of another kind may stand there since it was exchanged.
+        if pick.get("model_type") in (None, kind):
             yield kind, pick
 
 

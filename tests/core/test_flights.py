@@ -243,6 +243,71 @@ def test_a_flight_at_a_standstill_is_left_by_those_who_have_shown_nothing(
         next(flight.follow("payer"))
 
 
+class Doubted:
+    """A flight whose caller may have left, and its clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cachecore.flights._LOOK_UP_AFTER", 0.001)
+        self.now = 0.0
+        timer = lambda: self.now  # noqa: E731
+        self.flight = Flight(STAMPS, "payer", timer=timer, idle=MORTAL_IDLE_LIMIT)
+        self.flight.publish(Piece("old"))
+
+
+def test_who_comes_when_a_caller_may_have_left_is_not_shown_what_can_not_be_taken_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    doubted = Doubted(monkeypatch)
+    doubted.now = 2.0
+    got: list[str] = []
+
+    def follow() -> None:
+        try:
+            for pieces in doubted.flight.follow("payer"):
+                got.extend(piece.text for piece in pieces)
+        except LeaderGone:
+            got.append("gone")
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    threading.Event().wait(0.02)
+    assert got == []
+    doubted.now = 10.1
+    thread.join(5)
+    assert got == ["gone"]
+
+
+def test_a_load_that_moves_again_is_followed_from_its_first_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    doubted = Doubted(monkeypatch)
+    doubted.now = 2.0
+    got: list[str] = []
+
+    def follow() -> None:
+        for pieces in doubted.flight.follow("payer"):
+            got.extend(piece.text for piece in pieces)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    doubted.now = 3.0
+    doubted.flight.publish(Piece("new"))
+    doubted.flight.land()
+    thread.join(5)
+    assert got == ["old", "new"]
+
+
+def test_who_was_shown_a_part_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    doubted = Doubted(monkeypatch)
+    follower = doubted.flight.follow("payer")
+    assert next(follower) == [Piece("old")]
+    doubted.now = 31.0
+    with pytest.raises(FlightBroken, match="standstill"):
+        next(follower)
+
+
 def test_one_whose_load_may_have_lost_its_caller_is_left_sooner(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -10,6 +10,7 @@ from dify_plugin.entities.model.message import (
     UserPromptMessage,
     VideoPromptMessageContent,
 )
+from openai._streaming import SSEDecoder
 
 from difycodec import chats, embedding, messages
 from rag_cache import frames, served
@@ -240,7 +241,7 @@ def test_the_end_is_held_back_until_the_first_piece_has_been_handled() -> None:
 def test_silence_is_filled_with_a_comment() -> None:
     pieces = _Pieces(Clock())
     pieces.add_sign()
-    assert list(pieces.due()) == [b": waiting\n\n"]
+    assert list(pieces.due()) == [b": waiting\n"]
 
 
 def test_a_long_answer_at_once_goes_out_in_pieces_that_the_host_takes() -> None:
@@ -255,6 +256,17 @@ def test_frames_are_paced_in_order_and_to_the_end() -> None:
     slept: list[float] = []
     assert b"".join(paced(iter(given), sleep=slept.append)) == b"".join(given)
     assert len(slept) == 1
+
+
+def test_a_comment_is_no_event_to_openais_own_reader() -> None:
+    made = Frames("m")
+    pieces = _Pieces(Clock())
+    pieces.add_sign()
+    (comment,) = pieces.due()
+    said = [made.delta({}), comment, comment, made.delta({}), comment, made.done()]
+    read = list(SSEDecoder().iter_bytes(iter(said)))
+    assert len(read) == 3
+    assert all(event.data for event in read)
 
 
 def test_frames_are_numbered_without_a_gap() -> None:

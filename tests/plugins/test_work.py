@@ -634,3 +634,11 @@ def test_a_bad_parameter_of_an_app_is_one_sentence(
 ) -> None:
     with pytest.raises(BadInput, match=said):
         run_app(session, caller, **parameters)
+
+
+def test_an_answer_that_lost_its_end_in_a_full_queue_is_an_error(
+    session: FakeSession, caller: Caller
+) -> None:
+    session.script = lambda: [chunk(number, "x") for number in range(1100)]
+    with pytest.raises(ReverseError, match="lost parts on its way through Dify"):
+        ask(session, caller)
