@@ -12,19 +12,21 @@ from typing import Any, Final
 from cachecore import policy
 from cachecore.entry import Cost
 from cachecore.errors import LeaderGone, NothingCached, StoreError, UnkeyableError
-from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight
-from cachecore.keys import SWITCH_FIELD
+from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight, FlightTable
+from cachecore.keys import SWITCH_FIELD, Keyspace
 from cachecore.loads import LENIENT, MAX_LEADERS, Loads
 from cachecore.metrics import Followed, Kept, Loaded, Stale
 from cachecore.policy import Control, Reason, Refusal
 from cachecore.request import Request, tags_of
 from cachecore.shelf import Look, Stamps
-from cachecore.stores.base import Found, Write
+from cachecore.stores.base import Found, Store, Write
 from cachecore.streams import Piece, Usage
 
 # Entries asked for in one round trip, and kept in one: more would not pass within a
 # store's time limit.
-PER_ROUND_TRIP: Final = 64
+PER_ROUND_TRIP: Final = 32
+# Landings of single answers: a few of the largest batches.
+_REMEMBERED: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,17 @@ class _Led:
     key: str
     stamps: Stamps
     flight: Flight
+    absent: bool  # whether there was nothing before
 
 
 class Batches(Loads):
     """A cache of answers that are asked for by the batch."""
+
+    def __init__(self, store: Store, keyspace: Keyspace, **options: Any) -> None:
+        super().__init__(store, keyspace, **options)
+        # A table of its own: a batch has thousands of flights, and the other kinds
+        # would be forgotten for them.
+        self._texts = FlightTable(_REMEMBERED)
 
     def batch(
         self,
@@ -96,6 +105,9 @@ class Batches(Loads):
         except Exception as error:
             if not self._spare_many(batch, error):
                 raise
+        if len(batch.items) < len(forms):
+            msg = "the load gave fewer answers than it was asked for"
+            raise LookupError(msg)
         return [batch.items[place] for place in range(len(forms))]
 
     def find_many(
@@ -109,7 +121,7 @@ class Batches(Loads):
         looks: list[Look] = []
         for start in range(0, len(requests), PER_ROUND_TRIP):
             some = requests[start : start + PER_ROUND_TRIP]
-            if looks and looks[-1].failed:
+            if any(look.failed for look in looks[-PER_ROUND_TRIP:]):
                 looks += [Look(Reason.UNAVAILABLE, failed=True)] * len(some)
             else:
                 looks += self._find_some(some)
@@ -132,12 +144,18 @@ class Batches(Loads):
             key: Found(value, (switch, end, *stamps))
             for key, value, end in zip(known, values, until, strict=True)
         }
-        return [
-            Look(Reason.UNKEYABLE)
-            if key is None
-            else self._weigh(request, key, fields, found[key], _bytes, started)
-            for request, key in zip(requests, keys, strict=True)
-        ]
+        looks: list[Look] = []
+        failed = False
+        for request, key in zip(requests, keys, strict=True):
+            if key is None:
+                look = Look(Reason.UNKEYABLE)
+            elif failed:  # Weighing may have to delete what does not decode.
+                look = Look(Reason.UNAVAILABLE, failed=True)
+            else:
+                look = self._weigh(request, key, fields, found[key], _bytes, started)
+            failed = failed or look.failed
+            looks.append(look)
+        return looks
 
     def _key_or_none(self, request: Request) -> str | None:
         try:
@@ -148,11 +166,12 @@ class Batches(Loads):
     # --- one round: what is known, what is mine to load, what others load --
 
     def _round(self, batch: _Batch, *, told: bool) -> None:
-        request, mark = batch.request, self._flights.mark()
+        request, mark = batch.request, self._texts.mark()
         looks = self._known(batch, told=told)
         if batch.left and request.control is Control.ONLY:
             raise NothingCached("there is no cached answer for this request")
         mine: dict[int, _Led] = {}
+        own: dict[str, Flight] = {}
         theirs: dict[int, tuple[str, Flight]] = {}
         alone, again = [], []
         stamps = self._settled(batch, looks)
@@ -161,7 +180,10 @@ class Batches(Loads):
             if stamps is None or not looks[place].writable:
                 alone.append(place)
                 continue
-            flight, leads = self._flights.join(
+            if key in own:  # the same text once more
+                theirs[place] = key, own[key]
+                continue
+            flight, leads = self._texts.join(
                 key,
                 stamps,
                 request.credential,
@@ -172,7 +194,9 @@ class Batches(Loads):
             if flight is None:
                 again.append(place)
             elif leads:
-                mine[place] = _Led(key, stamps, flight)
+                absent = looks[place].reason is Reason.ABSENT
+                mine[place] = _Led(key, stamps, flight, absent)
+                own[key] = flight
             else:
                 theirs[place] = key, flight
         # First what others may be waiting for: two batches may wait for each other.
@@ -187,7 +211,11 @@ class Batches(Loads):
 
     def _known(self, batch: _Batch, *, told: bool) -> dict[int, Look]:
         request = batch.request
-        found = self.find_many(request, [batch.forms[place] for place in batch.left])
+        forms = [batch.forms[place] for place in batch.left]
+        if batch.failed:
+            found = [Look(Reason.UNAVAILABLE, failed=True)] * len(forms)
+        else:
+            found = self.find_many(request, forms)
         looks = dict(zip(batch.left, found, strict=True))
         for place, look in looks.items():
             if not told:
@@ -217,7 +245,7 @@ class Batches(Loads):
                 self._tell(Followed(request.kind, request.label))
                 return Item(last.data, Cost(prompt_tokens=tokens), billed=False)
         except LeaderGone:
-            self._flights.leave(key, flight)
+            self._texts.leave(key, flight)
         return None
 
     # --- loading and keeping ----------------------------------------------
@@ -237,17 +265,19 @@ class Batches(Loads):
                 self._keep_items(batch, {i: mine[i] for i in items if i in mine})
                 for place in items.keys() & waiting.keys():
                     led = waiting.pop(place)
-                    self._flights.leave(led.key, led.flight)
+                    self._texts.leave(led.key, led.flight)
                 started = self._timer()
         except BaseException as error:
-            self._abandon(waiting, error)
+            # What failed was a call for all that were left: another's text may be why.
+            left = len({*mine, *alone} - batch.items.keys())
+            self._abandon(waiting, error if left == 1 else LeaderGone("a load failed"))
             raise
         self._abandon(waiting, LeaderGone("the load gave no answer"))
 
     def _abandon(self, waiting: Mapping[int, _Led], error: BaseException) -> None:
         for led in waiting.values():
             # Off the table before followers wake: they would join it again.
-            self._flights.leave(led.key, led.flight)
+            self._texts.leave(led.key, led.flight)
             led.flight.crash(error)
 
     def _keep_items(self, batch: _Batch, led: Mapping[int, _Led]) -> None:
@@ -256,12 +286,13 @@ class Batches(Loads):
             item = batch.items[place]
             if not item.keep:
                 self._refuse(request, Refusal.INVALID_OUTPUT)
-            elif self._flights.is_current(one.key, one.flight):
+            elif self._texts.is_current(one.key, one.flight):
                 sealed = self.seal(
                     request, one.key, one.stamps, item.payload, item.cost
                 )
                 if sealed is not None:
-                    writes.append((one, Write(one.key, sealed.data, sealed.ttl)))
+                    write = Write(one.key, sealed.data, sealed.ttl, one.absent)
+                    writes.append((one, write))
         for start in range(0, len(writes), PER_ROUND_TRIP):
             self._write_some(batch, writes[start : start + PER_ROUND_TRIP])
 
@@ -275,11 +306,10 @@ class Batches(Loads):
         for one, write in writes:
             if batch.failed:
                 self._refuse(request, Refusal.UNAVAILABLE)
-            elif self._flights.is_current(one.key, one.flight):
-                self._flights.kept(one.key, one.flight)
+            elif self._texts.is_current(one.key, one.flight):
                 self._tell(Kept(request.kind, request.label, len(write.value)))
             else:  # A refresh overtook it: rather nothing than the older one.
-                self._drop(one.key)
+                batch.failed = not self._drop(one.key)
 
     def _spare_many(self, batch: _Batch, error: Exception) -> bool:
         """Fill what is missing with answers past their time; whether that was all.

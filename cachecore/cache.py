@@ -82,24 +82,23 @@ class Cache(Batches):
             unsettled = loads and look.writable and stamps is None
             met.failure = met.failure or look.failed or unsettled
             flight, leads = None, False
-            if stamps is not None and leaders < MAX_LEADERS:
+            # Who has the lease waits for nobody.
+            flies = leaders < MAX_LEADERS or look.held is not None
+            if stamps is not None and flies:
                 flight, leads = self._join(request, look, stamps, mark, outlives)
-            if look.held is not None and not leads:
-                self._give_back(look.held)
-            if stamps is not None and leaders < MAX_LEADERS and flight is None:
-                continue
+            if flight is None:
+                self._give_back(look)
+                if stamps is not None and flies:
+                    continue
             if not told:  # However often it has to look: it is one request.
                 told = True
                 self.tell_look(look, request.kind, request.label)
             if stamps is None or flight is None:
                 yield from self._unshared(request, look, load)
                 return
+            trip = Trip(request, look, stamps, flight, load, met)
             try:
-                if leads:
-                    trip = Trip(request, look, stamps, flight, load, met)
-                    yield from self.fly(trip)
-                else:
-                    yield from self._follow(request, flight, met)
+                yield from self.fly(trip) if leads else self._follow(trip)
             except LeaderGone as gone:
                 self._flights.leave(look.key, flight)
                 # Who only is slow is not given up for good: all would ask at once.
@@ -130,10 +129,14 @@ class Cache(Batches):
             idle=IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT,
         )
 
-    def _follow(self, request: Request, flight: Flight, met: Met) -> Iterator[Piece]:
-        met.shared = True
-        for pieces in flight.follow(request.credential):
-            yield joined(pieces)
+    def _follow(self, trip: Trip) -> Iterator[Piece]:
+        request, trip.met.shared = trip.request, True
+        try:
+            for pieces in trip.flight.follow(request.credential):
+                yield joined(pieces)
+        finally:
+            # Only now: until then the leader of this process may take the lease over.
+            self._give_back(trip.look)
         self._tell(Followed(request.kind, request.label))
 
     # --- stale answers ----------------------------------------------------

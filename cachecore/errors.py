@@ -4,7 +4,8 @@ CacheError
   + ConfigError        a setting is missing or makes no sense; shown to the user
   + UnkeyableError     a request has no canonical form; it bypasses the cache
   + StoreError         the store failed; never leaves ``Cache``'s answering path
-    - StillConnecting  it can't be asked yet; a connection is being made
+    - NotAsked         it was not even asked: it is known not to answer, or is busy
+      . StillConnecting  or is being connected to
   + CorruptEntry       bytes under a key that are not an entry we know
   + NothingCached      the caller asked for a cached answer only, and there is none
   + FlightError
@@ -44,7 +45,11 @@ class StoreError(CacheError):
         self.remedy = remedy
 
 
-class StillConnecting(StoreError):
+class NotAsked(StoreError):
+    """Nothing was sent to the store, so that nothing can have happened there."""
+
+
+class StillConnecting(NotAsked):
     """No connection is free, and the one being made is not there yet.
 
     No fault of the store: it opens no breaker.

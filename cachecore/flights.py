@@ -165,13 +165,13 @@ class Flight:
                 if fresh or fresh is None or self._landed or self._error:
                     self._changed.notify()  # the next in turn
                     return fresh, self._error
-                # Not for ever: whoever was to wake this one may have been killed.
-                self._changed.wait(_LOOK_UP_AFTER)
                 idle = self._timer() - self._moved_at
                 if not shown and idle > self.idle:
                     raise Standstill("the load has come to a standstill")
                 if shown and self.idle < IDLE_LIMIT and idle > _PATIENCE * self.idle:
                     raise FlightBroken("the load has come to a standstill")
+                # Not for ever: whoever was to wake this one may have been killed.
+                self._changed.wait(_LOOK_UP_AFTER)
 
     def _pause(self) -> None:
         pause = self._followers * _TURN
@@ -203,9 +203,10 @@ def weight(piece: Piece) -> int:
 
 
 class FlightTable:
-    """The flights of one cache, by key."""
+    """The flights of one cache, by key; so many landings are remembered."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: int = _REMEMBERED_LANDINGS) -> None:
+        self._remembered = remembered
         self._lock = threading.RLock()  # guards all below
         self._flights: dict[str, Flight] = {}
         self._landings: OrderedDict[str, int] = OrderedDict()
@@ -277,7 +278,7 @@ class FlightTable:
 
     def _firmly(self, key: str, flight: Flight) -> None:
         self._firm[key] = max(flight.born, self._firm.pop(key, 0))
-        while len(self._firm) > _REMEMBERED_LANDINGS:
+        while len(self._firm) > self._remembered:
             # Rather an answer too few than an older one for a newer.
             self._floor = max(self._floor, self._firm.popitem(last=False)[1])
 
@@ -292,7 +293,7 @@ class FlightTable:
             self._landings[key] = self._count
             self._landings.move_to_end(key)
             self._count += 1
-            while len(self._landings) > _REMEMBERED_LANDINGS:
+            while len(self._landings) > self._remembered:
                 self._landings.popitem(last=False)
 
     def __len__(self) -> int:

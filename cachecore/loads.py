@@ -18,7 +18,7 @@ from cachecore.flights import Flight, FlightTable
 from cachecore.keys import Keyspace
 from cachecore.listener import Shared
 from cachecore.metrics import Followed, Kept, Loaded
-from cachecore.policy import Control, Price, Reason, Refusal
+from cachecore.policy import Control, Price, Reason, Refusal, Switch
 from cachecore.records import Pace
 from cachecore.relay import Lead, Relay
 from cachecore.request import Request
@@ -238,7 +238,8 @@ class Loads(Shelf):
         """Look an answer up, and take the lease where it is absent if that can be."""
         look = self.find(request, Answer.from_payload, bids=True)
         if look.entry is None:
-            self._present.discard(look.key)
+            if not look.failed:
+                self._present.discard(look.key)
         else:
             if len(self._present) >= _MAX_PRESENT:
                 self._present.clear()
@@ -258,14 +259,15 @@ class Loads(Shelf):
             return None
         if request.control not in LENIENT or self._flights.has(key):
             return None
-        if key in self._present:
+        if key in self._present or Switch.read(self._switch) is not Switch.ON:
             return None
-        # No switch and no quarantine: where there is one, it is looked at first.
-        return relay.bid(key, stamps, (None, None, *held))
+        # No quarantine: where there is one, it is looked at first.
+        return relay.bid(key, stamps, (self._switch, None, *held))
 
-    def _give_back(self, bid: Bid) -> None:
-        if self._relay is not None:
-            self._relay.give_back(bid)
+    def _give_back(self, look: Look) -> None:
+        """Give the lease back that came with a look-up, where one did."""
+        if self._relay is not None and look.held is not None:
+            self._relay.give_back(look.held)
 
     def _outbid(self, bid: Bid | None, *, failed: bool = False) -> None:
         if bid is not None and self._relay is not None:

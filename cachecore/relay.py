@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from cachecore import records
-from cachecore.errors import StoreError
+from cachecore.errors import NotAsked, StoreError
 from cachecore.flights import MAX_BUFFER, Flight, weight
 from cachecore.keys import flight_key, lease_key
 from cachecore.listener import Listener
@@ -35,6 +35,8 @@ _REMEMBERED: Final = 1024
 # Ends of loads that are told between two rounds of signs of life.
 _ENDS: Final = 8
 _LONGEST_ERROR: Final = 2000
+# So many leaders that were given up may follow one another before a claim is given up.
+_TAKEOVERS: Final = 8
 
 
 class Lead:
@@ -182,6 +184,7 @@ class Relay:
         self._leads: set[Lead] = set()
         self._abandoned: OrderedDict[str, None] = OrderedDict()
         self._bids: dict[str, Lead] = {}  # by token, until it is known who leads
+        self._bidden: set[str] = set()  # their keys
         self._thread: threading.Thread | None = None
 
     def claim(
@@ -195,21 +198,25 @@ class Relay:
         sort = "r" if over == "*" else "t"
         rest = f"{secrets.token_hex(8)}.{records.mark(stamps)}"
         lead = Lead(self, key, sort + rest, self.timer())
-        try:
+        for _ in range(_TAKEOVERS):
             claim = self._claimed(lead, over)
-            if claim.holder in self._abandoned:
-                # Who takes over from a refresh stands for it.
-                lead = Lead(self, key, claim.holder[0] + rest, self.timer())
-                claim = self._claimed(lead, claim.holder)
-        except StoreError:
-            self.abandon(lead)  # Redis may have given it without our hearing of it.
-            raise
-        if claim.holder != lead.token:
-            bidder = self._unbid(claim.holder)
-            if bidder is None:
+            if claim.holder == lead.token:
+                break
+            # At once: what a fellow of this process gives back is given up before it is
+            # forgotten, so that one of the two is seen here.
+            with self._changed:
+                bidder = self._unbid(claim.holder)
+                gone = claim.holder in self._abandoned
+            if bidder is not None:
+                lead = bidder
+                break
+            if not gone:
                 return claim.holder, claim.value
-            # Another caller of this process has the lease, and has not begun.
-            lead = bidder
+            # Who takes over from a refresh stands for it.
+            over = claim.holder
+            lead = Lead(self, key, over[0] + rest, self.timer())
+        else:
+            return claim.holder, claim.value
         lead.seen_entry = digest(claim.value)
         return lead, claim.value
 
@@ -225,8 +232,9 @@ class Relay:
         token = f"t{secrets.token_hex(8)}.{records.mark(stamps)}"
         lead = Lead(self, key, token, self.timer())
         with self._changed:
-            if any(other.key == key for other in self._bids.values()):
+            if key in self._bidden:
                 return None
+            self._bidden.add(key)
             self._bids[token] = lead
         return Bid(lead.lease, token, self.pace.lease, fields)
 
@@ -242,17 +250,29 @@ class Relay:
 
     def give_back(self, bid: Bid) -> None:
         """The lease is not needed, for another caller leads. Off this caller's path."""
-        lead = self._unbid(bid.token)
+        with self._changed:
+            lead = self._unbid(bid.token)
+            if lead is not None:
+                self.give_up(lead.token)
         if lead is not None:
             lead.leave()
 
     def _unbid(self, token: str) -> Lead | None:
         with self._changed:
-            return self._bids.pop(token, None)
+            lead = self._bids.pop(token, None)
+            if lead is not None:
+                self._bidden.discard(lead.key)
+            return lead
 
     def _claimed(self, lead: Lead, over: str) -> Claim:
         names = lead.key, lead.lease, lead.token, self.pace.lease
-        return self.store.claim(*names, over=over)
+        try:
+            return self.store.claim(*names, over=over)
+        except NotAsked:
+            raise
+        except StoreError:
+            self.abandon(lead)  # Redis may have given it without our hearing of it.
+            raise
 
     # --- the leader's side ------------------------------------------------
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from cachecore import entry as entries
 from cachecore import policy
 from cachecore.entry import Cost, Entry
-from cachecore.errors import CorruptEntry, StoreError, UnkeyableError
+from cachecore.errors import CorruptEntry, NotAsked, StoreError, UnkeyableError
 from cachecore.keys import SWITCH_FIELD, Keyspace, votes_key
 from cachecore.metrics import (
     Hook,
@@ -98,6 +98,7 @@ class Shelf:
         self._clock = clock
         self._timer = timer
         # What the fields of a kind of requests held at the last look.
+        self._switch: str | None = None
         self._latest: dict[tuple[str, ...], tuple[str | None, ...]] = {}
 
     # --- looking up -------------------------------------------------------
@@ -128,10 +129,11 @@ class Shelf:
         bid = self._bid(request, key, fields) if bids else None
         try:
             found = self._store.look_up(key, self._keyspace.stamps, asked, bid)
-        except StoreError:
-            self._outbid(bid, failed=True)
+        except StoreError as error:
+            self._outbid(bid, failed=not isinstance(error, NotAsked))
             seconds = self._timer() - started
             return Look(Reason.UNAVAILABLE, key, failed=True, seconds=seconds)
+        self._switch = found.fields[0]
         self._remember(fields, found.fields[2:])
         look = self._weigh(request, key, fields, found, read, started)
         if found.held:

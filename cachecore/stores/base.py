@@ -39,11 +39,15 @@ class Bid:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Bytes to keep under a key for ``ttl`` seconds."""
+    """Bytes to keep under a key for ``ttl`` seconds.
+
+    ``only_if_absent`` leaves what has come there meanwhile.
+    """
 
     key: str
     value: bytes
     ttl: float
+    only_if_absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

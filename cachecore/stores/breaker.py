@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from cachecore.errors import StillConnecting, StoreError
+from cachecore.errors import NotAsked, StillConnecting, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Breaker:
                 return False  # Closed while this caller waited for the lock.
             if now < self._retry_at:
                 msg = "Redis did not answer a moment ago and is being left alone."
-                raise StoreError(msg)
+                raise NotAsked(msg)
             # This caller tries; the others wait for its verdict.
             self._retry_at = now + self._pause
             return True

@@ -89,7 +89,8 @@ class MemoryStore:
     def keep_many(self, kept: Sequence[Write]) -> None:
         with self._lock:
             for one in kept:
-                self._set(one.key, one.value, one.ttl)
+                if not one.only_if_absent or self._get(one.key) is None:
+                    self._set(one.key, one.value, one.ttl)
 
     def delete(self, key: str) -> None:
         with self._lock:

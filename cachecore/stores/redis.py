@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from cachecore.errors import StoreError
+from cachecore.errors import NotAsked, StoreError
 from cachecore.redis_url import RedisUrl
 from cachecore.stores import health, scripts
 from cachecore.stores.base import Beat, Bid, Claim, Found, Heard, Landing, Page, Write
@@ -31,6 +31,10 @@ SLOT_TIMEOUT: Final = 0.5
 # ask again and again instead.
 MAX_LISTENERS: Final = 32
 _ASK_AGAIN: Final = 0.05
+# Entries for which the time limit of one call is meant.
+_AT_ONCE: Final = 8
+# After one that was refused, no bid is sent for so long.
+_NO_BIDS: Final = 60.0
 # For what a person waits for: saving credentials, invalidating.
 PATIENCE: Final = 3.0
 # A listener's sign outlives any lease, for the leader makes the stream its own.
@@ -58,6 +62,7 @@ class RedisStore:
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._listeners = threading.BoundedSemaphore(MAX_LISTENERS)
         self._door = open_door(url, self._breaker.fail)
+        self._no_bids_until = 0.0
 
     # --- entries and stamps -----------------------------------------------
 
@@ -65,13 +70,15 @@ class RedisStore:
         self, key: str, hash_key: str, fields: Sequence[str], bid: Bid | None = None
     ) -> Found:
         # On a cluster the entry and the stamps live in two slots.
-        if bid is not None and self._door.blocks:
+        bids = self._door.blocks and time.monotonic() > self._no_bids_until
+        if bid is not None and bids:
             reply = self._run(_look(key, hash_key, fields, bid))[0]
-            # What refuses to write, or holds another type there, can be read still.
             if not isinstance(reply, ErrorReply):
                 value, texts, held = self._triple(reply)
                 found = tuple(self._texts(texts, len(fields)))
                 return Found(self._value(value), found, held=held == 1)
+            # What refuses to write, or holds another type there, can be read still.
+            self._no_bids_until = time.monotonic() + _NO_BIDS
         (value,), found = self.look_up_many([key], hash_key, fields)
         return Found(value, found)
 
@@ -85,7 +92,8 @@ class RedisStore:
         self, keys: Sequence[str], hash_key: str, fields: Sequence[str]
     ) -> tuple[list[bytes | None], tuple[str | None, ...]]:
         gets: list[Command] = [("GET", key) for key in keys]
-        *values, texts = self._run(*gets, ("HMGET", hash_key, *fields))
+        limit = self._timeout * _patience(len(keys))
+        *values, texts = self._run(*gets, ("HMGET", hash_key, *fields), limit=limit)
         return [self._value(v) for v in values], tuple(self._texts(texts, len(fields)))
 
     def _value(self, reply: Reply) -> bytes | None:
@@ -104,10 +112,8 @@ class RedisStore:
         self._write("SET", key, value, "PX", _ms(ttl))
 
     def keep_many(self, kept: Sequence[Write]) -> None:
-        sets: list[Command] = [
-            ("SET", one.key, one.value, "PX", _ms(one.ttl)) for one in kept
-        ]
-        for reply in self._run(*sets):
+        limit = self._timeout * _patience(len(kept))
+        for reply in self._run(*map(_set, kept), limit=limit):
             self._accepted(reply)
 
     def delete(self, key: str) -> None:
@@ -289,7 +295,7 @@ class RedisStore:
     ) -> list[Reply]:
         if slotted and not self._slots.acquire(timeout=SLOT_TIMEOUT):
             msg = f"All {MAX_CONNECTIONS} connections to Redis are busy."
-            raise StoreError(msg)
+            raise NotAsked(msg)
         try:
             # Only now: who waited for a slot must see a breaker that has opened.
             with self._breaker.call(forced=forced):
@@ -319,6 +325,16 @@ class RedisStore:
     def __repr__(self) -> str:
         state = "open" if self._breaker.is_open else "closed"
         return f"<RedisStore {self._url.shown}, breaker {state}>"
+
+
+def _patience(entries: int) -> float:
+    """How many limits a call with so many entries may take: they may be large."""
+    return max(1.0, entries / _AT_ONCE)
+
+
+def _set(write: Write) -> Command:
+    command = ("SET", write.key, write.value, "PX", _ms(write.ttl))
+    return (*command, "NX") if write.only_if_absent else command
 
 
 def _look(key: str, hash_key: str, fields: Sequence[str], bid: Bid) -> Command:

@@ -13,7 +13,8 @@ from cachecore.metrics import Followed, Kept, Loaded, Stale
 from cachecore.policy import Control, Rules, Switch
 from cachecore.request import Request
 from cachecore.stores.memory import MemoryStore
-from tests.core.helpers import Bench, BrokenStore, FailingFrom
+from cachecore.streams import Piece
+from tests.core.helpers import END, Bench, BrokenStore, FailingFrom
 
 BATCH = Request(kind="embedding", label="m", form={}, credential="payer")
 
@@ -95,7 +96,7 @@ def test_a_batch_beyond_a_round_trip_is_asked_for_in_several() -> None:
     texts = [str(number) for number in range(PER_ROUND_TRIP * 2 + 5)]
     bench.batch(*texts)
     assert bench.payloads(*texts) == texts
-    assert len(bench.sent) == 2  # 100 and 33, of the first batch
+    assert len(bench.sent) == 1
 
 
 def test_a_batch_of_nothing_asks_nobody() -> None:
@@ -280,14 +281,14 @@ def at_once(*work: Callable[[], object]) -> list[object]:
 
 def after_join(bench: Shelf, do: Callable[[], object]) -> None:
     """Do something each time that a caller has joined or begun a flight."""
-    join = bench.cache._flights.join
+    join = bench.cache._texts.join
 
     def joined(*args: object, **options: object) -> object:
         result = join(*args, **options)  # type: ignore[arg-type]
         do()
         return result
 
-    bench.cache._flights.join = joined  # type: ignore[method-assign, assignment]
+    bench.cache._texts.join = joined  # type: ignore[method-assign, assignment]
 
 
 def test_equal_texts_of_two_batches_at_once_are_sent_once() -> None:
@@ -354,3 +355,76 @@ def test_every_call_is_told_once_and_every_entry_once() -> None:
     assert sum(isinstance(event, Loaded) for event in bench.events) == 2
     assert sum(isinstance(event, Kept) for event in bench.events) == 3
     assert bench.reasons == ["absent"] * 3
+
+
+def test_anothers_bad_text_is_not_ones_own_error() -> None:
+    bench = Shelf()
+    leads, follows = threading.Event(), threading.Event()
+
+    def fail_for_bad(asked: list[str]) -> None:
+        if "bad" in asked:
+            leads.set()
+            follows.wait(5)
+            raise UpstreamFailed("'bad' is too long")
+
+    bench.before = fail_for_bad
+
+    def follow() -> list[str]:
+        leads.wait(5)
+        after_join(bench, follows.set)
+        return bench.payloads("a")
+
+    first, second = at_once(lambda: bench.payloads("a", "bad"), follow)
+    assert isinstance(first, UpstreamFailed)
+    assert second == ["a"]
+
+
+def test_a_large_batch_takes_nothing_from_other_answers() -> None:
+    bench = Shelf()
+    question = Request(kind="llm", label="m", form={"q": "?"})
+    pieces = bench.cache.stream(question, lambda: iter([Piece("yes"), END]))
+    next(pieces)
+    texts = [str(number) for number in range(1100)]
+    bench.batch(*texts)
+    list(pieces)
+    assert bench.cache.find(question).entry is not None
+    bench.sent.clear()
+    bench.batch(*texts)
+    assert bench.sent == []
+
+
+def test_a_refresh_sends_a_repeated_text_once() -> None:
+    bench = Shelf()
+    bench.batch("a", "a", "a", request=changed(control=Control.REFRESH))
+    assert bench.sent == [["a"]]
+
+
+def test_what_another_process_has_kept_meanwhile_stays() -> None:
+    store = MemoryStore()
+    one, other = Shelf(store), Shelf(store)
+
+    def newer(_: list[str]) -> None:
+        fresh = changed(control=Control.REFRESH)
+        made = Item(b"newer")
+        other.cache.batch(fresh, [{"text": "a"}], lambda _: iter([{0: made}]))
+
+    one.before = newer
+    one.batch("a")
+    one.before = lambda _: None
+    assert one.payloads("a") == ["newer"]
+
+
+def test_a_load_that_gives_too_few_is_named() -> None:
+    bench = Shelf()
+    with pytest.raises(LookupError, match="fewer answers"):
+        bench.cache.batch(BATCH, [{"text": "a"}], lambda _: iter([{}]))
+
+
+def test_a_store_that_can_not_delete_is_not_asked_again() -> None:
+    store = FailingFrom(MemoryStore(), "delete")
+    bench = Shelf(store)
+    for text in ("a", "b", "c"):
+        bench.store.keep(bench.cache.key(replace(BATCH, form={"text": text})), b"x", 60)
+    store.calls.clear()
+    assert bench.payloads("a", "b", "c") == ["a", "b", "c"]
+    assert store.calls == ["look_up_many", "delete"]

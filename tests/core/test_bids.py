@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cachecore.errors import NotAsked
 from cachecore.keys import lease_key
 from cachecore.policy import Control, Switch
 from cachecore.records import Pace
@@ -158,7 +159,7 @@ def test_who_has_the_lease_and_must_follow_gives_it_back(store: MemoryStore) -> 
     look = bench.cache.seek(request())
     assert look.held is not None
     assert holder(store, bench) == look.held.token
-    bench.cache._give_back(look.held)
+    bench.cache._give_back(look)
     assert free_again(store, bench)
     assert bids(bench) == {}
 
@@ -227,3 +228,42 @@ def test_a_lease_of_which_nobody_heard_is_given_back(store: MemoryStore) -> None
     assert deaf.failed
     assert free_again(store, bench)
     assert bids(bench) == {}
+
+
+def test_bids_go_on_after_the_switch_was_used(store: MemoryStore) -> None:
+    bench = process(store)
+    bench.cache.turn(Switch.OFF)
+    bench.ask(request())
+    bench.cache.turn(Switch.ON)
+    bench.ask(request("another"))
+    assert bench.cache.seek(request("a third")).held is not None
+
+
+def test_a_store_that_was_not_asked_leaves_nothing_to_give_back(
+    store: MemoryStore,
+) -> None:
+    class Open(FailingFrom):
+        """Its breaker is open."""
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "look_up":
+                raise NotAsked("known not to answer")
+            return super().__getattr__(name)
+
+    bench = process(store)
+    bench.cache._store = Open(store, "")
+    for number in range(20):
+        assert bench.text(request(str(number))) == "hello world"
+    relay = bench.cache._relay
+    assert relay is not None
+    assert (bids(bench), relay._leads) == ({}, set())
+
+
+def test_who_has_the_lease_leads_however_many_leaders_have_failed_it(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachecore.cache.MAX_LEADERS", 0)
+    bench = process(store)
+    bench.ask(request())
+    bench.ask(request())
+    assert bench.loads == 1
