@@ -133,6 +133,9 @@ class Shelf:
             self._outbid(bid, failed=not isinstance(error, NotAsked))
             seconds = self._timer() - started
             return Look(Reason.UNAVAILABLE, key, failed=True, seconds=seconds)
+        except BaseException:
+            self._outbid(bid, failed=True)
+            raise
         self._switch = found.fields[0]
         self._remember(fields, found.fields[2:])
         look = self._weigh(request, key, fields, found, read, started)

@@ -181,6 +181,25 @@ def test_a_leader_of_this_process_takes_over_a_lease_that_a_fellow_has_bid_for(
     assert bench.loads == 1
 
 
+def test_a_lease_given_back_just_as_it_was_read_is_taken_over(
+    store: MemoryStore,
+) -> None:
+    bench = process(store)
+    fellow = bench.cache.seek(request())
+    honest = store.claim
+
+    def claim(*args: Any, **options: Any) -> Any:
+        result = honest(*args, **options)
+        store.claim = honest  # type: ignore[method-assign]
+        bench.cache._give_back(fellow)
+        return result
+
+    store.claim = claim  # type: ignore[method-assign]
+    assert bench.text(request()) == "hello world"
+    assert bench.text(request()) == "hello world"
+    assert bench.loads == 1
+
+
 def test_a_crowd_in_one_process_loads_once_and_leaves_no_lease(
     store: MemoryStore,
 ) -> None:
