@@ -11,10 +11,6 @@ from cachecore.request import Request
 from difycodec import vectors
 
 
-class Disagreement(Exception):
-    """The vectors of one load differ in size: no model gives such."""
-
-
 def ask(
     cache: Cache,
     request: Request,
@@ -26,23 +22,16 @@ def ask(
     """A packed vector for each of ``forms``; see ``Batches.batch``.
 
     Where they differ in size, another model has taken the name since some were kept:
-    all are loaded anew. Raises Disagreement where they differ still.
+    all are loaded anew. What a model server gives in one go is given on, as it is.
     """
     items = cache.batch(request, forms, load, outlives=outlives)
-    if _agree(items):
+    differ = len({vectors.size(item.payload) for item in items}) > 1
+    if not differ or all(item.billed for item in items):
         return items
     if request.control is Control.ONLY:
         raise NothingCached("what is kept is of several models")
-    if any(not item.billed for item in items):
-        anew = replace(request, control=Control.REFRESH)
-        items = cache.batch(anew, forms, load, outlives=outlives)
-    if not _agree(items):
-        raise Disagreement
-    return items
-
-
-def _agree(items: Sequence[Item]) -> bool:
-    return len({vectors.size(item.payload) for item in items}) <= 1
+    anew = replace(request, control=Control.REFRESH)
+    return cache.batch(anew, forms, load, outlives=outlives)
 
 
 def shares(counted: int, texts: Sequence[str]) -> list[int]:

@@ -70,9 +70,6 @@ def vectors_of(
     cache = settings.open_cache(read)
     try:
         return embedding.ask(cache, request, forms, load, outlives=False)
-    except embedding.Disagreement:
-        msg = f"The embedding model {model.id} gave vectors of different sizes."
-        raise ReverseError(msg) from None
     except NothingCached as error:
         msg = "Cache control is 'only' and a vector is missing in the cache."
         raise BadInput(msg) from error

@@ -69,17 +69,14 @@ def embed(
                 _check_size(len(inputs), next(iter(items.values())).payload)
                 yield items
 
-    try:
-        with caching.errors():
-            items = embedding.ask(
-                form.cache,
-                replace(request, traits=traits),
-                forms,
-                load,
-                outlives=runtime.outlives(),
-            )
-    except embedding.Disagreement:
-        raise _no_vectors() from None
+    with caching.errors():
+        items = embedding.ask(
+            form.cache,
+            replace(request, traits=traits),
+            forms,
+            load,
+            outlives=runtime.outlives(),
+        )
     for item in items[:1]:
         _check_size(len(items), item.payload)
     return Embeddings(
