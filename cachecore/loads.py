@@ -252,7 +252,7 @@ class Loads(Shelf):
         One in a process: the others would only be in each other's way.
         """
         relay, held = self._relay, self._latest.get(tuple(fields))
-        if relay is None or held is None:
+        if relay is None or held is None or not self._store.bids:
             return None
         stamps = {f: s for f, s in zip(fields, held, strict=True) if s is not None}
         if len(stamps) < len(held):

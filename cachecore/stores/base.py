@@ -123,13 +123,17 @@ class Store(Protocol):
 
     shared: bool  # whether other processes use it, so that leases make sense
 
+    @property
+    def bids(self) -> bool:
+        """Whether a look-up can take a lease."""
+
     def look_up(
         self, key: str, hash_key: str, fields: Sequence[str], bid: Bid | None = None
     ) -> Found:
         """Read an entry and fields of a hash, in one round trip.
 
         Where there is no entry, the fields are those of ``bid`` and its lease is free,
-        the lease is taken at the same time; a store need not be able to.
+        the lease is taken at the same time, if the store ``bids``.
         """
 
     def look_up_many(

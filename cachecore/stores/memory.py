@@ -44,6 +44,8 @@ class MemoryStore:
     process of its own.
     """
 
+    bids = True
+
     def __init__(
         self,
         max_bytes: int = 64 * 1024 * 1024,

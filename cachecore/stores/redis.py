@@ -64,14 +64,17 @@ class RedisStore:
         self._door = open_door(url, self._breaker.fail)
         self._no_bids_until = 0.0
 
+    @property
+    def bids(self) -> bool:
+        """Not on a cluster, where an entry and the stamps live in two slots."""
+        return self._door.blocks and time.monotonic() > self._no_bids_until
+
     # --- entries and stamps -----------------------------------------------
 
     def look_up(
         self, key: str, hash_key: str, fields: Sequence[str], bid: Bid | None = None
     ) -> Found:
-        # On a cluster the entry and the stamps live in two slots.
-        bids = self._door.blocks and time.monotonic() > self._no_bids_until
-        if bid is not None and bids:
+        if bid is not None and self.bids:
             reply = self._run(_look(key, hash_key, fields, bid))[0]
             if not isinstance(reply, ErrorReply):
                 value, texts, held = self._triple(reply)

@@ -40,7 +40,7 @@ class BrokenStore:
         self.asked += 1
         raise StoreError("the store is broken")
 
-    shared = True
+    shared = bids = True
     look_up = keep = delete = settle = replace = forget = check = _fail
     claim = beat = land = listen = publish = gather = _fail
     look_up_many = keep_many = _fail
@@ -54,7 +54,7 @@ class FailingFrom:
 
     def __init__(self, inner: MemoryStore, method: str) -> None:
         self._inner, self._method, self.calls = inner, method, []
-        self.shared = inner.shared
+        self.shared, self.bids = inner.shared, inner.bids
         self.failed = False
 
     def mend(self) -> None:
