@@ -26,6 +26,11 @@ def is_signed(url: str) -> bool:
     return _SIGNED.search(url) is not None
 
 
+def may_change(url: str) -> bool:
+    """Whether what a URL shows may change behind it: not a data URL, nor Dify's own."""
+    return bool(url) and not url.startswith("data:") and not is_signed(url)
+
+
 def unsigned(value: Any) -> Any:
     """The same JSON data with every signature in its texts left out."""
     if isinstance(value, str):

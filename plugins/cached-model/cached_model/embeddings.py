@@ -56,9 +56,7 @@ def embed(
     """
     request = caching.request(form, "embedding", model, {}, asking)
     shown = [one.url for one in inputs if isinstance(one, Picture)]
-    outside = any(
-        not url.startswith("data:") and not urls.is_signed(url) for url in shown
-    )
+    outside = any(map(urls.may_change, shown))
     ends_at = urls.expires_at(shown)
     traits = replace(request.traits, external_url=outside, ends_at=ends_at)
     forms = [_key_form(form, model, one) for one in inputs]

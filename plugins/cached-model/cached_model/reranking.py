@@ -112,7 +112,7 @@ def _is_outside(document: Document) -> bool:
     if isinstance(document, str):
         return False
     found = [part.get("image_url", {}).get("url", "") for part in document["content"]]
-    return any(u and not u.startswith("data:") and not urls.is_signed(u) for u in found)
+    return any(map(urls.may_change, found))
 
 
 def _call(
