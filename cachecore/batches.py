@@ -15,7 +15,7 @@ from cachecore.errors import LeaderGone, NothingCached, StoreError, UnkeyableErr
 from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight, FlightTable
 from cachecore.keys import SWITCH_FIELD, Keyspace
 from cachecore.loads import LENIENT, MAX_LEADERS, Loads
-from cachecore.metrics import Followed, Kept, Loaded, Stale
+from cachecore.metrics import Ended, Followed, Kept, Loaded, Result, Stale
 from cachecore.policy import Control, Reason, Refusal
 from cachecore.request import Request, tags_of
 from cachecore.shelf import Look, Stamps
@@ -96,6 +96,18 @@ class Batches(Loads):
             request, forms, load, IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT
         )
         batch.left = list(range(len(forms)))
+        began, result = self._timer(), Result.FAILED
+        try:
+            items = self._answered(batch)
+            fresh = any(item.billed for item in items)
+            result = Result.MISS if fresh else Result.HIT
+            return items
+        finally:
+            took = self._timer() - began
+            self._tell(Ended(request.subject, result, took, took))
+
+    def _answered(self, batch: _Batch) -> list[Item]:
+        forms = batch.forms
         try:
             for round_ in range(MAX_LEADERS):
                 self._round(batch, told=round_ > 0)
@@ -128,10 +140,11 @@ class Batches(Loads):
         return looks
 
     def _find_some(self, requests: Sequence[Request]) -> list[Look]:
-        started = self._timer()
+        began = self._timer()
         keys = [self._key_or_none(request) for request in requests]
         known = [key for key in keys if key is not None]
         fields = self._keyspace.stamp_fields(tags_of(requests[0]))
+        times = began, self._timer()
         kept_out = [self._keyspace.quarantine_field(key) for key in known]
         try:
             values, (switch, *texts) = self._store.look_up_many(
@@ -152,7 +165,7 @@ class Batches(Loads):
             elif failed:  # Weighing may have to delete what does not decode.
                 look = Look(Reason.UNAVAILABLE, failed=True)
             else:
-                look = self._weigh(request, key, fields, found[key], _bytes, started)
+                look = self._weigh(request, key, fields, found[key], _bytes, times)
             failed = failed or look.failed
             looks.append(look)
         return looks
@@ -219,7 +232,7 @@ class Batches(Loads):
         looks = dict(zip(batch.left, found, strict=True))
         for place, look in looks.items():
             if not told:
-                self.tell_look(look, request.kind, request.label)
+                self.tell_look(look, request)
             if look.entry is not None:
                 entry = look.entry
                 batch.items[place] = Item(entry.payload, entry.cost, billed=False)
@@ -242,7 +255,7 @@ class Batches(Loads):
             for pieces in flight.follow(request.credential):
                 last = pieces[-1]
                 tokens = last.usage.prompt_tokens if last.usage else 0
-                self._tell(Followed(request.kind, request.label))
+                self._tell(Followed(request.subject))
                 return Item(last.data, Cost(prompt_tokens=tokens), billed=False)
         except LeaderGone:
             self._texts.leave(key, flight)
@@ -258,7 +271,7 @@ class Batches(Loads):
         try:
             for items in batch.load([*mine, *alone]) if mine or alone else ():
                 seconds = self._timer() - started
-                self._tell(Loaded(request.kind, request.label, seconds, seconds))
+                self._tell(Loaded(request.subject, seconds, seconds))
                 batch.items.update(items)
                 for place in items.keys() & waiting.keys():
                     _show(waiting[place].flight, items[place])
@@ -307,7 +320,7 @@ class Batches(Loads):
             if batch.failed:
                 self._refuse(request, Refusal.UNAVAILABLE)
             elif self._texts.is_current(one.key, one.flight):
-                self._tell(Kept(request.kind, request.label, len(write.value)))
+                self._tell(Kept(request.subject, len(write.value)))
             else:  # A refresh overtook it: rather nothing than the older one.
                 batch.failed = not self._drop(one.key)
 
@@ -330,7 +343,7 @@ class Batches(Loads):
                 return False
             batch.items[place] = Item(entry.payload, entry.cost, billed=False)
         for _ in missing:
-            self._tell(Stale(request.kind, request.label))
+            self._tell(Stale(request.subject))
         return True
 
 

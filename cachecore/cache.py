@@ -20,9 +20,10 @@ from cachecore.batches import Batches
 from cachecore.entry import Entry
 from cachecore.errors import LeaderGone, NothingCached, Standstill
 from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight
+from cachecore.journal import Journal
 from cachecore.keys import Keyspace
 from cachecore.loads import LENIENT, MAX_LEADERS, Load, Met, Trip, joined
-from cachecore.metrics import Followed, Stale
+from cachecore.metrics import Ended, Followed, Result, Stale
 from cachecore.policy import Control, Reason
 from cachecore.request import Request
 from cachecore.shelf import Look, Stamps
@@ -38,8 +39,16 @@ MAX_BEHIND: Final = 16
 class Cache(Batches):
     """A cache over one store and one namespace. Thread-safe."""
 
-    def __init__(self, store: Store, keyspace: Keyspace, **options: Any) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keyspace: Keyspace,
+        *,
+        journal: Journal | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(store, keyspace, **options)
+        self._journal = journal
         self._behind = threading.BoundedSemaphore(MAX_BEHIND)
 
     # --- asking -----------------------------------------------------------
@@ -63,8 +72,33 @@ class Cache(Batches):
         met = met or Met()
         pieces = self._answer(request, load, met, outlives=outlives)
         if request.rules.stale_if_error and request.control in LENIENT:
-            return self._or_stale(request, met, pieces)
-        return pieces
+            pieces = self._or_stale(request, met, pieces)
+        return self._watched(request, met, pieces)
+
+    def _watched(
+        self, request: Request, met: Met, pieces: Iterator[Piece]
+    ) -> Iterator[Piece]:
+        """The pieces; how it went is told when they end, however they do."""
+        began, first, journal = self._timer(), None, self._journal
+        seen = journal.see() if journal else None
+        result = Result.FAILED
+        try:
+            for piece in pieces:
+                if first is None and (piece.text or piece.data is not None):
+                    first = self._timer() - began
+                if seen is not None:
+                    seen.add(piece)
+                yield piece
+            reason = met.look.reason if met.look else Reason.MODE_OFF
+            result = Result.of(reason, shared=met.shared)
+        except GeneratorExit:
+            result = Result.LEFT
+            raise
+        finally:
+            ended = Ended(request.subject, result, first, self._timer() - began)
+            if journal is not None and seen is not None:
+                journal.add(request, met.look, ended, seen)
+            self._tell(ended)
 
     def _answer(
         self, request: Request, load: Load, met: Met, *, outlives: bool
@@ -92,7 +126,7 @@ class Cache(Batches):
                     continue
             if not told:  # However often it has to look: it is one request.
                 told = True
-                self.tell_look(look, request.kind, request.label)
+                self.tell_look(look, request)
             if stamps is None or flight is None:
                 yield from self._unshared(request, look, load)
                 return
@@ -137,7 +171,7 @@ class Cache(Batches):
         finally:
             # Only now: until then the leader of this process may take the lease over.
             self._give_back(trip.look)
-        self._tell(Followed(request.kind, request.label))
+        self._tell(Followed(request.subject))
 
     # --- stale answers ----------------------------------------------------
 
@@ -198,7 +232,7 @@ class Cache(Batches):
             stale = None if shown or met.failure else self._spare(request, error)
             if stale is None:
                 raise
-            self._tell(Stale(request.kind, request.label))
+            self._tell(Stale(request.subject))
             met.look = Look(Reason.STALE, met.look.key if met.look else "", entry=stale)
             yield from replay(stale.payload)
 

@@ -9,8 +9,9 @@ text it came from; this is the only state of the core outside a Cache.
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -18,8 +19,10 @@ from weakref import WeakValueDictionary
 from cachetools import LRUCache
 
 from cachecore import redis_url
+from cachecore.behind import Behind
 from cachecore.cache import Cache
 from cachecore.errors import ConfigError, UnkeyableError
+from cachecore.journal import Journal, Mode
 from cachecore.keys import PREFIX, Keyspace, canonical, fingerprint
 from cachecore.options import Options, read_options
 from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
@@ -49,6 +52,8 @@ class StoreSettings:
     secret: str = field(default="", repr=False)
     timeout: float = 0.05
     memory_bytes: int = 64 * 1024 * 1024
+    events: Mode = "sizes"
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +70,19 @@ def read[O: Options](
     environ: Mapping[str, str],
     options_type: type[O],
     tenant: str = "",
+    *,
+    at_once: bool = False,
 ) -> Settings[O]:
     """The cache fields of a form: redis_url and cache_*. Raises ConfigError.
 
     ``tenant`` is a digest of what tells this form's owner from others. It counts
     where there is no Redis: one process serves all workspaces of a daemon, and
-    a namespace is a name that anyone may type.
+    a namespace is a name that anyone may type. ``at_once`` says that nothing runs
+    behind a call: what is counted goes out before it ends.
     """
     options = read_options(_text(form, "cache_options"), options_type)
     return Settings(
-        store=_read_store(form, environ, options, tenant),
+        store=replace(_read_store(form, environ, options, tenant), at_once=at_once),
         rules=Rules(
             enabled=_choice(form, "cache_mode", "Cache", ("exact", "off")) == "exact",
             ttl=read_ttl(_text(form, "cache_ttl") or "faq"),
@@ -172,6 +180,7 @@ def _read_store(
         secret=secret,
         timeout=options.redis_timeout_ms / 1000,
         memory_bytes=options.memory_bytes,
+        events=options.events,
     )
 
 
@@ -287,8 +296,23 @@ def _make(settings: StoreSettings) -> Opened:
     if settings.secret:
         fingerprint_key, cipher_key = derive_keys(settings.secret, settings.namespace)
     keyspace = Keyspace(settings.namespace, fingerprint_key)
-    statistics = Statistics(store, keyspace)
-    cache = Cache(store, keyspace, cipher_key=cipher_key, hook=statistics)
+    behind = Behind(at_once=settings.at_once)
+    statistics = Statistics(
+        store,
+        keyspace,
+        cipher_key=cipher_key,
+        behind=behind,
+    )
+    store.watch(statistics)
+    journal = None
+    if store.shared and settings.events != "off":  # Nobody else reads a memory.
+        texts = settings.events == "texts"
+        journal = Journal(
+            store, keyspace, behind, time.time, statistics.lost, texts, cipher_key
+        )
+    cache = Cache(
+        store, keyspace, cipher_key=cipher_key, hook=statistics, journal=journal
+    )
     return Opened(cache, statistics)
 
 

@@ -74,6 +74,16 @@ def fingerprint(form: bytes, secret: bytes | None = None) -> str:
     return hmac.digest(secret, form, "sha256").hex()
 
 
+def part_digest(value: object, secret: bytes) -> str:
+    """A keyed digest of a part of a request, short; of no use to who lacks the key."""
+    return fingerprint(canonical(value), secret)[:12]
+
+
+def mark_of(entry_key: str) -> str:
+    """The head of a key's fingerprint: enough to tell entries in a list."""
+    return entry_key[-65:-53]
+
+
 def lease_key(entry_key: str) -> str:
     """The key of the lease to load an entry, in the entry's slot."""
     return f"{entry_key}:lease"
@@ -124,6 +134,15 @@ class Keyspace:
         if instance:
             name += f":{instance}"
         return f"{name}:{span}:{number}" if span else name
+
+    def recent(self, instance: str) -> str:
+        """What a process did lately, beside its counters."""
+        return f"{self.statistics(instance)}:recent"
+
+    @property
+    def events(self) -> str:
+        """The stream of answers, for what is done behind them."""
+        return f"{PREFIX}:{self.namespace}:events"
 
     def quarantine_field(self, entry_key: str) -> str:
         """The field, beside the stamps, that says until when an entry is kept out."""

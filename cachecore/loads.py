@@ -177,7 +177,7 @@ class Loads(Shelf):
             pass
         else:
             trip.flight.land()
-            self._tell(Followed(request.kind, request.label))
+            self._tell(Followed(request.subject, afar=True))
             return
         yield from self._resume(trip, shown)
 
@@ -229,7 +229,7 @@ class Loads(Shelf):
         # Reached by exhaustion only: close() and errors leave the loop above.
         flight.land()
         seconds = self._timer() - started
-        self._tell(Loaded(request.kind, request.label, first or seconds, seconds))
+        self._tell(Loaded(request.subject, first or seconds, seconds))
         self._land(trip, lead, self._sealed(trip, recorder, seconds))
 
     # --- bidding ----------------------------------------------------------
@@ -299,7 +299,7 @@ class Loads(Shelf):
             self._drop(key)
         else:
             self._flights.kept(key, flight)
-            self._tell(Kept(request.kind, request.label, len(sealed.data)))
+            self._tell(Kept(request.subject, len(sealed.data)))
 
     def _put(self, key: str, lead: Lead | None, sealed: Sealed | None) -> bool:
         """Write the entry and end the lead's stream; raises StoreError."""

@@ -6,7 +6,7 @@ value is one that says what the option needs.
 
 import difflib
 import re
-from typing import Final
+from typing import Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -65,6 +65,9 @@ class Options(BaseModel):
         ge=1024 * 1024,
         le=1024**3,
         description="a number of bytes from 1048576 to 1073741824",
+    )
+    events: Literal["off", "sizes", "texts"] = Field(
+        "sizes", description="off, sizes or texts"
     )
     redis_timeout_ms: int = Field(
         50, ge=5, le=5000, description="a number of milliseconds from 5 to 5000"

@@ -81,6 +81,15 @@ class Reason(StrEnum):
     UNAVAILABLE = "cache_unavailable"
 
 
+HITS: Final = frozenset({Reason.HIT, Reason.STALE})
+MISSES: Final = frozenset(
+    {
+        *(Reason.ABSENT, Reason.EXPIRED, Reason.INVALIDATED, Reason.CORRUPT),
+        Reason.REFRESH,
+    }
+)
+
+
 class Refusal(StrEnum):
     """Why an answer was not kept."""
 

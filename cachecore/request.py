@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from cachecore.keys import Kind, canonical
+from cachecore.metrics import Subject
 from cachecore.policy import Control, Rules, Scope, Traits
 from cachecore.streams import Answer
+
+# What a request may consist of. ``context`` is all around it: files, passages, tags.
+PARTS: Final = ("system", "history", "question", "parameters", "tools", "context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +20,10 @@ class Request:
     ``form`` is everything that can change the answer, as JSON data. ``tags``
     are the caller's own, ``belongs`` automatic ones (``model:…``); both are part
     of the key, for a caller with others would find every entry invalidated.
-    ``label`` is the model or tool, for metrics. ``credential`` is a digest of
+    ``label`` is the model or tool and ``app`` the app, for metrics; ``asked`` gives
+    the question as text, and ``parts`` what else it consists of, by name (PARTS), so
+    that two can be told apart.
+    ``credential`` is a digest of
     what decides how a load fails (who pays, its time limits): followers share
     an error only within one. ``at_most`` gives the seconds that an answer may live
     in any case, or None; ``accept`` says whether a whole answer is valid,
@@ -34,10 +42,18 @@ class Request:
     belongs: tuple[str, ...] = ()
     ttl: int | None = None
     credential: str = ""
+    app: str = ""
+    asked: Callable[[], str] = str
+    parts: Callable[[], Mapping[str, object]] = dict
     at_most: Callable[[Answer], float | None] = lambda _: None
     accept: Callable[[Answer], bool] | None = None
     excuses: Callable[[Exception], bool] = lambda _: True
     revive: Callable[[str, str], Exception | None] = lambda _name, _text: None
+
+    @property
+    def subject(self) -> Subject:
+        """Whose it is, for metrics."""
+        return Subject(self.kind, self.label, self.app)
 
 
 def form_of(request: Request) -> bytes:
@@ -61,6 +77,17 @@ def tags_of(request: Request) -> set[str]:
     return {"*", f"kind:{request.kind}", owner_tag(request), *request.belongs} | {
         f"tag:{tag}" for tag in request.tags
     }
+
+
+def parts_of(request: Request) -> dict[str, object]:
+    """What a request consists of, by name; empty where nobody can say."""
+    parts, question = dict(request.parts()), request.asked()
+    if not parts and not question:
+        return {}
+    whose = request.rules.scope.value, request.traits.scope_id
+    around = [*whose, *sorted(request.tags), *sorted(request.belongs)]
+    context = [parts.get("context"), around]
+    return {**parts, "question": question, "context": context}
 
 
 def owner_tag(request: Request) -> str:

@@ -18,19 +18,21 @@ from cachecore import entry as entries
 from cachecore import policy
 from cachecore.entry import Cost, Entry
 from cachecore.errors import CorruptEntry, NotAsked, StoreError, UnkeyableError
-from cachecore.keys import SWITCH_FIELD, Keyspace, votes_key
+from cachecore.keys import SWITCH_FIELD, Keyspace, mark_of, part_digest, votes_key
 from cachecore.metrics import (
+    Ended,
     Hook,
     Invalidated,
     Kept,
     Lookup,
     Refused,
+    Result,
     guarded,
     hear_nothing,
 )
 from cachecore.policy import Control, Reason, Refusal, Switch
-from cachecore.request import Request, form_of, tags_of
-from cachecore.stores.base import Bid, Found, Store, digest
+from cachecore.request import Request, form_of, parts_of, tags_of
+from cachecore.stores.base import Bid, Facts, Found, Store, digest
 
 type Stamps = dict[str, str]
 
@@ -45,6 +47,7 @@ class Look:
     stand, by field (None: absent); it is None where nothing may be kept.
     ``entry`` is there on a hit only; ``stale`` is one past its time that may
     still be served in need. ``failed`` says that the store failed this request.
+    ``key_seconds`` is what making the key took, ``seconds`` what came after it.
     """
 
     reason: Reason
@@ -55,6 +58,7 @@ class Look:
     writable: bool = False
     failed: bool = False
     seconds: float = 0.0
+    key_seconds: float = 0.0
     held: Bid | None = None  # the lease that came with it
 
 
@@ -94,6 +98,8 @@ class Shelf:
         self._store = store
         self._keyspace = keyspace
         self._cipher_key = cipher_key
+        # Of no use to others: where there is no secret, each process has its own.
+        self._parts_secret = keyspace.secret or secrets.token_bytes(16)
         self._tell = guarded(hook)
         self._clock = clock
         self._timer = timer
@@ -119,11 +125,12 @@ class Shelf:
         reason = policy.bypass(request.rules, request.control, request.traits)
         if reason is not None:
             return Look(reason)
-        started = self._timer()
+        began = self._timer()
         try:
             key = self.key(request)
         except UnkeyableError:
             return Look(Reason.UNKEYABLE)
+        started = self._timer()
         fields = self._keyspace.stamp_fields(tags_of(request))
         asked = [SWITCH_FIELD, self._keyspace.quarantine_field(key), *fields]
         bid = self._bid(request, key, fields) if bids else None
@@ -138,7 +145,7 @@ class Shelf:
             raise
         self._switch = found.fields[0]
         self._remember(fields, found.fields[2:])
-        look = self._weigh(request, key, fields, found, read, started)
+        look = self._weigh(request, key, fields, found, read, (began, started))
         if found.held:
             return replace(look, held=bid)
         self._outbid(bid)
@@ -164,13 +171,14 @@ class Shelf:
         fields: Sequence[str],
         found: Found,
         read: Callable[[Any], Any],
-        started: float,
+        times: tuple[float, float],
     ) -> Look:
         """What a look-up for ``key`` means, by what was found there.
 
         ``found.fields`` are the switch, the quarantine and the stamps, as ``fields``
-        names them.
+        names them; ``times`` is when the key was begun, and was made.
         """
+        began, started = times
         switch = Switch.read(found.fields[0])
         if switch is Switch.OFF:
             return Look(Reason.SWITCHED_OFF, seconds=self._timer() - started)
@@ -199,6 +207,7 @@ class Shelf:
             writable=switch is Switch.ON and sound,
             failed=not sound,
             seconds=self._timer() - started,
+            key_seconds=started - began,
         )
 
     def judge(
@@ -244,19 +253,38 @@ class Shelf:
             return False
         return True
 
-    def tell_look(self, look: Look, kind: str, label: str) -> None:
+    def tell_look(self, look: Look, request: Request) -> None:
         """Say what came of a look-up."""
-        entry = look.entry
+        entry, now = look.entry, self._clock()
         self._tell(
             Lookup(
-                kind,
-                label,
+                request.subject,
                 look.reason,
+                now,
                 look.seconds,
+                look.key_seconds,
                 entry.cost if entry else None,
-                self._clock() - entry.created_at if entry else None,
+                now - entry.created_at if entry else None,
+                mark_of(look.key) if look.key else "",
+                self._digests(request) if look.reason is Reason.ABSENT else {},
             )
         )
+
+    def tell_end(self, look: Look, request: Request) -> None:
+        """Say that a request which only looks up has ended with its look-up."""
+        took = look.key_seconds + look.seconds
+        result = Result.of(look.reason, shared=False)
+        self._tell(Ended(request.subject, result, took, took))
+
+    def _digests(self, request: Request) -> dict[str, str]:
+        try:
+            return {
+                name: part_digest(part, self._parts_secret)
+                for name, part in parts_of(request).items()
+                if part is not None
+            }
+        except UnkeyableError:
+            return {}
 
     def key(self, request: Request) -> str:
         """The key of a request; raises UnkeyableError if it has none."""
@@ -300,7 +328,7 @@ class Shelf:
             self._store.keep(key, sealed.data, sealed.ttl)
         except StoreError:
             return self._refuse(request, Refusal.UNAVAILABLE)
-        self._tell(Kept(request.kind, request.label, len(sealed.data)))
+        self._tell(Kept(request.subject, len(sealed.data)))
         return True
 
     def seal(
@@ -332,7 +360,7 @@ class Shelf:
         return Sealed(data, life.stale_until - now)
 
     def _refuse(self, request: Request, refusal: Refusal) -> bool:
-        self._tell(Refused(request.kind, request.label, refusal))
+        self._tell(Refused(request.subject, refusal))
         return False
 
     # --- feedback ---------------------------------------------------------
@@ -364,7 +392,7 @@ class Shelf:
         self._store.replace(self._keyspace.stamps, {kept_out: until})
         self._store.delete(key)
         self._store.delete(box)
-        self._tell(Invalidated(1))
+        self._tell(Invalidated(("(votes)",), self._clock()))
         return Vote.DROPPED
 
     def owns(self, key: str) -> bool:
@@ -378,11 +406,12 @@ class Shelf:
 
         Raises StoreError: an operator must know that it did not happen.
         """
-        fields = self._keyspace.stamp_fields(tags)
+        dead = tuple(sorted(set(tags)))
+        fields = self._keyspace.stamp_fields(dead)
         self._store.replace(
             self._keyspace.stamps, {field: _new_stamp() for field in fields}
         )
-        self._tell(Invalidated(len(fields)))
+        self._tell(Invalidated(dead, self._clock()))
 
     def turn(self, switch: Switch) -> None:
         """Set the namespace's switch for everyone, from the next request on.
@@ -390,6 +419,10 @@ class Shelf:
         Raises StoreError.
         """
         self._store.replace(self._keyspace.stamps, {SWITCH_FIELD: switch.value})
+
+    def facts(self) -> list[Facts]:
+        """What the store's servers say of themselves. Raises StoreError."""
+        return self._store.facts()
 
     def check(self) -> tuple[str, ...]:
         """Try the store as it will be used; sentences about what could be better.

@@ -5,7 +5,7 @@ null``; host contract 3.6) is left out again, so that one request has one form.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from dify_plugin.entities.model.message import (
@@ -178,3 +178,25 @@ def without_first_thought(text: str) -> str:
 def text_of(messages: Iterable[PromptMessage]) -> str:
     """All text of the messages, for completion models and token estimates."""
     return "\n".join(message.get_text_content() for message in messages)
+
+
+def question(messages: Sequence[PromptMessage]) -> str:
+    """The text of the last message."""
+    return messages[-1].get_text_content() if messages else ""
+
+
+def parts(messages: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """What a chat's messages consist of, as JSON data, besides the question.
+
+    See ``request.PARTS``.
+    """
+    *before, last = messages
+    said = last.get("content")
+    files = (
+        [p for p in said if p.get("type") != "text"] if isinstance(said, list) else []
+    )
+    return {
+        "system": [m.get("content") for m in before if m.get("role") == "system"],
+        "history": [m for m in before if m.get("role") != "system"],
+        "context": files,
+    }

@@ -1,4 +1,9 @@
-"""The statistics as Prometheus reads them, each process with a label of its own."""
+"""The statistics as Prometheus reads them, each process with a label of its own.
+
+A counter that starts again (an eviction took it, a process began) is a reset, which
+Prometheus's ``rate`` and ``increase`` see through. What can't be known is absent, and
+never zero.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -12,99 +17,172 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from cachecore.counting import BOUNDS, Counts
 from cachecore.errors import StoreError
 from cachecore.metrics import INTERNAL
-from cachecore.statistics import BOUNDS, Counts
-from rag_cache import settings
+from cachecore.stores.base import Facts
+from rag_cache import model_servers, settings
+from rag_cache.settings import Settings
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-_OF: Final = ("instance_id", "kind", "label")
+_PREFIX: Final = "answer_cache_"
+_OF: Final = ("instance_id", "kind", "model", "app")
 # A counter's name here, what it is called there, its meaning, and the verdict's label.
 _COUNTERS: Final = (
-    ("requests", "requests", "Requests, by what came of them.", "reason"),
+    ("requests", "requests", "Requests, by the verdict on each.", "reason"),
+    ("unanswered", "unanswered", "Requests that failed or were left.", "result"),
     ("refused", "refused", "Answers served and not kept.", "reason"),
     ("loads", "loads", "Answers loaded to their end.", ""),
-    ("load_seconds", "load_seconds", "Time that loads took.", ""),
-    ("followed", "shared_loads", "Requests answered by another caller's load.", ""),
+    ("load_sum", "load_seconds", "Time that loads took.", ""),
+    (
+        *("load_first_sum", "load_first_token_seconds"),
+        *("Time that loads took to their first token.", ""),
+    ),
+    ("key_sum", "key_seconds", "Time that making keys took.", ""),
+    ("followed", "coalesced", "Requests answered by another caller's load.", "where"),
     ("stood_in", "stale_for_error", "Stale answers in place of an error.", ""),
     ("kept", "kept", "Answers kept.", ""),
     ("kept_bytes", "kept_bytes", "Bytes of the answers kept.", ""),
     ("saved_tokens", "saved_tokens", "Tokens that hits saved.", ""),
     ("saved_seconds", "saved_seconds", "Waiting that hits saved.", ""),
     ("saved_money", "saved_money", "Money that hits saved.", "currency"),
+    ("compared", "misses_compared", "Misses compared with an earlier one.", ""),
+    ("asked_before", "misses_asked_before", "Of these, with an earlier question.", ""),
+    ("changed", "misses_changed", "Of the compared, what was otherwise.", "part"),
+    (
+        *("kept_apart", "misses_kept_apart"),
+        *("What was otherwise where the question was the same.", "part"),
+    ),
+)
+# Those of a process as a whole.
+_OF_PROCESS: Final = (
     ("invalidations", "invalidations", "Invalidations.", ""),
+    ("breaker_opened", "breaker_opened", "Outages of the Redis, as seen.", ""),
+    ("breaker_open_sum", "breaker_open_seconds", "Time that these took.", ""),
+    ("lost", "events_lost", "Events that there was no room for.", "what"),
+)
+_HISTOGRAMS: Final = (
+    ("first", "first_token_seconds", "Time to the first piece of an answer."),
+    ("time", "answer_seconds", "Time to the whole answer."),
+)
+# A field of INFO, what it is called here, whether it is a counter, its meaning.
+_FACTS: Final = (
+    ("used_memory", "redis_memory_used_bytes", False, "Memory that the Redis uses."),
+    ("maxmemory", "redis_memory_max_bytes", False, "What it may use; 0 is no limit."),
+    ("keys", "redis_keys", False, "Keys in all of its databases."),
+    ("evicted_keys", "redis_evicted_keys", True, "Keys dropped for want of room."),
+    ("expired_keys", "redis_expired_keys", True, "Keys whose time was over."),
+    ("connected_clients", "redis_connected_clients", False, "Connections to it."),
 )
 
 
 def text(form: Mapping[str, Any]) -> bytes:
     """All that is known, in Prometheus's format. Raises ConfigError."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(form))
+    registry.register(_Collector(settings.read(form)))
     return generate_latest(registry)
 
 
 class _Collector:
-    def __init__(self, form: Mapping[str, Any]) -> None:
-        read = settings.read(form)
-        self._statistics = settings.open_statistics(read)
+    def __init__(self, read: Settings) -> None:
+        self._read = read
 
     def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("answer_cache_up", "Whether the cache's Redis answers.")
+        statistics = settings.open_statistics(self._read)
+        up = GaugeMetricFamily(f"{_PREFIX}up", "Whether the cache's Redis answers.")
         try:
-            found = self._statistics.by_instance()
+            found = statistics.by_instance()
         except StoreError:
             up.add_metric([], 0)
             yield up
-            return
-        up.add_metric([], 1)
-        yield up
-        for name, shown, meaning, verdict in _COUNTERS:
-            yield _counter(found, name, f"answer_cache_{shown}", meaning, verdict)
-        yield _histogram(
-            found, "time", "answer_cache_seconds", "Time to the whole answer."
-        )
-        yield _histogram(
-            found, "first", "answer_cache_first_seconds", "Time to the first token."
-        )
+        else:
+            up.add_metric([], 1)
+            yield up
+            yield from _counted(found)
+            yield from _facts(_asked(self._read))
+        for gauge in model_servers.gauges(self._read.model_servers):
+            family = GaugeMetricFamily(
+                _PREFIX + gauge.name, gauge.meaning, labels=gauge.labels
+            )
+            for labels, value in gauge.values:
+                family.add_metric(labels, value)
+            yield family
+
+
+def _asked(read: Settings) -> list[Facts]:
+    try:
+        return settings.open_cache(read).facts()
+    except StoreError:
+        return []
+
+
+def _counted(found: Mapping[str, Counts]) -> Iterator[Metric]:
+    for name, shown, meaning, verdict in _COUNTERS:
+        yield _counter(found, name, shown, meaning, verdict, len(_OF))
+    for name, shown, meaning, verdict in _OF_PROCESS:
+        yield _counter(found, name, shown, meaning, verdict, 1)
+    for name, shown, meaning in _HISTOGRAMS:
+        yield _histogram(found, name, shown, meaning, "result")
+    meaning = "Time that asking the store took."
+    yield _histogram(found, "look_up", "look_up_seconds", meaning, "")
+
+
+def _facts(servers: list[Facts]) -> Iterator[Metric]:
+    for field, shown, counts, meaning in _FACTS:
+        kind = CounterMetricFamily if counts else GaugeMetricFamily
+        family = kind(_PREFIX + shown, meaning, labels=("server",))
+        for facts in servers:
+            if field in facts.numbers:
+                family.add_metric([facts.server], facts.numbers[field])
+        yield family
 
 
 def _rows(
     found: Mapping[str, Counts], wanted: str
-) -> Iterator[tuple[tuple[str, str, str], str, float]]:
+) -> Iterator[tuple[tuple[str, ...], str, float]]:
     for instance, counts in found.items():
         for name, amount in counts.items():
-            what, kind, label, verdict = name.split("|")
+            what, kind, label, app, verdict = name.split("|")
             if what == wanted and label != INTERNAL:
-                yield (instance, kind, label), verdict, amount
+                yield (instance, kind, label, app), verdict, amount
 
 
 def _counter(
-    found: Mapping[str, Counts], name: str, shown: str, meaning: str, verdict: str
+    found: Mapping[str, Counts],
+    name: str,
+    shown: str,
+    meaning: str,
+    verdict: str,
+    depth: int,
 ) -> Metric:
-    labels = (*_OF, verdict) if verdict else _OF
-    family = CounterMetricFamily(shown, meaning, labels=labels)
+    labels = (*_OF[:depth], verdict) if verdict else _OF[:depth]
+    family = CounterMetricFamily(_PREFIX + shown, meaning, labels=labels)
     for of, said, amount in _rows(found, name):
-        family.add_metric([*of, said] if verdict else list(of), amount)
+        family.add_metric([*of[:depth], said] if verdict else [*of[:depth]], amount)
     return family
 
 
 def _histogram(
-    found: Mapping[str, Counts], name: str, shown: str, meaning: str
+    found: Mapping[str, Counts], name: str, shown: str, meaning: str, verdict: str
 ) -> Metric:
-    family = HistogramMetricFamily(shown, meaning, labels=(*_OF, "result"))
+    labels = (*_OF, verdict) if verdict else _OF
+    family = HistogramMetricFamily(_PREFIX + shown, meaning, labels=labels)
     tables: dict[tuple[str, ...], list[float]] = {}
     sums: dict[tuple[str, ...], float] = {
-        (*of, result): amount for of, result, amount in _rows(found, f"{name}_sum")
+        (*of, said) if verdict else of: amount
+        for of, said, amount in _rows(found, f"{name}_sum")
     }
     for of, said, amount in _rows(found, name):
-        result, _, number = said.partition(" ")
-        table = tables.setdefault((*of, result), [0.0] * (len(BOUNDS) + 1))
+        result, _, number = said.rpartition(" ")
+        table = tables.setdefault(
+            (*of, result) if verdict else of, [0.0] * (len(BOUNDS) + 1)
+        )
         if number.isdigit() and int(number) < len(table):
             table[int(number)] += amount
-    for labels, table in tables.items():
+    for which, table in tables.items():
         passed, buckets = 0.0, []
         for bound, amount in zip([*map(str, BOUNDS), "+Inf"], table, strict=True):
             passed += amount
             buckets.append((bound, passed))
-        family.add_metric(list(labels), buckets, sum_value=sums.get(labels, 0.0))
+        family.add_metric(list(which), buckets, sum_value=sums.get(which, 0.0))
     return family

@@ -145,7 +145,11 @@ def _chat_work(
         external_url=named,
     )
     return work.begin(
-        read, replace(request, traits=traits), lambda: ask(asked, work.limits(read))
+        read,
+        replace(
+            request, traits=traits, asked=lambda: messages.question(asked.messages)
+        ),
+        lambda: ask(asked, work.limits(read)),
     )
 
 

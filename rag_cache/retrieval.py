@@ -137,6 +137,12 @@ def _request(
         # Served for the first half of its life, and for the second half too while
         # it is retrieved again behind; never after it.
         rules=replace(rules, ttl=ttl, stale_while_revalidate=behind, stale_if_error=0),
+        app=caller.app_id,
+        asked=lambda: ask.query,
+        parts=lambda: {
+            "parameters": [ask.overrides(), ask.top_k],
+            "context": [[one.id, one.version, one.since] for one in datasets],
+        },
         control=ask.control,
         traits=Traits(
             scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id),

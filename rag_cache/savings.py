@@ -2,45 +2,66 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from cachecore.counting import Counts, percentile
 from cachecore.errors import StoreError
 from cachecore.metrics import INTERNAL
-from cachecore.policy import Reason
-from cachecore.statistics import Counts, percentile
+from cachecore.policy import HITS, MISSES
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
 
 WINDOWS: Final[Mapping[str, int]] = {"24h": 86400, "1h": 3600, "7d": 7 * 86400}
-_HITS: Final = (Reason.HIT, Reason.STALE)
-_MISSES: Final = (
-    *(Reason.ABSENT, Reason.EXPIRED, Reason.INVALIDATED, Reason.CORRUPT),
-    Reason.REFRESH,
-)
+# Misses whose question had been asked before, for advice to rest on.
+_ENOUGH: Final = 20
+_SHOWN: Final = 20  # decisions, in the table
+_AGAIN: Final = "in {share:.0%} of the misses whose question had been asked before."
+_ADVICE: Final[Mapping[str, str]] = {
+    "system": f"The system prompt was otherwise {_AGAIN} Does it hold a clock, a user's "
+    "name or retrieved text? Move what changes out of it, or round it off.",
+    "parameters": f"A parameter or an input was otherwise {_AGAIN} Give the nodes the "
+    "same temperature and limits, and the app only the inputs that its answer needs.",
+    "tools": f"The tools offered were otherwise {_AGAIN} Offer the same ones, in one order.",
+    "history": f"What had been said before was otherwise {_AGAIN} Ask for the answer in a "
+    "node without memory.",
+    "context": f"Files, context keys, tags or the scope were otherwise {_AGAIN} A key "
+    "that holds a time or a user keeps answers apart.",
+}
 
 type Json = dict[str, Any]
 
 
 def of(caller: Caller, parameters: Mapping[str, Any]) -> Json:
-    """The savings of a window. Raises BadInput or ConfigError."""
+    """The savings of a window, and the last decisions. Raises BadInput or ConfigError."""
     window = inputs.choice(parameters, "window", *WINDOWS)
     statistics = settings.open_statistics(settings.read(caller.credentials))
     try:
         counts = statistics.since(WINDOWS[window])
+        decisions, invalidations = statistics.recent()
     except StoreError as error:
         raise BadInput(f"There are no statistics to be had: {error.remedy}") from error
-    parts: defaultdict[tuple[str, str], Counts] = defaultdict(dict)
-    for name, amount in counts.items():
-        what, kind, label, verdict = name.split("|")
-        if kind and label != INTERNAL:
-            parts[kind, label][f"{what}|{verdict}"] = amount
     return {
         "window": window,
+        **summed(counts),
+        "decisions": [row for row in decisions if row["label"] != INTERNAL],
+        "invalidations": invalidations,
+    }
+
+
+def summed(counts: Counts) -> Json:
+    """What these counts come to, in all, and by kind, model and app."""
+    parts: defaultdict[tuple[str, str, str], Counts] = defaultdict(dict)
+    for name, amount in counts.items():
+        what, kind, label, app, verdict = name.split("|")
+        if kind and label != INTERNAL:
+            parts[kind, label, app][f"{what}|{verdict}"] = amount
+    return {
         **_summary(_added(parts.values())),
         "by": [
-            {"kind": kind, "label": label, **_summary(part)}
-            for (kind, label), part in sorted(parts.items())
+            {"kind": kind, "label": label, "app": app, **_summary(part)}
+            for (kind, label, app), part in sorted(parts.items())
         ],
     }
 
@@ -55,8 +76,8 @@ def _added(parts: Any) -> Counts:
 
 def _summary(counts: Counts) -> Json:
     reasons = _under(counts, "requests")
-    hits = sum(reasons.get(reason, 0) for reason in _HITS)
-    misses = sum(reasons.get(reason, 0) for reason in _MISSES)
+    hits = sum(reasons.get(reason, 0) for reason in HITS)
+    misses = sum(reasons.get(reason, 0) for reason in MISSES)
     money = {
         code: round(amount, 6) for code, amount in _under(counts, "saved_money").items()
     }
@@ -66,17 +87,55 @@ def _summary(counts: Counts) -> Json:
         "misses": int(misses),
         # Of those that were looked up: what was bypassed was not to be cached.
         "hit_rate": round(hits / (hits + misses), 4) if hits + misses else None,
-        "shared_loads": int(counts.get("followed|", 0)),
+        "shared_loads": int(sum(_under(counts, "followed").values())),
+        "stale_for_error": int(counts.get("stood_in|", 0)),
         "saved_tokens": int(counts.get("saved_tokens|", 0)),
         "saved_seconds": round(counts.get("saved_seconds|", 0), 3),
         "saved_money": money,
         **_latencies(counts, "hit"),
         **_latencies(counts, "miss"),
+        "stages_ms": _stages(counts),
         "reasons": {reason: int(count) for reason, count in sorted(reasons.items())},
         "refused": {
             reason: int(count)
             for reason, count in sorted(_under(counts, "refused").items())
         },
+        "why_misses": _why(counts),
+    }
+
+
+def _stages(counts: Counts) -> Json:
+    """Where the time of an answer goes, on average."""
+    looked = sum(_under(counts, "look_up").values())
+    loads = counts.get("loads|", 0)
+    return {
+        "key": _mean(counts.get("key_sum|", 0), looked),
+        "look_up": _mean(counts.get("look_up_sum|", 0), looked),
+        "upstream_first_token": _mean(counts.get("load_first_sum|", 0), loads),
+        "upstream_whole": _mean(counts.get("load_sum|", 0), loads),
+    }
+
+
+def _mean(total: float, count: float) -> float | None:
+    return round(total / count * 1000, 3) if count else None
+
+
+def _why(counts: Counts) -> Json:
+    """In what misses differ from earlier requests, and what to do about it."""
+    again = counts.get("asked_before|", 0)
+    apart = _under(counts, "kept_apart")
+    return {
+        "compared": int(counts.get("compared|", 0)),
+        "asked_before": int(again),
+        "changed": {
+            part: int(n) for part, n in sorted(_under(counts, "changed").items())
+        },
+        "kept_apart": {part: int(n) for part, n in sorted(apart.items()) if n},
+        "advice": [
+            _ADVICE[part].format(share=apart[part] / again)
+            for part in _ADVICE
+            if again >= _ENOUGH and apart.get(part, 0) >= again / 2
+        ],
     }
 
 
@@ -88,16 +147,23 @@ def _under(counts: Counts, what: str) -> Counts:
     }
 
 
-def _latencies(counts: Counts, verdict: str) -> Json:
-    found: dict[int, float] = {}
-    for name, amount in _under(counts, "time").items():
-        which, _, number = name.partition(" ")
-        if which == verdict and number.isdigit():
-            found[int(number)] = amount
+def _latencies(counts: Counts, result: str) -> Json:
     return {
-        f"{verdict}_p{share}_ms": _ms(percentile(found, share / 100))
-        for share in (50, 99)
+        f"{result}_{name}p{share}_ms": _ms(
+            percentile(_buckets(counts, what, result), share / 100)
+        )
+        for what, name in (("time", ""), ("first", "first_"))
+        for share in (50, 95, 99)
     }
+
+
+def _buckets(counts: Counts, what: str, result: str) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for name, amount in _under(counts, what).items():
+        which, _, number = name.partition(" ")
+        if which == result and number.isdigit():
+            found[int(number)] = amount
+    return found
 
 
 def _ms(seconds: float | None) -> float | None:
@@ -107,7 +173,8 @@ def _ms(seconds: float | None) -> float | None:
 def table(savings: Json) -> str:
     """The savings as a Markdown table."""
     rows = [("all", savings)] + [
-        (f"{part['kind']} {part['label']}", part) for part in savings["by"]
+        (f"{part['kind']} {part['label']} {part['app']}".strip(), part)
+        for part in savings["by"]
     ]
     head = (
         *("", "requests", "hit rate", "saved tokens", "saved money", "saved time"),
@@ -131,7 +198,20 @@ def table(savings: Json) -> str:
                 )
             )
         )
-    return f"Last {savings['window']}\n\n" + "\n".join(lines) + "\n"
+    said = [f"Last {savings['window']}", "\n".join(lines)]
+    said += savings["why_misses"]["advice"]
+    if savings["decisions"]:
+        said.append(_decisions(savings["decisions"][:_SHOWN]))
+    return "\n\n".join(said) + "\n"
+
+
+def _decisions(rows: list[Json]) -> str:
+    lines = [_row(("when (UTC)", "what", "decision", "key")), _row(["---"] * 4)]
+    for row in rows:
+        when = datetime.fromtimestamp(row["at"], UTC).strftime("%d %H:%M:%S")
+        what = f"{row['kind']} {row['label']} {row['app']}".strip().replace("|", "/")
+        lines.append(_row((when, what, row["reason"], row["key"])))
+    return "\n".join(lines)
 
 
 def _pair(part: Json, verdict: str) -> str:

@@ -21,7 +21,9 @@ from cachecore.keys import canonical
 from cachecore.options import Options
 from cachecore.policy import MAX_TTL
 from cachecore.statistics import Statistics
-from rag_cache import inputs
+from difycodec import runtime
+from rag_cache import inputs, model_servers
+from rag_cache.model_servers import ModelServers
 
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -85,6 +87,7 @@ class Settings:
 
     cache: config.Settings[RagOptions]
     knowledge: Knowledge
+    model_servers: ModelServers = ModelServers()  # noqa: RUF009 - frozen
 
 
 def read(credentials: Mapping[str, Any]) -> Settings:
@@ -94,7 +97,14 @@ def read(credentials: Mapping[str, Any]) -> Settings:
 
 def _read(credentials: Mapping[str, Any]) -> Settings:
     return Settings(
-        config.read(credentials, os.environ, RagOptions), _read_knowledge(credentials)
+        config.read(
+            credentials, os.environ, RagOptions, at_once=not runtime.outlives()
+        ),
+        _read_knowledge(credentials),
+        model_servers.read(
+            inputs.text(credentials, "gpu_metrics_url"),
+            inputs.text(credentials, "vllm_metrics_url"),
+        ),
     )
 
 

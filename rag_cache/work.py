@@ -22,7 +22,7 @@ from cachecore.loads import Met
 from cachecore.policy import Traits
 from cachecore.request import Request
 from cachecore.streams import Answer, Piece, Usage, split
-from difycodec import urls
+from difycodec import messages, urls
 from rag_cache import inputs, models, settings
 from rag_cache.caller import Caller
 from rag_cache.calls import Call
@@ -97,9 +97,9 @@ def model(caller: Caller, parameters: Mapping[str, Any], ask: AskModel) -> Work:
     stop = chosen.completion_params.pop("stop", None) or []
     if not isinstance(stop, list):
         stop = [str(stop)]
-    messages: list[PromptMessage] = [UserPromptMessage(content=prompt)]
+    said: list[PromptMessage] = [UserPromptMessage(content=prompt)]
     if system.strip():
-        messages.insert(0, SystemPromptMessage(content=system))
+        said.insert(0, SystemPromptMessage(content=system))
     form = {
         "provider": chosen.provider,
         "model": chosen.model,
@@ -112,7 +112,7 @@ def model(caller: Caller, parameters: Mapping[str, Any], ask: AskModel) -> Work:
     request = request_of(
         caller, read, parameters, "llm", chosen.model, form, (f"model:{chosen.model}",)
     )
-    chat = Chat(chosen, messages, stop)
+    chat = Chat(chosen, said, stop)
     return begin(read, request, lambda: ask(chat, limits(read)))
 
 
@@ -183,6 +183,9 @@ def request_of(
         # Told from Cached Model's, which are of the same kind.
         form={"by": f"cached_{kind}", "context": urls.unsigned(seed), **form},
         rules=rules,
+        app=caller.app_id,
+        asked=lambda: str(form.get("prompt", form.get("query")) or ""),
+        parts=lambda: _parts(form, seed),
         control=inputs.control(parameters),
         traits=Traits(
             temperature=_temperature(form.get("parameters")),
@@ -196,6 +199,17 @@ def request_of(
         # Each call's own: that one was left by its caller is no other's error.
         credential=secrets.token_hex(8),
     )
+
+
+def _parts(form: Mapping[str, Any], seed: str) -> dict[str, Any]:
+    said = messages.parts(form["messages"]) if form.get("messages") else {}
+    return {
+        "system": form.get("system"),
+        **said,
+        "parameters": [form.get("parameters"), form.get("inputs"), form.get("stop")],
+        "tools": form.get("tools"),
+        "context": [said.get("context"), seed],
+    }
 
 
 def _at_most(answer: Answer) -> float | None:

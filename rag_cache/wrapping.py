@@ -43,8 +43,10 @@ def look_up(caller: Caller, parameters: Mapping[str, Any]) -> Lookup:
     """Look a value up. Raises BadInput or ConfigError."""
     read = settings.read(caller.credentials)
     cache = settings.open_cache(read)
-    look = cache.find(_request(caller, read.cache.rules, parameters))
-    cache.tell_look(look, "value", _label(parameters))
+    request = _request(caller, read.cache.rules, parameters)
+    look = cache.find(request)
+    cache.tell_look(look, request)
+    cache.tell_end(look, request)
     stamps = None if look.entry else cache.settle(look)
     # A hit's ticket names the key, for feedback; nothing can be stored under it.
     key = look.key if stamps or look.entry else ""
@@ -71,6 +73,9 @@ def _request(caller: Caller, rules: Rules, parameters: Mapping[str, Any]) -> Req
             "context": urls.unsigned(inputs.text(parameters, "context_keys")),
         },
         rules=rules,
+        app=caller.app_id,
+        asked=lambda: inputs.text(parameters, "key"),
+        parts=lambda: {"context": inputs.text(parameters, "context_keys")},
         control=inputs.control(parameters, *_CONTROLS),
         traits=Traits(
             scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id)
@@ -102,6 +107,7 @@ def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
         label=held.label,
         form={},
         rules=read.cache.rules,
+        app=caller.app_id,
         traits=Traits(ends_at=urls.expires_at(value)),
         ttl=inputs.lifetime(parameters),
     )

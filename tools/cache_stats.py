@@ -17,5 +17,6 @@ class CacheStats(Tool):
             stats=saved,
             hit_rate=saved["hit_rate"] or 0,
             requests=saved["requests"],
+            decisions=saved["decisions"],
         )
         yield from shell.texts(self, savings.table(saved))

@@ -100,6 +100,14 @@ class Page:
     ttl: float
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a server says of itself, by INFO's names, as far as it is a number."""
+
+    server: str
+    numbers: Mapping[str, float]
+
+
 def digest(value: bytes | None) -> str:
     """What a landing remembers of the entry that its load began with; empty for none."""
     if value is None:
@@ -116,6 +124,13 @@ class Heard:
 
     records: tuple[tuple[str, bytes | None], ...]
     holder: str | None
+
+
+class Watcher(Protocol):
+    """Hears when a store is left alone from now on, and when it is asked again."""
+
+    def watch_store(self, *, opens: bool) -> None:
+        """``opens``: its breaker has opened; else it has closed."""
 
 
 class Store(Protocol):
@@ -167,8 +182,19 @@ class Store(Protocol):
     def publish(self, pages: Sequence[Page]) -> None:
         """Set the fields of several hashes."""
 
+    def append(
+        self, stream: str, records: Sequence[bytes], most: int, ttl: float
+    ) -> None:
+        """Add records to a stream that keeps about the last ``most``, for ``ttl`` seconds."""
+
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
         """All fields of each of these hashes; none for an absent one."""
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell ``watcher`` when the store is left alone, as long as it lives."""
+
+    def facts(self) -> list[Facts]:
+        """What each of its servers says of itself; empty where none may be asked."""
 
     def check(self, key: str, hash_key: str) -> tuple[str, ...]:
         """Do each kind of operation once, on ``key`` and ``hash_key``; leave nothing.

@@ -23,11 +23,20 @@ LONGEST_PAUSE: Final = 15.0
 
 
 class Breaker:
-    """Guards the calls to one store. ``name`` is for the log: no secret in it."""
+    """Guards the calls to one store. ``name`` is for the log: no secret in it.
 
-    def __init__(self, name: str, timer: Callable[[], float] = time.monotonic) -> None:
+    ``told`` hears whether it opens, each time it opens or closes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        timer: Callable[[], float] = time.monotonic,
+        told: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self._name = name
         self._timer = timer
+        self._told = told
         self._lock = threading.Lock()  # guards all below; never held around a call
         self._pause = FIRST_PAUSE
         self._retry_at: float | None = None
@@ -88,9 +97,11 @@ class Breaker:
                 self._name,
                 error.remedy,
             )
+            self._told(True)
 
     def _close(self) -> None:
         with self._lock:
             self._retry_at = None
             self._pause = FIRST_PAUSE
         logger.warning("the cache at %s is available again", self._name)
+        self._told(False)

@@ -46,6 +46,9 @@ class Door(Protocol):
     def run(self, commands: Sequence[Command], limit: float) -> list[Reply]:
         """The replies in order, within ``limit`` seconds."""
 
+    def ask_each(self, command: Command, limit: float) -> list[tuple[str, Reply]]:
+        """The reply of each server that holds data, with the server's name."""
+
     def close(self) -> None:
         """Drop the connections. The door may be used again; it reconnects."""
 
@@ -273,6 +276,9 @@ class _Pooled:
             raise store_error(error, self._url) from error
         return replies
 
+    def ask_each(self, command: Command, limit: float) -> list[tuple[str, Reply]]:
+        return [(self._url.shown, self.run([command], limit)[0])]
+
     def _reply(self, connection: Any) -> Reply:
         try:
             return connection.read_response()
@@ -354,14 +360,30 @@ class _Clustered:
             spare.close()  # Another caller's was quicker, and is no longer used.
 
     def run(self, commands: Sequence[Command], limit: float) -> list[Reply]:
+        replies = self._aside_of(lambda client: self._ask(client, commands), limit)
+        return [
+            error_reply(reply, self._url) if isinstance(reply, ResponseError) else reply
+            for reply in replies
+        ]
+
+    def ask_each(self, command: Command, limit: float) -> list[tuple[str, Reply]]:
+        def ask(client: RedisCluster) -> list[tuple[str, Reply]]:
+            return [
+                (node.name, client.execute_command(*command, target_nodes=node))
+                for node in client.get_primaries()
+            ]
+
+        return self._aside_of(ask, limit)
+
+    def _aside_of[T](self, ask: Callable[[RedisCluster], T], limit: float) -> T:
         until = time.monotonic() + limit
         try:
             if self._client is None:
                 self._client = self._aside.get(until)
             if self._hands is None:
                 self._hands = ThreadPoolExecutor(MAX_CONNECTIONS, "cache-cluster")
-            work = self._hands.submit(self._ask, self._client, commands)
-            replies = work.result(max(0.0, until - time.monotonic()))
+            work = self._hands.submit(ask, self._client)
+            return work.result(max(0.0, until - time.monotonic()))
         except StoreError:
             raise
         except TimeoutError:
@@ -369,10 +391,6 @@ class _Clustered:
             raise store_error(redis.exceptions.TimeoutError(), self._url) from None
         except Exception as error:  # whatever it is, it must not fail an answer
             raise store_error(error, self._url) from error
-        return [
-            error_reply(reply, self._url) if isinstance(reply, ResponseError) else reply
-            for reply in replies
-        ]
 
     @staticmethod
     def _ask(client: RedisCluster, commands: Sequence[Command]) -> list[Reply]:

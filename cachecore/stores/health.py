@@ -1,8 +1,10 @@
 """What an operator should hear of a Redis that works, or works in part."""
 
 import logging
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from cachecore.stores.remedies import ErrorReply
@@ -83,6 +85,30 @@ def advice(replies: Sequence[Any]) -> tuple[str, ...]:
             "allkeys-lru."
         )
     return tuple(said)
+
+
+def numbers(reply: Any) -> dict[str, float]:
+    """What is a number in a reply to INFO; ``keys`` are those of all databases."""
+    found: dict[str, float] = {}
+    keys = 0.0
+    # redis-py's client for a Cluster has parsed it.
+    said = reply if isinstance(reply, dict) else _facts(reply)
+    for name, value in said.items():
+        if re.fullmatch(r"db\d+", str(name)):
+            counted = value if isinstance(value, dict) else dict(_pairs(str(value)))
+            keys += float(counted.get("keys", 0))
+            continue
+        with suppress(TypeError, ValueError):
+            found[str(name)] = float(value)
+    if "used_memory" in found:
+        found["keys"] = keys
+    return found
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    for pair in text.split(","):
+        name, _, value = pair.partition("=")
+        yield name, value
 
 
 def _facts(reply: Any) -> dict[str, str]:

@@ -6,6 +6,7 @@ that the core's tests use: its clock is a parameter.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -15,10 +16,12 @@ from cachecore.stores.base import (
     Beat,
     Bid,
     Claim,
+    Facts,
     Found,
     Heard,
     Landing,
     Page,
+    Watcher,
     Write,
     digest,
 )
@@ -62,6 +65,7 @@ class MemoryStore:
         self._ends: dict[str, float] = {}  # of those hashes that have one
         self._leases: dict[str, tuple[str, float]] = {}
         self._streams: dict[str, tuple[_Records, float]] = {}
+        self._logs: dict[str, deque[bytes]] = {}
 
     def look_up(
         self, key: str, hash_key: str, fields: Sequence[str], bid: Bid | None = None
@@ -127,9 +131,27 @@ class MemoryStore:
                 self._hash(page.name).update(page.fields)
                 self._ends[page.name] = self._clock() + page.ttl
 
+    def append(
+        self, stream: str, records: Sequence[bytes], most: int, ttl: float
+    ) -> None:
+        with self._lock:
+            standing = self._logs.setdefault(stream, deque(maxlen=most))
+            standing.extend(records)
+        del ttl  # It ends with the process.
+
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
         with self._lock:
             return [dict(self._hash(name)) for name in names]
+
+    def watch(self, watcher: Watcher) -> None:
+        del watcher  # It never fails.
+
+    def facts(self) -> list[Facts]:
+        with self._lock:
+            entries, used = len(self._entries), self._entries.currsize
+            room = self._entries.maxsize
+        numbers = {"keys": entries, "used_memory": used, "maxmemory": room}
+        return [Facts("memory", numbers)]
 
     def check(self, key: str, hash_key: str) -> tuple[str, ...]:
         del key, hash_key  # Nothing here can be misconfigured.

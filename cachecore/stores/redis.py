@@ -10,11 +10,23 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
+from weakref import WeakSet
 
 from cachecore.errors import NotAsked, StoreError
 from cachecore.redis_url import RedisUrl
 from cachecore.stores import health, scripts
-from cachecore.stores.base import Beat, Bid, Claim, Found, Heard, Landing, Page, Write
+from cachecore.stores.base import (
+    Beat,
+    Bid,
+    Claim,
+    Facts,
+    Found,
+    Heard,
+    Landing,
+    Page,
+    Watcher,
+    Write,
+)
 from cachecore.stores.breaker import Breaker
 from cachecore.stores.connections import (
     MAX_CONNECTIONS,
@@ -57,7 +69,8 @@ class RedisStore:
     def __init__(self, url: RedisUrl, timeout: float = 0.05) -> None:
         self._url = url
         self._timeout = timeout
-        self._breaker = Breaker(url.shown)
+        self._watchers: WeakSet[Watcher] = WeakSet()
+        self._breaker = Breaker(url.shown, told=self._tell_watchers)
         self._complaint = health.Complaint(url.shown)
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._listeners = threading.BoundedSemaphore(MAX_LISTENERS)
@@ -160,6 +173,26 @@ class RedisStore:
             commands.append(("PEXPIRE", page.name, _ms(page.ttl)))
         for reply in self._run(*commands, limit=max(self._timeout, PATIENCE)):
             self._sound(reply)
+
+    def append(
+        self, stream: str, records: Sequence[bytes], most: int, ttl: float
+    ) -> None:
+        # One script: as many commands would cost twenty times a record's time to send.
+        command: Command = ("EVAL", scripts.APPEND, 1, stream, most, _ms(ttl), *records)
+        self._sound(self._run(command, limit=max(self._timeout, PATIENCE))[0])
+
+    def watch(self, watcher: Watcher) -> None:
+        self._watchers.add(watcher)
+
+    def _tell_watchers(self, opens: bool) -> None:
+        for watcher in tuple(self._watchers):
+            watcher.watch_store(opens=opens)
+
+    def facts(self) -> list[Facts]:
+        with self._breaker.call(forced=True):
+            replies = self._door.ask_each(("INFO",), max(self._timeout, PATIENCE))
+        found = [Facts(server, health.numbers(reply)) for server, reply in replies]
+        return [facts for facts in found if facts.numbers]
 
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
         if not names:

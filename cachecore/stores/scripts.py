@@ -71,3 +71,11 @@ end
 if held == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return kept
 """
+
+# KEYS stream; ARGV how many it keeps about, its ttl in ms, records…
+APPEND: Final = """
+for i = 3, #ARGV do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'e', ARGV[i])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""

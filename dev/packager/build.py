@@ -47,7 +47,12 @@ RECIPES = (
                 (
                     *_COMMON,
                     *("tools/*.yaml", "tools/*.py", "group/*.yaml"),
-                    *("endpoints/*.yaml", "endpoints/*.py", "rag_cache/*.py"),
+                    *(
+                        "endpoints/*.yaml",
+                        "endpoints/*.py",
+                        "rag_cache/*.py",
+                        "rag_cache/*.html",
+                    ),
                     *("LICENSE", *_CORE, *_CODEC),
                 ),
             ),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+import redis
 from servers.redis import free_port
 
 from cachecore.errors import StoreError
@@ -40,6 +41,29 @@ class TestRedisStore(StoreContract):
         bid = Bid(name + ":lease", "t.m", 60, (None,))
         found = store.look_up(name, name + ":h", ["a"], bid)
         assert (found.value, found.held) == (b"", False)
+
+    def test_a_stream_of_events_keeps_the_last_of_them_for_a_while(
+        self, store: RedisStore, name: str, redis_url: str
+    ) -> None:
+        for number in range(40):
+            some = [f"{number}-{n}".encode() for n in range(25)]
+            store.append(name, some, 100, 60)
+        with redis.Redis.from_url(redis_url) as client:
+            records = client.xrange(name)
+            assert 0 < client.pttl(name) <= 60_000
+        # Whole nodes of a hundred are dropped, so that adding costs nothing.
+        assert 100 <= len(records) <= 300
+        assert records[-1][1] == {b"e": b"39-24"}
+
+    def test_the_server_says_how_much_it_holds(
+        self, store: RedisStore, name: str
+    ) -> None:
+        store.keep(name, b"x" * 10_000, 60)
+        (facts,) = store.facts()
+        assert facts.numbers["used_memory"] > 10_000
+        assert facts.numbers["keys"] >= 1
+        assert facts.numbers["evicted_keys"] >= 0
+        assert "password" not in facts.server
 
     def test_another_type_under_the_stamps_is_a_store_error(
         self, store: RedisStore, name: str

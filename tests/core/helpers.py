@@ -42,8 +42,11 @@ class BrokenStore:
 
     shared = bids = True
     look_up = keep = delete = settle = replace = forget = check = _fail
-    claim = beat = land = listen = publish = gather = _fail
+    claim = beat = land = listen = publish = gather = append = facts = _fail
     look_up_many = keep_many = _fail
+
+    def watch(self, watcher: Any) -> None:
+        pass
 
 
 class FailingFrom:

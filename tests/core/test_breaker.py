@@ -1,4 +1,5 @@
 import logging
+from contextlib import suppress
 
 import pytest
 
@@ -101,3 +102,17 @@ def test_an_error_that_is_not_the_stores_opens_nothing() -> None:
     with pytest.raises(KeyError), breaker.call():
         raise KeyError
     assert not breaker.is_open
+
+
+def test_whoever_watches_hears_when_it_opens_and_when_it_closes() -> None:
+    clock, told = FakeClock(), []
+    breaker = Breaker("redis", clock, told.append)
+    for _ in range(2):
+        with suppress(StoreError), breaker.call():
+            raise StoreError("gone")
+    clock.pass_by(60)
+    with breaker.call():
+        pass
+    with breaker.call():
+        pass
+    assert told == [True, False]

@@ -8,6 +8,7 @@ import pytest
 
 from cachecore.errors import FlightBroken, NothingCached, StoreError
 from cachecore.keys import Keyspace
+from cachecore.metrics import Ended, Lookup
 from cachecore.policy import Control, Rules, Scope, Switch, Traits
 from cachecore.request import app_tags
 from cachecore.stores.memory import MemoryStore
@@ -632,3 +633,51 @@ def test_an_answer_that_others_would_not_wait_for_is_kept_all_the_same(
     last.set()
     other.join(5)
     assert bench.text(request()) == "second"
+
+
+def ended(bench: Bench) -> list[Ended]:
+    return [event for event in bench.events if isinstance(event, Ended)]
+
+
+def test_every_request_tells_how_it_ended() -> None:
+    bench = Bench()
+    bench.ask(request())
+    bench.ask(request())
+    bench.ask(request(control=Control.BYPASS))
+    assert [e.result.value for e in ended(bench)] == ["miss", "hit", "uncached"]
+
+
+def test_a_request_whose_caller_left_and_one_that_failed_tell_that() -> None:
+    bench = Bench()
+    pieces = bench.cache.stream(request(), bench.loader("a", "b"))
+    next(pieces)
+    pieces.close()
+
+    def load():
+        yield Piece(text="a")
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        list(bench.cache.stream(request("other"), load))
+    assert [e.result.value for e in ended(bench)] == ["left", "failed"]
+
+
+def test_a_miss_tells_digests_of_its_parts_and_a_hit_does_not() -> None:
+    bench = Bench()
+    asked = request(asked=lambda: "q", parts=lambda: {"system": "secret words"})
+    bench.ask(asked)
+    bench.ask(asked)
+    miss, hit = [event for event in bench.events if isinstance(event, Lookup)]
+    assert set(miss.parts) == {"system", "question", "context"}
+    assert "secret" not in str(miss)
+    assert hit.parts == {}
+    assert miss.mark == hit.mark
+
+
+def test_processes_without_a_secret_have_digests_of_their_own() -> None:
+    asked = request(asked=lambda: "q")
+    one, other = Bench(), Bench()
+    one.ask(asked)
+    other.ask(asked)
+    told = [bench.events[0].parts["question"] for bench in (one, other)]
+    assert told[0] != told[1]

@@ -1,8 +1,8 @@
-from cachecore.metrics import Event, Kept, guarded
+from cachecore.metrics import Event, Kept, Subject, guarded
 
 
 def test_a_hook_that_fails_breaks_nothing() -> None:
     def hook(_: Event) -> None:
         raise RuntimeError("a listener's own fault")
 
-    guarded(hook)(Kept("llm", "m", 1))
+    guarded(hook)(Kept(Subject("llm", "m"), 1))

@@ -1,16 +1,28 @@
+from bisect import bisect_left
+
 import pytest
 
-from cachecore import statistics
+from cachecore import counting
+from cachecore.behind import Behind
+from cachecore.counting import percentile
 from cachecore.entry import Cost
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
-from cachecore.metrics import Invalidated, Loaded, Lookup, Refused
+from cachecore.metrics import Ended, Invalidated, Lookup, Refused, Result, Subject
 from cachecore.policy import Reason, Refusal
-from cachecore.statistics import Statistics, percentile
+from cachecore.statistics import Statistics
 from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import FailingFrom, FakeClock
 
-HIT = Lookup("llm", "m", Reason.HIT, 0.0004, saved=Cost(70, 30, price=0.5, seconds=1.5))
+
+def bucket(seconds: float) -> int:
+    return bisect_left(counting.BOUNDS, seconds)
+
+
+OF = Subject("llm", "m", "a")
+HIT = Lookup(
+    OF, Reason.HIT, 10, 0.0004, 0.0001, Cost(70, 30, price=0.5, seconds=1.5), mark="f"
+)
 HOUR, DAY = 3600, 86400
 
 
@@ -23,9 +35,11 @@ class Ledger:
         self.namespace = "n"
 
     def process(self, store: object = None) -> Statistics:
-        made = Statistics(store or self.store, Keyspace(self.namespace), self.clock)
-        made._thread = object()  # no thread: the test says when to publish
-        return made
+        # Nothing runs by itself: the test says when to publish.
+        behind = Behind(at_once=True)
+        return Statistics(
+            store or self.store, Keyspace(self.namespace), self.clock, behind=behind
+        )
 
 
 @pytest.fixture
@@ -38,14 +52,14 @@ def test_what_two_processes_counted_is_added_up(ledger: Ledger) -> None:
     one(HIT)
     one(HIT)
     other(HIT)
-    other(Refused("llm", "m", Refusal.EMPTY))
+    other(Refused(OF, Refusal.EMPTY))
     other.flush()
     counts = one.since(HOUR)
-    assert counts["requests|llm|m|hit"] == 3
-    assert counts["saved_tokens|llm|m|"] == 300
-    assert counts["saved_money|llm|m|USD"] == 1.5
-    assert counts["saved_seconds|llm|m|"] == 4.5
-    assert counts["refused|llm|m|empty"] == 1
+    assert counts["requests|llm|m|a|hit"] == 3
+    assert counts["saved_tokens|llm|m|a|"] == 300
+    assert counts["saved_money|llm|m|a|USD"] == 1.5
+    assert counts["saved_seconds|llm|m|a|"] == 4.5
+    assert counts["refused|llm|m|a|empty"] == 1
 
 
 def test_a_window_holds_what_happened_within_it(ledger: Ledger) -> None:
@@ -54,11 +68,11 @@ def test_a_window_holds_what_happened_within_it(ledger: Ledger) -> None:
     process.flush()
     ledger.clock.pass_by(2 * HOUR)
     process(HIT)
-    assert process.since(HOUR)["requests|llm|m|hit"] == 1
-    assert process.since(DAY)["requests|llm|m|hit"] == 2
+    assert process.since(HOUR)["requests|llm|m|a|hit"] == 1
+    assert process.since(DAY)["requests|llm|m|a|hit"] == 2
     ledger.clock.pass_by(3 * DAY)
     assert process.since(DAY) == {}
-    assert process.since(7 * DAY)["requests|llm|m|hit"] == 2
+    assert process.since(7 * DAY)["requests|llm|m|a|hit"] == 2
 
 
 def test_what_could_not_be_published_is_published_next_time(ledger: Ledger) -> None:
@@ -70,7 +84,7 @@ def test_what_could_not_be_published_is_published_next_time(ledger: Ledger) -> N
     process(HIT)
     failing.mend()
     process.flush()
-    assert ledger.process().since(HOUR)["requests|llm|m|hit"] == 2
+    assert ledger.process().since(HOUR)["requests|llm|m|a|hit"] == 2
 
 
 def test_publishing_twice_counts_once(ledger: Ledger) -> None:
@@ -80,7 +94,7 @@ def test_publishing_twice_counts_once(ledger: Ledger) -> None:
     for sheet in process._sheets.values():
         sheet.unsaid |= sheet.counts.keys()  # as if the first reply had been lost
     process.flush()
-    assert process.since(HOUR)["requests|llm|m|hit"] == 1
+    assert process.since(HOUR)["requests|llm|m|a|hit"] == 1
 
 
 def test_namespaces_count_apart(ledger: Ledger) -> None:
@@ -94,22 +108,22 @@ def test_namespaces_count_apart(ledger: Ledger) -> None:
 def test_each_process_can_be_read_by_itself(ledger: Ledger) -> None:
     one, other = ledger.process(), ledger.process()
     one(HIT)
-    other(Invalidated(2))
+    other(Invalidated(("t",), 5))
     one.flush()
     other.flush()
     found = sorted(one.by_instance().values(), key=len)
-    assert found[0] == {"invalidations|||": 1}
-    assert found[1]["requests|llm|m|hit"] == 1
+    assert found[0] == {"invalidations||||": 1}
+    assert found[1]["requests|llm|m|a|hit"] == 1
 
 
 def test_labels_are_bounded_and_can_forge_no_counter(ledger: Ledger) -> None:
     process = ledger.process()
-    process(Lookup("llm", "a|b|hit", Reason.ABSENT))
+    process(Lookup(Subject("llm", "a|b|hit", "x|y"), Reason.ABSENT, 1))
     for number in range(1000):
-        process(Lookup("llm", f"model-{number}", Reason.ABSENT))
+        process(Lookup(Subject("llm", f"model-{number}"), Reason.ABSENT, 1))
     counts = process.since(HOUR)
-    assert counts["requests|llm|a/b/hit|absent"] == 1
-    assert counts["requests|llm|other|absent"] > 900
+    assert counts["requests|llm|a/b/hit|x/y|absent"] == 1
+    assert counts["requests|llm|other||absent"] > 900
     assert len(counts) < 70
 
 
@@ -120,7 +134,7 @@ def test_hashes_that_an_eviction_took_are_a_reset_and_no_error(ledger: Ledger) -
     ledger.store._hashes.clear()
     assert process.since(HOUR) == {}
     process(HIT)
-    assert process.since(HOUR)["requests|llm|m|hit"] == 2
+    assert process.since(HOUR)["requests|llm|m|a|hit"] == 2
 
 
 def test_a_span_that_is_over_is_not_remembered(ledger: Ledger) -> None:
@@ -137,7 +151,7 @@ def test_percentiles_come_from_the_buckets(ledger: Ledger) -> None:
     times = [0.003] * 98 + [1.5, 100.0]
     buckets: dict[int, float] = {}
     for seconds in times:
-        number = statistics.bucket(seconds)
+        number = bucket(seconds)
         buckets[number] = buckets.get(number, 0) + 1
     assert 0.002 < percentile(buckets, 0.5) <= 0.005
     assert 1 < percentile(buckets, 0.99) <= 2
@@ -146,36 +160,50 @@ def test_percentiles_come_from_the_buckets(ledger: Ledger) -> None:
 
 def test_hits_and_misses_are_timed_apart(ledger: Ledger) -> None:
     process = ledger.process()
-    process(HIT)
-    process(Loaded("llm", "m", 0.15, 3.0))
+    process(Ended(OF, Result.HIT, 0.0004, 0.003))
+    process(Ended(OF, Result.MISS, 0.15, 3.0))
+    process(Ended(OF, Result.LEFT, None, 9.0))
     counts = process.since(HOUR)
-    assert counts[f"time|llm|m|hit {statistics.bucket(0.0004)}"] == 1
-    assert counts[f"time|llm|m|miss {statistics.bucket(3.0)}"] == 1
-    assert counts[f"first|llm|m|miss {statistics.bucket(0.15)}"] == 1
+    assert counts[f"first|llm|m|a|hit {bucket(0.0004)}"] == 1
+    assert counts[f"time|llm|m|a|hit {bucket(0.003)}"] == 1
+    assert counts[f"first|llm|m|a|miss {bucket(0.15)}"] == 1
+    assert counts[f"time|llm|m|a|miss {bucket(3.0)}"] == 1
+    assert counts["unanswered|llm|m|a|left"] == 1
+    assert not [name for name in counts if "left " in name]
+    assert "saved_money|llm|m|a|USD" not in counts
 
 
 def test_the_first_event_starts_the_thread_that_publishes(ledger: Ledger) -> None:
-    process = Statistics(ledger.store, Keyspace("n"), ledger.clock, publish_every=0.001)
+    behind = Behind(0.001)
+    process = Statistics(ledger.store, Keyspace("n"), ledger.clock, behind=behind)
     process(HIT)
     reader = ledger.process()
     for _ in range(1000):
         if reader.since(HOUR):
             break
-        process._thread.join(0.002)
-    assert reader.since(HOUR)["requests|llm|m|hit"] == 1
+        behind._thread.join(0.002)
+    assert reader.since(HOUR)["requests|llm|m|a|hit"] == 1
+
+
+def test_where_nothing_runs_behind_a_call_its_end_publishes(ledger: Ledger) -> None:
+    process = ledger.process()
+    process(HIT)
+    assert ledger.process().since(HOUR) == {}
+    process(Ended(OF, Result.HIT, 0.001, 0.001))
+    assert ledger.process().since(HOUR)["requests|llm|m|a|hit"] == 1
 
 
 def test_numbers_that_were_evicted_come_back_whole(ledger: Ledger) -> None:
     process = ledger.process()
     for _ in range(10):
         process(HIT)
-    process(Refused("llm", "m", Refusal.EMPTY))
+    process(Refused(OF, Refusal.EMPTY))
     process.flush()
     ledger.store._hashes.clear()
     process(HIT)
     (counts,) = process.by_instance().values()
-    assert counts["requests|llm|m|hit"] == 11
-    assert counts["refused|llm|m|empty"] == 1
+    assert counts["requests|llm|m|a|hit"] == 11
+    assert counts["refused|llm|m|a|empty"] == 1
 
 
 def test_what_can_not_be_published_for_long_is_bounded(ledger: Ledger) -> None:
@@ -189,26 +217,120 @@ def test_what_can_not_be_published_for_long_is_bounded(ledger: Ledger) -> None:
     assert len(process._sheets) < 40
     failing.mend()
     (counts,) = process.by_instance().values()
-    assert counts["requests|llm|m|hit"] == 60
+    assert counts["requests|llm|m|a|hit"] == 60
 
 
 def test_a_name_that_is_no_counter_breaks_no_reader(ledger: Ledger) -> None:
     process = ledger.process()
     saved = Cost(1, 1, price=1, currency="US|D")
-    process(Lookup("llm", "m", Reason.HIT, 0.1, saved=saved))
+    process(Lookup(OF, Reason.HIT, 1, saved=saved))
     process.flush()
     sheet = process._keyspace.statistics(process._instance)
-    ledger.store.replace(sheet, {"rubbish": "1", "a|b|c|d": "x"})
+    ledger.store.replace(sheet, {"rubbish": "1", "a|b|c|d|e": "x"})
     (counts,) = process.by_instance().values()
-    assert counts["saved_money|llm|m|other"] == 1
+    assert counts["saved_money|llm|m|a|other"] == 1
     assert "rubbish" not in counts
-    assert counts["a|b|c|d"] == 0
+    assert counts["a|b|c|d|e"] == 0
 
 
 def test_a_label_that_can_not_be_written_fails_no_publication(ledger: Ledger) -> None:
     process = ledger.process()
-    process(Lookup("app", "half a pair \ud83d", Reason.ABSENT))
+    process(Lookup(Subject("app", "half a pair \ud83d"), Reason.ABSENT, 1))
     (counts,) = process.by_instance().values()
     (name,) = counts
     assert name.encode()
     assert name.startswith("requests|app|half a pair ")
+
+
+def test_misses_say_what_has_changed_and_which_part_kept_them_apart(
+    ledger: Ledger,
+) -> None:
+    process = ledger.process()
+    for minute in range(10):
+        parts = {"system": f"at {minute}", "question": "q"}
+        process(Lookup(OF, Reason.ABSENT, minute, mark="f", parts=parts))
+    counts = process.since(HOUR)
+    assert counts["compared|llm|m|a|"] == counts["asked_before|llm|m|a|"] == 9
+    assert counts["changed|llm|m|a|system"] == 9
+    assert counts["kept_apart|llm|m|a|system"] == 9
+
+
+def test_the_last_decisions_of_all_processes_are_listed_the_latest_first(
+    ledger: Ledger,
+) -> None:
+    one, other = ledger.process(), ledger.process()
+    one(Lookup(OF, Reason.ABSENT, 1, 0.002, 0.001, mark="abc", parts={"question": "d"}))
+    other(Lookup(OF, Reason.HIT, 2, mark="abc"))
+    one(Invalidated(("tag:faq",), 3))
+    other.flush()
+    decisions, invalidations = one.recent()
+    assert [row["reason"] for row in decisions] == ["hit", "absent"]
+    assert decisions[1] == {
+        "at": 1,
+        "kind": "llm",
+        "label": "m",
+        "app": "a",
+        "reason": "absent",
+        "ms": 3.0,
+        "key": "abc",
+        "parts": {"question": "d"},
+    }
+    assert invalidations == [{"at": 3, "tags": ["tag:faq"]}]
+
+
+def test_of_many_decisions_the_last_are_listed(ledger: Ledger) -> None:
+    process = ledger.process()
+    for number in range(500):
+        process(Lookup(OF, Reason.HIT, number))
+    decisions, _ = process.recent()
+    assert [row["at"] for row in decisions] == list(range(499, 299, -1))
+
+
+def test_the_list_is_sealed_with_the_secret_and_nothing_else_opens_it(
+    ledger: Ledger,
+) -> None:
+    key = b"k" * 32
+    keyed = Statistics(
+        *(ledger.store, Keyspace("n"), ledger.clock),
+        cipher_key=key,
+        behind=Behind(at_once=True),
+    )
+    keyed(Invalidated(("tag:private",), 1))
+    assert keyed.recent()[1]
+    assert ledger.process().recent() == ([], [])
+    assert not any(b"private" in kept[0] for kept in ledger.store._entries.values())
+
+
+def test_an_outage_is_counted_when_it_is_over(ledger: Ledger) -> None:
+    process = ledger.process()
+    process.watch_store(opens=True)
+    ledger.clock.pass_by(7)
+    process.watch_store(opens=False)
+    counts = process.since(HOUR)
+    assert counts["breaker_opened||||"] == 1
+    assert counts["breaker_open_sum||||"] == 7
+
+
+def test_events_beyond_the_bound_are_counted_as_lost(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachecore.statistics._MAX_WAITING", 3)
+    process = ledger.process()
+    for _ in range(5):
+        process(HIT)
+    counts = process.since(HOUR)
+    assert counts["requests|llm|m|a|hit"] == 3
+    assert counts["lost||||statistics"] == 2
+
+
+def test_spans_in_which_nothing_happened_are_there_and_empty(ledger: Ledger) -> None:
+    process = ledger.process()
+    process(HIT)
+    process.flush()
+    ledger.clock.pass_by(900)
+    process(HIT)
+    length, spans = process.spans(HOUR)
+    assert length == 300
+    found = [int(counts.get("requests|llm|m|a|hit", 0)) for counts in spans.values()]
+    assert found[-4:] == [1, 0, 0, 1]
+    assert len(found) == 13

@@ -215,7 +215,7 @@ def test_metrics_of_both_plugins_are_read_by_prometheus(
             f.name: f for f in text_string_to_metric_families(hook("/metrics")[1])
         }
         found = {
-            (s.labels["kind"], s.labels["label"], s.labels["reason"]): s.value
+            (s.labels["kind"], s.labels["model"], s.labels["reason"]): s.value
             for s in families["answer_cache_requests"].samples
         }
     assert families["answer_cache_up"].samples[0].value == 1
@@ -225,7 +225,7 @@ def test_metrics_of_both_plugins_are_read_by_prometheus(
     assert len(instances) == 2
     hits = [
         s
-        for s in families["answer_cache_seconds"].samples
+        for s in families["answer_cache_answer_seconds"].samples
         if s.labels.get("result") == "hit" and s.labels.get("le") == "+Inf"
     ]
     assert [s.value for s in hits] == [1.0]

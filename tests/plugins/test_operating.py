@@ -116,13 +116,37 @@ def test_the_savings_show_what_hits_saved(caller: Caller) -> None:
         assert (part["kind"], part["label"]) == ("value", "work")
         assert part["reasons"] == {"absent": 1, "hit": 1}
     shown = savings.table(saved)
-    assert "| value work | 2 | 50.0% |" in shown
+    assert "| value work app-1 | 2 | 50.0% |" in shown
+    assert [row["reason"] for row in saved["decisions"]] == ["hit", "absent"]
+    assert "| value work app-1 | hit |" in shown
 
 
 def test_savings_of_nothing_are_a_table_too(caller: Caller) -> None:
     saved = savings.of(caller, {})
     assert (saved["window"], saved["requests"], saved["hit_rate"]) == ("24h", 0, None)
     assert "| all | 0 | – |" in savings.table(saved)
+
+
+def test_a_clock_in_the_key_is_found_out(caller: Caller) -> None:
+    for minute in range(30):
+        clock = {"key": "question", "name": "work", "context_keys": f"at {minute}"}
+        wrapping.look_up(caller, clock)
+    saved = savings.of(caller, {})
+    why = saved["why_misses"]
+    assert (why["compared"], why["asked_before"]) == (29, 29)
+    assert why["kept_apart"] == {"context": 29}
+    (advice,) = why["advice"]
+    assert "100% of the misses" in advice
+    assert advice in savings.table(saved)
+    assert "at 7" not in str(saved)
+
+
+def test_new_questions_are_no_reason_for_advice(caller: Caller) -> None:
+    for number in range(30):
+        wrapping.look_up(caller, {"key": f"question {number}", "name": "work"})
+    why = savings.of(caller, {})["why_misses"]
+    assert why["changed"] == {"question": 29}
+    assert why["advice"] == []
 
 
 def test_another_workspace_sees_none_of_them(caller: Caller) -> None:

@@ -85,6 +85,18 @@ class Call:
         }
 
 
+def parts(key_form: Mapping[str, Any]) -> dict[str, object]:
+    """What a call consists of, by its key's form: in what two calls differ."""
+    body = dict(key_form["body"])
+    prompt = body.pop("prompt", None)
+    messages = body.pop("messages", None) or [{"role": "user", "content": prompt}]
+    return {
+        **codec.parts(messages),
+        "tools": [body.pop(name, None) for name in ("tools", "functions")],
+        "parameters": body,
+    }
+
+
 def build(
     form: Form,
     model: str,

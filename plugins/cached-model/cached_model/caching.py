@@ -94,6 +94,7 @@ def request(
         label=model,
         form=key_form,
         rules=rules,
+        app=asking.app_id,
         traits=Traits(scope_id=whose),
         belongs=(f"model:{model}",),
         credential=form.credential,

@@ -24,7 +24,7 @@ from cachecore.policy import Control, Scope
 from cachecore.request import Request
 from cachecore.streams import Answer, Piece, Usage, merge, split
 from cached_model import caching, schemas, upstream
-from cached_model.body import Call, build
+from cached_model.body import Call, build, parts
 from cached_model.caching import Caller
 from cached_model.form import Form
 from cached_model.tokens import estimate
@@ -155,6 +155,8 @@ def _request(
     return replace(
         request,
         control=_control(ours["cache_control"]),
+        asked=lambda: codec.question(messages),
+        parts=lambda: parts(key_form),
         traits=replace(
             request.traits,
             conversation=codec.is_conversation(messages),

@@ -20,6 +20,7 @@ from cachecore.config import Settings
 from cachecore.errors import ConfigError
 from cachecore.keys import canonical, fingerprint
 from cachecore.options import Options
+from difycodec import runtime
 from difycodec.messages import ToolStyle
 
 _ENDPOINT_PATHS: Final = ("/chat/completions", "/completions", "/embeddings", "/rerank")
@@ -191,7 +192,9 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
     api_key = read_api_key(fields.text("api_key"))
     extra_headers = read_headers(fields.text("extra_headers"))
     payer = fingerprint(canonical([base_url, api_key, dict(extra_headers)]))
-    settings = config.read(credentials, environ, ModelOptions, payer)
+    settings = config.read(
+        credentials, environ, ModelOptions, payer, at_once=not runtime.outlives()
+    )
     options = settings.options
     limits = options.read_timeout_seconds, options.deadline_seconds
     return Form(

@@ -68,7 +68,12 @@ def rerank(
     traits = replace(
         request.traits, external_url=outside, ends_at=urls.expires_at(body)
     )
-    request = replace(request, traits=traits)
+    request = replace(
+        request,
+        traits=traits,
+        asked=lambda: query if isinstance(query, str) else "",
+        parts=lambda: {"context": [query, *documents]},
+    )
 
     def load() -> Iterator[Piece]:
         said = upstream.fetch(form, url, body)

@@ -1,0 +1,67 @@
+"""Why did it miss? In what a request that was not found differs from those before it.
+
+Each is compared with the nearest of the last ones of its model and app, by digests of
+their parts. A question that was asked before and missed all the same was kept apart
+by another part: the clock in a system prompt, a user's name, a parameter.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cachecore.metrics import Subject
+
+_QUESTION: Final = "question"
+_REMEMBERED: Final = 64  # misses of one subject
+_MAX_SUBJECTS: Final = 128
+
+type Parts = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The parts that a request has otherwise than the one that is nearest to it."""
+
+    changed: tuple[str, ...]
+    asked_before: bool
+
+
+class Differences:
+    """Remembers the last misses, by subject. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[Subject, OrderedDict[Parts, None]] = OrderedDict()
+
+    def compare(self, of: Subject, parts: Mapping[str, str]) -> Difference | None:
+        """How a miss differs from the nearest before it; None for the first."""
+        seen = self._seen.setdefault(of, OrderedDict())
+        self._seen.move_to_end(of)
+        if len(self._seen) > _MAX_SUBJECTS:
+            self._seen.popitem(last=False)
+        found = _nearest(seen, parts)
+        mine = tuple(sorted(parts.items()))
+        seen[mine] = None
+        seen.move_to_end(mine)
+        if len(seen) > _REMEMBERED:
+            seen.popitem(last=False)
+        return found
+
+
+def _nearest(
+    seen: "OrderedDict[Parts, None]", parts: Mapping[str, str]
+) -> Difference | None:
+    best: tuple[bool, int] | None = None
+    found = None
+    for other in reversed(seen):
+        theirs = dict(other)
+        changed = tuple(
+            name
+            for name in sorted(parts.keys() | theirs.keys())
+            if parts.get(name) != theirs.get(name)
+        )
+        again = _QUESTION in parts and _QUESTION not in changed
+        rank = again, -len(changed)
+        if best is None or rank > best:
+            best, found = rank, Difference(changed, asked_before=again)
+    return found

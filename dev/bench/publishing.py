@@ -1,0 +1,104 @@
+"""What events and statistics cost: hits of one process with them and without.
+
+The other process runs the same package, but for the three lines that tell.
+A process that answers hits is bound by its processor, so that hits a second are one
+over its processor's time for a hit; that is what is compared, for it holds what runs
+behind the answers, and this machine's other work does not disturb it.
+"""
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench import through_host
+from bench.measure import Result, ratio
+from bench.packages import changed
+from devhost.host import Host
+
+SILENT = "answercache/silent_model"
+IN_FLIGHT = 32
+# What tells, and what is there instead where nothing does.
+_TOLD = (
+    ("cachecore/config.py", ", hook=statistics, journal=journal", ""),
+    (
+        "cachecore/cache.py",
+        "return self._watched(request, met, pieces)",
+        "return pieces",
+    ),
+    ("cachecore/shelf.py", "entry, now = look.entry, self._clock()", "return"),
+)
+_TURN = 0.5  # seconds
+
+
+def silent_package(package: Path, scratch: Path, root: Path) -> Path:
+    """The package, its cache telling nobody anything."""
+    own = {}
+    for path, told, silent in _TOLD:
+        source = (root / path).read_text()
+        if source.count(told) != 1:
+            raise AssertionError(f"{path}: what tells was not found: {told}")
+        own[path] = source.replace(told, silent).encode()
+    return changed(package, scratch, "silent_model", own)
+
+
+def run(
+    host: Host, form: Mapping[str, str], model: str, *, rounds: int, limit: float
+) -> Result:
+    """Microseconds of processor for a hit, with events and statistics and without."""
+    own = {**form, "cache_namespace": f"bench-{uuid.uuid4().hex[:8]}"}
+    told = _Meter(host, own, model, through_host.PLUGIN)
+    silent = _Meter(host, own, model, SILENT)
+    ours: list[float] = []
+    reference: list[float] = []
+    for _ in range(rounds + 1):
+        told.turn()
+        silent.turn()
+        # Only now: what runs behind the answers runs in the other's turn too.
+        ours.append(told.read())
+        reference.append(silent.read())
+    name = f"processor of a hit, {IN_FLIGHT} in flight, told / untold"
+    return ratio(name, ours[1:], reference[1:], limit)
+
+
+class _Meter:
+    """Asks one process for hits, and reads what they cost its processor."""
+
+    def __init__(
+        self, host: Host, form: Mapping[str, str], model: str, plugin: str
+    ) -> None:
+        self._host, self._form, self._model, self._plugin = host, form, model, plugin
+        self._pid = host.plugin(plugin).process.pid
+        self._used, self._hits = _processor(self._pid), 0
+
+    def turn(self) -> None:
+        ends, counts = time.monotonic() + _TURN, [0] * IN_FLIGHT
+
+        def work(number: int) -> None:
+            while time.monotonic() < ends:
+                through_host.first_token(
+                    self._host, self._form, self._model, "the same", self._plugin
+                )
+                counts[number] += 1
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(IN_FLIGHT)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._hits += sum(counts)
+
+    def read(self) -> float:
+        """Microseconds for each hit since the last reading."""
+        used, hits = _processor(self._pid), self._hits
+        cost = (used - self._used) / hits * 1e6
+        self._used, self._hits = used, 0
+        return cost
+
+
+def _processor(pid: int) -> float:
+    """Seconds of processor that a process has used (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,363 @@
+"""The dashboard: one page that shows at a glance what the cache saves, and where not.
+
+Browsers can't send a bearer token for an address that is typed, so that this page
+takes HTTP Basic too, with the access token as the password. What it does, it does only
+with a proof that the page gave out: a browser sends a password along for anybody's form.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, StrictUndefined, Template
+from werkzeug import Request, Response
+
+from cachecore.counting import Counts
+from cachecore.errors import StoreError
+from cachecore.policy import HITS, MISSES
+from cachecore.stores.base import Facts
+from rag_cache import charts, doors, model_servers, operating, savings, settings, words
+from rag_cache.charts import Bar, Span
+from rag_cache.inputs import BadInput
+from rag_cache.savings import WINDOWS, Json
+from rag_cache.settings import Settings
+from rag_cache.words import Words
+
+_PAGE: Final = Path(__file__).with_name("dashboard.html")
+_BASIC: Final = "basic "
+_TOP: Final = 8  # reasons in a chart
+_LEFT: Final = 0.1  # ms, at the left of a chart of times
+_MAX_FORM: Final = 4096
+_ONE_DAY: Final = 86400
+
+type Form = Mapping[str, Any]
+
+
+def show(request: Request, form: Form) -> Response:
+    """The page."""
+    return _entered(request, form, lambda: _page(request, form))
+
+
+def act(request: Request, form: Form) -> Response:
+    """Invalidate the tag that the page's form names, and show the page."""
+    return _entered(request, form, lambda: _acted(request, form))
+
+
+# --- who may enter ------------------------------------------------------------
+
+
+def _entered(request: Request, form: Form, do: Callable[[], Response]) -> Response:
+    token = str(form.get("access_token") or "").strip()
+    if not token:
+        return _plain(403, "Set an access token in the endpoint's settings.")
+    if not (_knows(request, token) or doors.may_enter(request, token)):
+        said = words.preferred(request.headers.get("Accept-Language", ""))("sign_in")
+        refused = _plain(401, said)
+        refused.headers["WWW-Authenticate"] = (
+            'Basic realm="Answer Cache", charset="UTF-8"'
+        )
+        return refused
+    status, answer = doors.attempt(do)
+    return answer if isinstance(answer, Response) else _plain(status, answer)
+
+
+def _knows(request: Request, token: str) -> bool:
+    """Whether HTTP Basic's password is the token, whatever the name."""
+    given = request.headers.get("Authorization", "").strip()
+    if given[: len(_BASIC)].lower() != _BASIC:
+        return False
+    try:
+        pair = base64.b64decode(given[len(_BASIC) :], validate=True)
+    except (binascii.Error, ValueError):
+        pair = b""
+    return hmac.compare_digest(pair.partition(b":")[2], token.encode())
+
+
+def _plain(status: int, said: str) -> Response:
+    response = Response(
+        said + "\n", status=status, content_type="text/plain; charset=utf-8"
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _proof(form: Form) -> str:
+    """What only a page of ours knows, for who has its token."""
+    token = str(form["access_token"]).strip()
+    return hmac.digest(token.encode(), b"answer-cache dashboard", hashlib.sha256).hex()
+
+
+def _is_ours(request: Request) -> bool:
+    """Whether the form was sent from our own page, as far as the browser says.
+
+    Hosts by name only: Dify's nginx drops the port.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("Origin")
+    here = urlsplit(f"//{request.headers.get('Host', '')}").hostname
+    return origin is None or urlsplit(origin).hostname == here
+
+
+def _acted(request: Request, form: Form) -> Response:
+    said = request.form if (request.content_length or 0) <= _MAX_FORM else {}
+    proof = str(said.get("proof") or "")
+    if not _is_ours(request) or not hmac.compare_digest(
+        proof.encode("utf-8", "replace"), _proof(form).encode()
+    ):
+        return _plain(403, "This form is not from the dashboard; open it again.")
+    tag, told = str(said.get("tag") or "").strip(), _words(request)
+    try:
+        operating.invalidate(doors.caller(form), {"target": "tag", "name": tag})
+    except BadInput as error:
+        return _page(request, form, told("not_done", reason=error), failed=True)
+    return _page(request, form, told("done", tag=tag))
+
+
+def _words(request: Request) -> Words:
+    return words.preferred(request.headers.get("Accept-Language", ""))
+
+
+# --- the page -----------------------------------------------------------------
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.from_string(_PAGE.read_text("utf-8"))
+
+
+def _page(
+    request: Request, form: Form, said: str = "", *, failed: bool = False
+) -> Response:
+    read, told = settings.read(form), _words(request)
+    window = request.args.get("window", "24h")
+    window = window if window in WINDOWS else "24h"
+    nonce = secrets.token_urlsafe(18)
+    try:
+        shown = _shown(read, window, told)
+    except StoreError as error:
+        shown = {"down": error.remedy}
+    html = _template().render(
+        words=told,
+        namespace=read.cache.store.namespace,
+        window=window,
+        windows=("1h", "24h", "7d"),
+        nonce=nonce,
+        proof=_proof(form),
+        said=said,
+        failed=failed,
+        **shown,
+    )
+    response = Response(html, content_type="text/html; charset=utf-8")
+    response.headers.update(
+        {
+            "Content-Security-Policy": (
+                f"default-src 'none'; style-src 'nonce-{nonce}'; script-src "
+                f"'nonce-{nonce}'; connect-src 'self'; img-src data:; form-action 'self'; "
+                "base-uri 'none'; frame-ancestors 'none'"
+            ),
+            "Cache-Control": "no-store",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
+    )
+    return response
+
+
+def _shown(read: Settings, window: str, told: Words) -> Json:
+    """What the page shows; raises StoreError."""
+    statistics = settings.open_statistics(read)
+    length, spans = statistics.spans(WINDOWS[window])
+    total: Counts = {}
+    for counts in spans.values():
+        for name, amount in counts.items():
+            total[name] = total.get(name, 0) + amount
+    saved = savings.summed(total)
+    decisions, invalidations = statistics.recent()
+    names = told("hits"), told("misses"), told("uncached")
+    return {
+        "down": "",
+        "tiles": _tiles(saved, told),
+        "over_time": charts.over_time(
+            [_span(at, length, counts) for at, counts in spans.items()],
+            (*names, told("hit_rate")),
+        ),
+        "legend": list(zip(("hit", "miss", "uncached"), names, strict=True)),
+        "charts": [
+            _latencies(saved, told),
+            _stages(saved, told),
+            _reasons(saved, told),
+            _apart(saved, told),
+            _redis(_facts(read), told),
+            *_model_servers(read, told),
+        ],
+        "models": [_model(part) for part in saved["by"]],
+        "invalidations": [
+            {"at": _when(row["at"]), "tags": ", ".join(map(str, row["tags"]))}
+            for row in invalidations
+        ],
+        "decisions": [
+            {
+                "at": _when(row["at"]),
+                "what": f"{row['kind']} {row['label']}",
+                "decision": told("hit" if row["reason"] == "hit" else row["reason"]),
+                "key": row["key"],
+            }
+            for row in decisions
+        ],
+    }
+
+
+def _facts(read: Settings) -> list[Facts]:
+    try:
+        return settings.open_cache(read).facts()
+    except StoreError:
+        return []
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%m-%d %H:%M:%S")
+
+
+def _span(at: int, length: int, counts: Counts) -> Span:
+    reasons = savings.summed(counts)["reasons"]
+    hits = sum(reasons.get(reason, 0) for reason in HITS)
+    misses = sum(reasons.get(reason, 0) for reason in MISSES)
+    when = datetime.fromtimestamp(at, UTC)
+    shape = "%H:%M" if length < _ONE_DAY // 24 else "%d %Hh"
+    others = sum(reasons.values()) - hits - misses
+    return Span(when.strftime(shape), hits, misses, others)
+
+
+def _tiles(saved: Json, told: Words) -> list[Json]:
+    rate, money = saved["hit_rate"], saved["saved_money"]
+    shown = ", ".join(f"{amount:.2f} {code}" for code, amount in money.items())
+    looked = saved["hits"] + saved["misses"]
+    tiles = (
+        (
+            *("hit_rate", "–" if rate is None else f"{rate:.1%}"),
+            told("of_looked_up", count=charts.count(looked)),
+        ),
+        ("saved_money", shown or "–", "" if shown else told("no_price")),
+        ("saved_seconds", charts.span_of(saved["saved_seconds"]), ""),
+        ("saved_tokens", charts.count(saved["saved_tokens"]), ""),
+        (
+            *("shared_loads", charts.count(saved["shared_loads"])),
+            told("stale_for_error", count=saved["stale_for_error"]),
+        ),
+    )
+    return [{"name": told(n), "value": v, "beside": b} for n, v, b in tiles]
+
+
+def _chart(
+    name: str, bars: list[Bar], *, logarithmic: bool = False, **more: Any
+) -> Json:
+    left = _LEFT if logarithmic else 0
+    picture = charts.rows(bars, logarithmic_from=left) if bars else ""
+    return {"name": name, "beside": "", "picture": picture, "lines": [], **more}
+
+
+def _latencies(saved: Json, told: Words) -> Json:
+    bars = []
+    for what, name in (("first_", told("latency")), ("", told("whole"))):
+        for result in ("hit", "miss"):
+            for share in (50, 95, 99):
+                value = saved[f"{result}_{what}p{share}_ms"]
+                if value is not None and (what == "first_" or share == 99):  # noqa: PLR2004
+                    label = f"{told(result)} P{share}"
+                    label = label if what else f"{name}, {label}"
+                    bars.append(Bar(label, value, charts.took(value), result))
+    return _chart(told("latency"), bars, logarithmic=True)
+
+
+def _stages(saved: Json, told: Words) -> Json:
+    kinds = {"key": "hit", "look_up": "hit"}
+    bars = [
+        Bar(told(stage), value, charts.took(value), kinds.get(stage, "miss"))
+        for stage, value in saved["stages_ms"].items()
+        if value is not None
+    ]
+    return _chart(told("stages"), bars, logarithmic=True, beside=told("average"))
+
+
+def _reasons(saved: Json, told: Words) -> Json:
+    bars = []
+    found = [(r, n) for r, n in saved["reasons"].items() if r not in HITS]
+    for reason, number in sorted(found, key=lambda pair: -pair[1])[:_TOP]:
+        kind = "miss" if reason in MISSES else "uncached"
+        bars.append(Bar(told(reason), number, charts.count(number), kind))
+    refused = ", ".join(f"{told(r)} {n}" for r, n in saved["refused"].items())
+    lines = [f"{told('not_kept')}: {refused}"] if refused else []
+    return _chart(told("why"), bars, lines=lines)
+
+
+def _apart(saved: Json, told: Words) -> Json:
+    why = saved["why_misses"]
+    bars = [
+        Bar(told(f"part_{part}"), number, charts.count(number), "miss")
+        for part, number in sorted(why["kept_apart"].items(), key=lambda p: -p[1])
+    ]
+    return _chart(told("apart"), bars, lines=why["advice"])
+
+
+def _redis(servers: list[Facts], told: Words) -> Json:
+    chart = _chart(told("redis"), [])
+    if not servers:
+        chart["lines"] = [told("unknown")]
+        return chart
+    numbers: dict[str, float] = {}
+    for facts in servers:
+        for name, value in facts.numbers.items():
+            numbers[name] = numbers.get(name, 0) + value
+    used, most = numbers.get("used_memory", 0), numbers.get("maxmemory", 0)
+    limit = charts.size_of(most) if most else told("no_limit")
+    said = f"{told('memory')}: {charts.size_of(used)} / {limit}"
+    chart["picture"] = charts.meter(used / most if most else 0, said)
+    rest = [f"{charts.count(numbers.get('keys', 0))} {told('keys')}"]
+    if "evicted_keys" in numbers:
+        rest.append(f"{charts.count(numbers['evicted_keys'])} {told('evicted')}")
+    chart["lines"] = [said, " · ".join(rest)]
+    return chart
+
+
+def _model_servers(read: Settings, told: Words) -> list[Json]:
+    bars = [
+        Bar(
+            " ".join((gauge.name.replace("_", " "), *labels[1:])),
+            value,
+            f"{value:.0%}" if gauge.name.endswith("_ratio") else f"{value:g}",
+            "uncached",
+        )
+        for gauge in model_servers.gauges(read.model_servers)
+        for labels, value in gauge.values
+    ]
+    return [_chart(told("model_servers"), bars)] if bars else []
+
+
+def _model(part: Json) -> list[str]:
+    money = ", ".join(f"{a:.4f} {code}" for code, a in part["saved_money"].items())
+    rate = part["hit_rate"]
+    return [
+        f"{part['kind']} {part['label']}",
+        part["app"],
+        charts.count(part["requests"]),
+        "–" if rate is None else f"{rate:.1%}",
+        money or "–",
+        *(
+            f"{charts.took(part[f'{result}_p50_ms'])} / "
+            f"{charts.took(part[f'{result}_p99_ms'])}"
+            for result in ("hit", "miss")
+        ),
+    ]

@@ -1,0 +1,268 @@
+"""The words of the dashboard, in the languages of Dify's users."""
+
+from collections.abc import Mapping
+from typing import Final
+
+LANGUAGES: Final = ("en-US", "zh-Hans", "ja-JP", "pt-BR")
+_WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
+    "title": ("Answer Cache", "回答缓存", "回答キャッシュ", "Cache de respostas"),
+    "namespace": ("namespace", "命名空间", "名前空間", "namespace"),
+    "1h": ("Last hour", "最近 1 小时", "直近1時間", "Última hora"),
+    "24h": ("Last 24 hours", "最近 24 小时", "直近24時間", "Últimas 24 horas"),
+    "7d": ("Last 7 days", "最近 7 天", "直近7日", "Últimos 7 dias"),
+    "hit_rate": ("Hit rate", "命中率", "ヒット率", "Taxa de acertos"),
+    "of_looked_up": (
+        *("of {count} looked up", "共查询 {count} 次", "{count} 件の検索中"),
+        "de {count} consultas",
+    ),
+    "saved_money": ("Money saved", "节省费用", "節約した金額", "Dinheiro poupado"),
+    "no_price": (
+        "set price in Cache Options",
+        "请在缓存选项中设置 price",
+        "キャッシュオプションで price を設定",
+        "defina price nas opções do cache",
+    ),
+    "saved_seconds": (
+        "Waiting saved",
+        "节省等待",
+        "節約した待ち時間",
+        "Espera poupada",
+    ),
+    "saved_tokens": (
+        "Tokens saved",
+        "节省 Token",
+        "節約したトークン",
+        "Tokens poupados",
+    ),
+    "shared_loads": ("Shared loads", "合并请求", "相乗り", "Cargas compartilhadas"),
+    "stale_for_error": (
+        *("{count} stale for an error", "{count} 次以旧回答代替错误"),
+        *("エラー時の旧回答 {count} 件", "{count} antigas por erro"),
+    ),
+    "over_time": (
+        *("Requests and hit rate", "请求与命中率", "リクエストとヒット率"),
+        "Pedidos e taxa de acertos",
+    ),
+    "times_utc": ("Times in UTC", "时间为 UTC", "時刻は UTC", "Horários em UTC"),
+    "hits": ("hits", "命中", "ヒット", "acertos"),
+    "misses": ("misses", "未命中", "ミス", "falhas"),
+    "uncached": ("not looked up", "未查询", "検索なし", "não consultados"),
+    "latency": (
+        "Time to the first token",
+        "首个 Token 用时",
+        "最初のトークンまでの時間",
+        "Tempo até o primeiro token",
+    ),
+    "whole": ("Whole answer", "完整回答", "回答全体", "Resposta inteira"),
+    "hit": ("hit", "命中", "ヒット", "acerto"),
+    "miss": ("miss", "未命中", "ミス", "falha"),
+    "stages": (
+        *("Where the time of an answer goes", "回答时间的构成", "回答時間の内訳"),
+        "Para onde vai o tempo",
+    ),
+    "average": ("on average", "平均值", "平均", "em média"),
+    "key": ("make the key", "生成键", "キーの作成", "fazer a chave"),
+    "look_up": ("ask Redis", "查询 Redis", "Redis への照会", "consultar o Redis"),
+    "upstream_first_token": (
+        *("model, first token", "模型首个 Token", "モデルの最初のトークン"),
+        "modelo, primeiro token",
+    ),
+    "upstream_whole": (
+        *("model, whole answer", "模型完整回答", "モデルの回答全体"),
+        "modelo, resposta inteira",
+    ),
+    "why": (
+        "Why answers did not come from the cache",
+        "为何未从缓存回答",
+        "キャッシュから回答されなかった理由",
+        "Por que não veio do cache",
+    ),
+    "not_kept": (
+        *("Why answers were not kept", "为何未保存回答", "回答が保存されなかった理由"),
+        "Por que não foram guardadas",
+    ),
+    "apart": (
+        "What kept repeated questions apart",
+        "重复的问题为何未命中",
+        "同じ質問がヒットしなかった原因",
+        "O que separou perguntas repetidas",
+    ),
+    "part_system": (
+        "system prompt",
+        "系统提示词",
+        "システムプロンプト",
+        "prompt de sistema",
+    ),
+    "part_history": ("history", "历史消息", "履歴", "histórico"),
+    "part_question": ("question", "问题", "質問", "pergunta"),
+    "part_parameters": ("parameters", "参数", "パラメータ", "parâmetros"),
+    "part_tools": ("tools", "工具", "ツール", "ferramentas"),
+    "part_context": (
+        *("files, context, tags", "文件、上下文、标签", "ファイル・文脈・タグ"),
+        "arquivos, contexto, tags",
+    ),
+    "redis": ("Redis", "Redis", "Redis", "Redis"),
+    "redis_down": (
+        "Redis does not answer; answers come from the models.",
+        "Redis 无响应；回答由模型直接给出。",
+        "Redis が応答しません。回答はモデルから届きます。",
+        "O Redis não responde; as respostas vêm dos modelos.",
+    ),
+    "unknown": (
+        "INFO is not allowed to this user of Redis",
+        "该 Redis 用户无权执行 INFO",
+        "この Redis ユーザーには INFO が許可されていません",
+        "INFO não é permitido a este usuário do Redis",
+    ),
+    "memory": ("memory", "内存", "メモリ", "memória"),
+    "no_limit": ("no limit set", "未设上限", "上限なし", "sem limite"),
+    "keys": ("keys", "键数", "キー数", "chaves"),
+    "evicted": ("evicted", "已逐出", "追い出し", "expulsas"),
+    "model_servers": (
+        *("Model servers", "模型服务器", "モデルサーバー", "Servidores de modelos"),
+    ),
+    "by_model": (
+        *("By model and app", "按模型与应用", "モデル・アプリ別", "Por modelo e app"),
+    ),
+    "model": ("model or tool", "模型或工具", "モデル・ツール", "modelo ou ferramenta"),
+    "app": ("app", "应用", "アプリ", "app"),
+    "requests": ("requests", "请求", "リクエスト", "pedidos"),
+    "decisions": (*("Last decisions", "最近的判定", "最近の判定", "Últimas decisões"),),
+    "when": ("when", "时间", "日時", "quando"),
+    "decision": ("decision", "判定", "判定", "decisão"),
+    "entry": ("key", "键", "キー", "chave"),
+    "invalidations": (*("Invalidations", "失效记录", "無効化", "Invalidações"),),
+    "none_yet": ("None yet", "暂无", "まだありません", "Nenhuma ainda"),
+    "tags": ("tags", "标签", "タグ", "tags"),
+    "invalidate": ("Invalidate", "使其失效", "無効化する", "Invalidar"),
+    "tag": ("Tag", "标签", "タグ", "Tag"),
+    "done": (
+        "Done: nothing kept under “{tag}” is served any more.",
+        "完成：标签“{tag}”下的内容不再使用。",
+        "完了：タグ「{tag}」の内容はもう使われません。",
+        "Feito: nada guardado em “{tag}” é mais servido.",
+    ),
+    "not_done": (
+        "Not done: {reason}",
+        "未完成：{reason}",
+        "できませんでした：{reason}",
+        "Não feito: {reason}",
+    ),
+    "sign_in": (
+        "Sign in with any name and the endpoint's access token as the password.",
+        "请以任意用户名和端点的访问令牌（作为密码）登录。",
+        "任意の名前と、パスワードとしてエンドポイントのアクセストークンで入ってください。",
+        "Entre com qualquer nome e o token de acesso do endpoint como senha.",
+    ),
+    "absent": ("not asked before", "首次提问", "初めての質問", "nova"),
+    "expired": ("its time was over", "已过期", "期限切れ", "vencida"),
+    "invalidated": ("invalidated", "已失效", "無効化済み", "invalidada"),
+    "corrupt": ("could not be read", "无法读取", "読み取り不可", "ilegível"),
+    "refresh": (
+        "refresh was asked for",
+        "要求刷新",
+        "更新の指定",
+        "pedido de atualização",
+    ),
+    "stale": (
+        "hit, refreshed behind",
+        "命中（后台刷新）",
+        "ヒット（裏で更新）",
+        "acerto, renovado",
+    ),
+    "mode_off": (
+        "cache turned off here",
+        "此处已关闭缓存",
+        "キャッシュ無効",
+        "cache desligado aqui",
+    ),
+    "bypass_asked": (
+        "bypass was asked for",
+        "要求绕过",
+        "迂回の指定",
+        "pedido de desvio",
+    ),
+    "switched_off": (
+        "switched off for all",
+        "已全部关闭",
+        "全体で停止中",
+        "desligado para todos",
+    ),
+    "quarantined": (
+        "kept out after votes",
+        "因投票被隔离",
+        "投票により隔離",
+        "em quarentena",
+    ),
+    "conversation": ("has history", "含历史消息", "履歴あり", "tem histórico"),
+    "tools_offered": (
+        "offers tools",
+        "提供了工具",
+        "ツールあり",
+        "oferece ferramentas",
+    ),
+    "external_url": (
+        "a file by URL",
+        "含外部文件 URL",
+        "URL のファイル",
+        "arquivo por URL",
+    ),
+    "temperature": (
+        "temperature too high",
+        "温度过高",
+        "温度が高い",
+        "temperatura alta",
+    ),
+    "no_scope_id": (
+        "no app or user named",
+        "缺少应用或用户",
+        "アプリ・利用者が不明",
+        "sem app ou usuário",
+    ),
+    "unkeyable": ("can't be keyed", "无法生成键", "キー作成不可", "sem chave possível"),
+    "cache_unavailable": (
+        "Redis was away",
+        "Redis 不可用",
+        "Redis 停止中",
+        "Redis fora",
+    ),
+    "empty": ("empty", "为空", "空", "vazia"),
+    "too_large": ("too large", "过大", "大きすぎる", "grande demais"),
+    "finish_reason": (
+        "cut or filtered",
+        "被截断或过滤",
+        "中断・フィルター",
+        "cortada ou filtrada",
+    ),
+    "tool_calls": ("calls tools", "调用工具", "ツール呼び出し", "chama ferramentas"),
+    "invalid_output": ("not valid", "无效", "無効な出力", "inválida"),
+    "superseded": (
+        "overtaken by a newer one",
+        "被更新的回答取代",
+        "新しい回答に置換",
+        "superada",
+    ),
+}
+
+
+class Words:
+    """The words of one language."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self._place = LANGUAGES.index(language)
+
+    def __call__(self, name: str, **values: object) -> str:
+        """The words for ``name``; the name itself where there are none."""
+        found = _WORDS.get(name)
+        return found[self._place].format(**values) if found else name
+
+
+def preferred(accepted: str) -> Words:
+    """The words for a browser's Accept-Language."""
+    for wish in accepted.lower().split(","):
+        short = wish.partition(";")[0].strip()[:2]
+        for language in LANGUAGES:
+            if short and language.lower().startswith(short):
+                return Words(language)
+    return Words(LANGUAGES[0])

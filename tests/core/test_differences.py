@@ -1,0 +1,48 @@
+from cachecore.differences import Difference, Differences
+from cachecore.metrics import Subject
+
+OF = Subject("llm", "m")
+
+
+def test_the_first_miss_is_compared_with_nothing() -> None:
+    assert Differences().compare(OF, {"question": "q"}) is None
+
+
+def test_a_clock_in_the_system_prompt_keeps_equal_questions_apart() -> None:
+    differences = Differences()
+    differences.compare(OF, {"system": "at 10:01", "question": "q", "tools": "t"})
+    differences.compare(OF, {"system": "at 10:01", "question": "other", "tools": "t"})
+    found = differences.compare(
+        OF, {"system": "at 10:02", "question": "q", "tools": "t"}
+    )
+    assert found == Difference(("system",), asked_before=True)
+
+
+def test_a_new_question_differs_in_the_question_alone() -> None:
+    differences = Differences()
+    differences.compare(OF, {"system": "s", "question": "q"})
+    found = differences.compare(OF, {"system": "s", "question": "another"})
+    assert found == Difference(("question",), asked_before=False)
+
+
+def test_a_part_that_only_one_of_them_has_is_a_difference() -> None:
+    differences = Differences()
+    differences.compare(OF, {"question": "q"})
+    found = differences.compare(OF, {"question": "q", "tools": "t"})
+    assert found == Difference(("tools",), asked_before=True)
+
+
+def test_models_and_apps_are_not_compared_with_each_other() -> None:
+    differences = Differences()
+    differences.compare(OF, {"question": "q"})
+    assert differences.compare(Subject("llm", "m", "app"), {"question": "q"}) is None
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    differences = Differences()
+    for number in range(500):
+        differences.compare(OF, {"question": str(number)})
+        differences.compare(Subject("llm", str(number)), {"question": "q"})
+    assert len(differences._seen) <= 128
+    assert all(len(seen) <= 64 for seen in differences._seen.values())
+    assert not differences.compare(OF, {"question": "0"}).asked_before

@@ -1,0 +1,135 @@
+import orjson
+import pytest
+
+from cachecore import entry, journal
+from cachecore.behind import Behind
+from cachecore.errors import StoreError
+from cachecore.journal import Journal
+from cachecore.keys import Keyspace
+from cachecore.stores.memory import MemoryStore
+from cachecore.streams import Piece, Usage
+from tests.core.helpers import Bench, FailingFrom, request
+
+SECRET = b"s" * 32
+
+
+class Told:
+    """A cache with a journal over one store, and what the journal has told."""
+
+    def __init__(self, *, texts: bool = False, secret: bytes | None = None) -> None:
+        self.memory = MemoryStore(shared=False)
+        self.failing = FailingFrom(self.memory, "append")
+        self.failing.mend()
+        self.keyspace = Keyspace("n", secret)
+        self.lost: list[int] = []
+        self.cipher_key = secret
+        self.journal = Journal(
+            self.failing,
+            self.keyspace,
+            Behind(at_once=True),
+            lambda: 5.0,
+            lambda count, _: self.lost.append(count),
+            texts,
+            secret,
+        )
+        self.bench = Bench(journal=self.journal, keyspace=self.keyspace)
+
+    @property
+    def records(self) -> list[dict[str, object]]:
+        self.journal.flush()
+        told = [orjson.loads(e) for e in self.memory._logs[self.keyspace.events]]
+        return [
+            dict(zip(record["fields"], row, strict=True))
+            for record in told
+            for row in record["rows"]
+        ]
+
+
+def asking(question: str = "how much?"):
+    return request(question, asked=lambda: question)
+
+
+def test_an_answer_is_told_in_sizes_and_without_a_word_of_it() -> None:
+    told = Told()
+    told.bench.ask(asking(), "seven ", "euros")
+    told.bench.ask(asking())
+    miss, hit = told.records
+    assert (miss["result"], hit["result"]) == ("miss", "hit")
+    assert miss["question_characters"] == len("how much?")
+    assert miss["answer_characters"] == hit["answer_characters"] == len("seven euros")
+    assert (miss["prompt_tokens"], miss["billed"], hit["billed"]) == (7, True, False)
+    assert miss["key"] == hit["key"] != ""
+    assert miss["number"] != hit["number"]
+    everything = str(miss) + str(hit)
+    assert "seven" not in everything
+    assert "much" not in everything
+    assert miss["question"] == ""  # a digest that anybody could try guesses against
+
+
+def test_texts_are_told_where_the_operator_has_said_so_and_then_sealed() -> None:
+    told = Told(texts=True, secret=SECRET)
+    told.bench.ask(asking(), "seven ", "euros")
+    (record,) = told.records
+    sealed = bytes.fromhex(record["texts"])
+    assert b"seven" not in sealed
+    opened = entry.unseal(sealed, told.keyspace.events, SECRET)
+    assert orjson.loads(opened) == {"question": "how much?", "answer": "seven euros"}
+    assert len(record["question"]) == 12
+
+
+def test_what_could_not_be_told_is_told_next_time() -> None:
+    told = Told()
+    told.failing._method = "append"
+    told.bench.ask(asking())
+    with pytest.raises(StoreError):
+        told.journal.flush()
+    told.failing.mend()
+    assert len(told.records) == 1
+    assert told.lost == []
+
+
+def test_what_there_is_no_room_for_is_dropped_and_counted(monkeypatch) -> None:
+    monkeypatch.setattr(journal, "_MAX_WAITING", 3)
+    told = Told()
+    for number in range(5):
+        told.bench.ask(asking(str(number)))
+    assert len(told.records) == 3
+    assert told.lost == [2]
+
+
+def test_a_name_that_is_no_text_fails_no_answer() -> None:
+    told = Told()
+    assert told.bench.text(request(label="half \ud83d"), "fine") == "fine"
+    told.bench.ask(asking())
+    assert [record["label"] for record in told.records] == ["m"]
+    assert told.lost == [1]
+
+
+def test_an_answer_that_failed_is_told_as_that() -> None:
+    told = Told()
+
+    def load():
+        yield Piece(text="half")
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        list(told.bench.cache.stream(asking(), load))
+    (record,) = told.records
+    assert (record["result"], record["finish_reason"]) == ("failed", None)
+
+
+def test_long_texts_are_cut(monkeypatch) -> None:
+    monkeypatch.setattr(journal, "_MAX_TEXT", 10)
+    told = Told(texts=True)
+    told.bench.ask(asking("q" * 50), "a" * 8, "b" * 8, "c" * 8)
+    (record,) = told.records
+    text = entry.unseal(bytes.fromhex(record["texts"]), told.keyspace.events)
+    assert orjson.loads(text) == {"question": "q" * 10, "answer": "a" * 8 + "b" * 2}
+    assert record["answer_characters"] == 24
+
+
+def test_usage_is_the_last_that_came() -> None:
+    told = Told()
+    end = Piece(finish_reason="stop", usage=Usage(3, 4))
+    told.bench.ask(asking(), "x", end=end)
+    assert told.records[0]["completion_tokens"] == 4
