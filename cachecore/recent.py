@@ -1,14 +1,14 @@
 """What a process did lately: its last decisions and invalidations, without any text."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import orjson
 
 from cachecore import entry as entries
 from cachecore.errors import CorruptEntry
-from cachecore.metrics import Event, Invalidated, Lookup, Subject
+from cachecore.metrics import Invalidated, Lookup, Subject
 
 DECISIONS: Final = 200
 INVALIDATIONS: Final = 50
@@ -21,25 +21,27 @@ class Recent:
     """The last of both, oldest first. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._decisions: deque[tuple[Subject, Lookup]] = deque(maxlen=DECISIONS)
+        self._decisions: deque[Lookup] = deque(maxlen=DECISIONS)
         self._invalidations: deque[Invalidated] = deque(maxlen=INVALIDATIONS)
         self.changed = False
 
-    def add(self, event: Event, of: Subject) -> None:
-        """Remember an event that is one of these; ``of`` is its clean subject."""
+    def add(self, event: Lookup | Invalidated) -> None:
+        """Remember it."""
         if isinstance(event, Lookup):
-            self._decisions.append((of, event))
-        elif isinstance(event, Invalidated):
-            self._invalidations.append(event)
+            self._decisions.append(event)
         else:
-            return
+            self._invalidations.append(event)
         self.changed = True
 
-    def sealed(self, name: str, cipher_key: bytes | None) -> bytes:
-        """All of it, as bytes for the key ``name``."""
+    def sealed(
+        self, name: str, cipher_key: bytes | None, clean: Callable[[Subject], Subject]
+    ) -> bytes:
+        """All of it, as bytes for the key ``name``; ``clean`` makes names fit to show."""
         self.changed = False
         rows = {
-            "decisions": [_decision(of, event) for of, event in self._decisions],
+            "decisions": [
+                _decision(clean(event.of), event) for event in self._decisions
+            ],
             "invalidations": [
                 {"at": event.at, "tags": event.tags[:_MAX_TAGS]}
                 for event in self._invalidations

@@ -5,14 +5,15 @@ writing one twice does no harm, and an eviction is a reset and nothing worse: on
 all its life, and one for each span of five minutes and of an hour. An index says
 which processes there were. Who reads adds them up.
 
-Nothing here is on an answer's path: an event is put aside, and ``behind`` counts and
-publishes every few seconds.
+On an answer's path an event is added to counters in memory, some microseconds; what
+``behind`` does every few seconds is all else. (To put the events aside and count them
+there took more: what is kept for seconds lies in memory that is no longer warm.)
 """
 
 import secrets
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +30,6 @@ from cachecore.metrics import (
     Event,
     Invalidated,
     Lookup,
-    Subject,
 )
 from cachecore.recent import Recent, Row
 from cachecore.stores.base import Page, Store, Write
@@ -37,7 +37,6 @@ from cachecore.stores.base import Page, Store, Write
 # How long a span is, and how long it is kept, in seconds.
 SPANS: Final[Mapping[int, int]] = {300: 2 * 3600, 3600: 8 * 86400}
 _LIFE: Final = 8 * 86400
-_MAX_WAITING: Final = 20_000
 _MAX_UNPUBLISHED: Final = 24  # spans, while the store can't be written to
 # Processes that are read at most, the latest first; hashes read at a time.
 _MAX_INSTANCES: Final = 64
@@ -83,8 +82,6 @@ class Statistics:
         self._cipher_key = cipher_key
         self._instance = secrets.token_hex(6)
         self._began = clock()
-        self._waiting: deque[Event] = deque()
-        self._lost = 0
         self._flushing = threading.Lock()
         self._lock = threading.Lock()  # guards all below
         self._tally = Tally()
@@ -96,11 +93,11 @@ class Statistics:
     # --- counting ---------------------------------------------------------
 
     def __call__(self, event: Event) -> None:
-        """Count an event, a little later."""
-        if len(self._waiting) < _MAX_WAITING:
-            self._waiting.append(event)
-        else:
-            self._lost += 1
+        """Count an event; that is told a little later."""
+        with self._lock:
+            self._tally.add(event)
+            if isinstance(event, Lookup | Invalidated):
+                self._recent.add(event)
         self._behind.wake(last=isinstance(event, Ended | Invalidated))
 
     def watch_store(self, *, opens: bool) -> None:
@@ -146,7 +143,8 @@ class Statistics:
         if not self._recent.changed:
             return []
         name = self._keyspace.recent(self._instance)
-        return [Write(name, self._recent.sealed(name, self._cipher_key), _LIFE)]
+        sealed = self._recent.sealed(name, self._cipher_key, self._tally.clean)
+        return [Write(name, sealed, _LIFE)]
 
     def _prune(self, *, forced: bool = False) -> None:
         """Forget the spans that are over and published; ``forced``, or too many."""
@@ -162,19 +160,7 @@ class Statistics:
                 del self._sheets[name]
 
     def _count(self) -> None:
-        tally = self._tally
-        # So many and no more: others come meanwhile, as fast as they are counted.
-        for _ in range(len(self._waiting)):
-            event = self._waiting.popleft()
-            tally.add(event)
-            if isinstance(event, Lookup):
-                self._recent.add(event, tally.clean(event.of))
-            elif isinstance(event, Invalidated):
-                self._recent.add(event, Subject("", ""))
-        if self._lost:
-            tally.lost(self._lost, "statistics")
-            self._lost = 0
-        counts = tally.take()
+        counts = self._tally.take()
         if not counts:
             return
         now = int(self._clock())

@@ -140,7 +140,7 @@ def _axis(most: float) -> Markup:
             at,
             _MARGIN - 5,
             at + 4,
-            count(most * share),
+            count(round(most * share)),
             _WIDTH - _MARGIN + 5,
             at + 4,
             share,

@@ -61,6 +61,13 @@ _OF_PROCESS: Final = (
     ("breaker_open_sum", "breaker_open_seconds", "Time that these took.", ""),
     ("lost", "events_lost", "Events that there was no room for.", "what"),
 )
+# Counted from zero: Prometheus sees no increase in what begins at one.
+_FROM_ZERO: Final = (
+    "invalidations||||",
+    "breaker_opened||||",
+    "breaker_open_sum||||",
+    "lost||||journal",
+)
 _HISTOGRAMS: Final = (
     ("first", "first_token_seconds", "Time to the first piece of an answer."),
     ("time", "answer_seconds", "Time to the whole answer."),
@@ -91,7 +98,10 @@ class _Collector:
         statistics = settings.open_statistics(self._read)
         up = GaugeMetricFamily(f"{_PREFIX}up", "Whether the cache's Redis answers.")
         try:
-            found = statistics.by_instance()
+            found = {
+                instance: dict.fromkeys(_FROM_ZERO, 0.0) | counts
+                for instance, counts in statistics.by_instance().items()
+            }
         except StoreError:
             up.add_metric([], 0)
             yield up

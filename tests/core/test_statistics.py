@@ -311,18 +311,6 @@ def test_an_outage_is_counted_when_it_is_over(ledger: Ledger) -> None:
     assert counts["breaker_open_sum||||"] == 7
 
 
-def test_events_beyond_the_bound_are_counted_as_lost(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cachecore.statistics._MAX_WAITING", 3)
-    process = ledger.process()
-    for _ in range(5):
-        process(HIT)
-    counts = process.since(HOUR)
-    assert counts["requests|llm|m|a|hit"] == 3
-    assert counts["lost||||statistics"] == 2
-
-
 def test_spans_in_which_nothing_happened_are_there_and_empty(ledger: Ledger) -> None:
     process = ledger.process()
     process(HIT)

@@ -21,8 +21,8 @@ def modules(folder: str, names: str) -> set[str]:
 
 CORE = modules(
     "cachecore",
-    "batches cache config entry errors flights keys listener loads metrics options policy records "
-    "redis_url relay request shelf statistics streams",
+    "batches behind cache config counting differences entry errors flights journal keys listener loads metrics options policy records "
+    "recent redis_url relay request shelf statistics streams",
 ) | modules(
     "cachecore/stores",
     "base breaker connections health memory redis remedies scripts",
@@ -56,17 +56,22 @@ SHIPPED = {
             *("endpoints/healthz", "endpoints/metrics", "endpoints/invalidate"),
             *("endpoints/switch", "endpoints/feedback", "endpoints/retrieval"),
             *("endpoints/chat_completions", "endpoints/embeddings"),
-            "endpoints/list_models",
+            *(
+                "endpoints/list_models",
+                "endpoints/dashboard",
+                "endpoints/dashboard_form",
+            ),
         )
     }
     | modules(
         "rag_cache",
-        "apps asks caller calls citations doors exposition external frames gateway inputs knowledge "
-        "models openai_chat openai_vectors operating outcome "
+        "apps asks caller calls charts citations dashboard doors exposition external frames gateway inputs knowledge "
+        "model_servers models openai_chat openai_vectors operating outcome "
         "purse "
         "retrieval reverse sandbox savings served settings shell steps templates ticket toll versions work "
-        "wrapping",
-    ),
+        "words wrapping",
+    )
+    | {"rag_cache/dashboard.html"},
     "cached_model": COMMON
     | CORE
     | CODEC

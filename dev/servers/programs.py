@@ -1,0 +1,95 @@
+"""Programs that tests start for real: found, started, waited for, stopped by their id."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# Where each comes from with Debian, and its derivatives.
+PACKAGES = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "nginx": "nginx-light",
+    "rabbitmq-server": "rabbitmq-server",
+    "epmd": "erlang-base",
+    "chromium": "chromium",
+    "java": "default-jdk-headless",
+    "mvn": "maven",
+}
+_PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/lib/rabbitmq/bin")
+
+
+class Missing(Exception):
+    """A program is not installed; ``str`` says how to get it."""
+
+
+def find(name: str, *, before: tuple[str, ...] = ()) -> str:
+    """The path of a program; ``before`` is looked at first. Raises Missing."""
+    path = os.pathsep.join((*before, os.environ.get("PATH", ""), *_PLACES))
+    found = shutil.which(name, path=path)
+    if found is None:
+        package = PACKAGES.get(name, name)
+        raise Missing(
+            f"{name} is not installed; with Debian: apt-get install {package}"
+        )
+    return found
+
+
+@contextmanager
+def running(
+    *argv: str,
+    ready: Callable[[], bool],
+    within: float = 20.0,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A program while it runs: entered when it is ``ready``, stopped at the end."""
+    output = log.open("wb") if log else subprocess.DEVNULL
+    process = subprocess.Popen(
+        argv,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=None if env is None else {**os.environ, **env},
+        start_new_session=True,
+    )
+    try:
+        wait(ready, within, lambda: _ended(process, argv[0], log))
+        yield process
+    finally:
+        stop(process)
+        if log:
+            output.close()
+
+
+def wait(
+    ready: Callable[[], bool], within: float, check: Callable[[], None] = lambda: None
+) -> None:
+    """Return when ``ready``; raises TimeoutError when it is not ``within`` seconds."""
+    ends = time.monotonic() + within
+    while not ready():
+        check()
+        if time.monotonic() > ends:
+            raise TimeoutError(f"not ready within {within:g} s")
+        time.sleep(0.05)
+
+
+def stop(process: "subprocess.Popen[bytes]", within: float = 10.0) -> None:
+    """End a program and those that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _ended(process: "subprocess.Popen[bytes]", name: str, log: Path | None) -> None:
+    if process.poll() is not None:
+        said = log.read_text(errors="replace")[-2000:] if log else ""
+        raise RuntimeError(f"{name} ended with {process.returncode}: {said}")

@@ -1,0 +1,198 @@
+"""A real Prometheus reads the endpoint; its rules and the dashboard's queries are its own."""
+
+import json
+import re
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from servers.programs import wait
+from servers.prometheus import Prometheus, prometheus, promtool
+
+from devhost.host import Host
+from tests.fake_upstream import FakeUpstream, Script, delta, finish
+from tests.integration.test_plugins_in_the_host import ask, tool
+from tests.ops.conftest import DEPLOY, TOKEN
+
+RULES = DEPLOY / "prometheus"
+DASHBOARD = DEPLOY / "grafana" / "dashboards" / "answer-cache.json"
+MODEL_SERVERS = b"""# TYPE DCGM_FI_DEV_GPU_UTIL gauge
+DCGM_FI_DEV_GPU_UTIL{gpu="0",modelName="NVIDIA L4",hostname="gpu-host"} 87
+# TYPE vllm:kv_cache_usage_perc gauge
+vllm:kv_cache_usage_perc{engine="0",model_name="qwen"} 0.93
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{engine="0",model_name="qwen"} 12
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="qwen"} 4
+"""
+# What did not happen in this test: there nothing is known, which is not zero.
+ABSENT = {"answer_cache_stale_for_error_total", "answer_cache_unanswered_total"}
+
+
+@pytest.fixture
+def model_servers() -> Iterator[str]:
+    """Fake: what dcgm-exporter and vLLM write, for there is no GPU here."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(MODEL_SERVERS)))
+            self.end_headers()
+            self.wfile.write(MODEL_SERVERS)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/metrics"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def reads(
+    tmp_path: Path, hook: Callable[..., str], model_servers: str
+) -> Iterator[tuple[Prometheus, str]]:
+    """A Prometheus that scrapes the endpoint, with our rules; and what it scrapes."""
+    url = hook(gpu_metrics_url=model_servers, vllm_metrics_url=model_servers)
+    place, path = re.fullmatch(r"http://([^/]+)(/.*)", url + "/metrics").groups()
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(RULES / "alerts.yml")],
+        "scrape_configs": [
+            {
+                "job_name": "answer-cache",
+                "metrics_path": path,
+                "authorization": {"type": "Bearer", "credentials": TOKEN},
+                "static_configs": [{"targets": [place]}],
+            }
+        ],
+    }
+    with prometheus(tmp_path, config) as started:
+        yield started, url
+
+
+def traffic(
+    host: Host, form: dict[str, str], fields: dict[str, str], upstream: FakeUpstream
+) -> None:
+    """Some of everything: hits, misses, bypasses, refusals, shared loads."""
+    upstream.script = Script()
+    for minute in range(3):
+        asked = {"cache_tags": f"at-{minute}"}
+        ask(host, form, "a b", model_parameters=asked)
+        ask(host, form, "a b", model_parameters=asked)
+    ask(host, form, "warm", model_parameters={"temperature": 2.0})
+    upstream.script = Script(events=[delta(content="cut"), finish("length")])
+    ask(host, form, "too long")
+    upstream.script = Script(delay=0.3)
+    crowd = [threading.Thread(target=ask, args=(host, form, "all")) for _ in range(3)]
+    for one in crowd:
+        one.start()
+    for one in crowd:
+        one.join()
+    upstream.script = Script(status=500)
+    with pytest.raises(Exception, match="server"):
+        ask(host, form, "broken")
+    credentials = {k: v for k, v in fields.items() if k != "cache_options"}
+    tool(host, "cache_invalidate", credentials, target="tag", name="at-0")
+
+
+def test_what_a_prometheus_reads_is_whole_and_every_query_has_an_answer(
+    reads: tuple[Prometheus, str],
+    host: Host,
+    form: dict[str, str],
+    fields: dict[str, str],
+    upstream: FakeUpstream,
+) -> None:
+    server, url = reads
+    traffic(host, form, fields, upstream)
+    request = urllib.request.Request(
+        url + "/metrics", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+
+    def counted() -> bool:
+        hits = server.query('sum(answer_cache_requests_total{reason="hit"})')
+        waits = server.query("answer_cache_vllm_requests_waiting")
+        apart = server.query("answer_cache_misses_kept_apart_total")
+        return bool(waits and apart and hits and float(hits[0]["value"][1]) >= 3)
+
+    wait(counted, 30)
+    # The rates are of what came after the first scrape.
+    traffic(host, form, fields, upstream)
+    wait(lambda: bool(server.query("rate(answer_cache_kept_total[1m]) > 0")), 30)
+    (target,) = server.ask("targets")["activeTargets"]
+    assert (target["health"], target["lastError"]) == ("up", "")
+    with urllib.request.urlopen(request) as answer:
+        said = answer.read().decode()
+    assert promtool("check", "metrics", text=said).strip() == ""
+    assert_dashboard(server)
+    for group in server.ask("rules")["groups"]:
+        for rule in group["rules"]:
+            assert rule["health"] == "ok", rule
+    served = server.query('answer_cache_gpu_utilization_ratio{host="gpu-host"}')
+    assert float(served[0]["value"][1]) == pytest.approx(0.87)
+    labels = server.query("answer_cache_requests_total")[0]["metric"]
+    assert set(labels) - {"reason"} == {
+        *("__name__", "instance", "instance_id", "job", "kind", "model", "app")
+    }
+
+
+def queries() -> list[tuple[str, str]]:
+    """Panel and expression, as Grafana would send them for all jobs and the last hour."""
+    found = []
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"]
+            for name, value in (
+                *(("$__rate_interval", "1m"), ("$__range", "1h")),
+                *((f"${name}", ".*") for name in ("job", "app", "model")),
+            ):
+                expression = expression.replace(name, value)
+            assert "$" not in expression
+            found.append((panel["title"], expression))
+    return found
+
+
+def assert_dashboard(server: Prometheus) -> None:
+    for panel, expression in queries():
+        found = server.query(expression)
+        named = set(re.findall(r"answer_cache_\w+", expression))
+        if (
+            not named & ABSENT
+            and "maxmemory" not in expression
+            and "> 0" not in expression
+        ):
+            assert found, f"{panel}: {expression} has no answer"
+
+
+def test_the_rules_pass_the_tests_that_stand_beside_them() -> None:
+    promtool("check", "rules", "alerts.yml", cwd=RULES)
+    promtool("test", "rules", "alerts.test.yml", cwd=RULES)
+    promtool("check", "config", "--syntax-only", "prometheus.yml", cwd=RULES)
+
+
+def test_every_alert_is_tested_and_explained() -> None:
+    named = set(re.findall(r"alert: (\w+)", (RULES / "alerts.yml").read_text()))
+    tested = set(
+        re.findall(r"alertname: (\w+)", (RULES / "alerts.test.yml").read_text())
+    )
+    told = (DEPLOY.parents[1] / "docs" / "operations.md").read_text()
+    assert named == tested
+    assert {name for name in named if f"`{name}`" not in told} == set()
+
+
+def test_the_dashboard_is_what_grafana_can_load() -> None:
+    board = json.loads(DASHBOARD.read_text())
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    for panel in board["panels"]:
+        assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert (
+            panel["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["value"] is None
+        )
+    text = DASHBOARD.read_text()
+    assert "__inputs" not in text
