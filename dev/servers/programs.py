@@ -48,7 +48,7 @@ def running(
     log: Path | None = None,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A program while it runs: entered when it is ``ready``, stopped at the end."""
-    output = log.open("wb") if log else subprocess.DEVNULL
+    output = (log or Path(os.devnull)).open("wb")
     process = subprocess.Popen(
         argv,
         stdout=output,
@@ -61,8 +61,7 @@ def running(
         yield process
     finally:
         stop(process)
-        if log:
-            output.close()
+        output.close()
 
 
 def wait(

@@ -136,8 +136,8 @@ def test_what_a_prometheus_reads_is_whole_and_every_query_has_an_answer(
     served = server.query('answer_cache_gpu_utilization_ratio{host="gpu-host"}')
     assert float(served[0]["value"][1]) == pytest.approx(0.87)
     labels = server.query("answer_cache_requests_total")[0]["metric"]
-    assert set(labels) - {"reason"} == {
-        *("__name__", "instance", "instance_id", "job", "kind", "model", "app")
+    assert set(labels) - {"reason", "app"} == {
+        *("__name__", "instance", "instance_id", "job", "kind", "model")
     }
 
 

@@ -180,7 +180,11 @@ def test_a_body_that_is_no_form_is_refused(form: dict[str, Any]) -> None:
 
 
 def test_a_redis_that_is_gone_is_said_and_nothing_fails(form: dict[str, Any]) -> None:
-    gone = {**form, "redis_url": "redis://:s3cret-word@127.0.0.1:9", "cache_namespace": "n"}
+    gone = {
+        **form,
+        "redis_url": "redis://:s3cret-word@127.0.0.1:9",
+        "cache_namespace": "n",
+    }
     response = dashboard.show(request(), gone)
     page = response.get_data(as_text=True)
     assert response.status_code == 200
@@ -206,7 +210,11 @@ def test_every_reason_has_words() -> None:
     from cachecore.policy import Reason, Refusal
 
     known = words.Words("en-US")
-    assert {r for r in [*Reason, *Refusal] if known(r) == r.value} <= {"empty", "hit", "invalidated"}
+    assert {r for r in [*Reason, *Refusal] if known(r) == r.value} <= {
+        "empty",
+        "hit",
+        "invalidated",
+    }
 
 
 @pytest.mark.parametrize(

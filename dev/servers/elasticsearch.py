@@ -1,0 +1,73 @@
+"""A real Elasticsearch of one node, where there is Java with Maven; else Missing.
+
+Elasticsearch is in no distribution and on no package index but Maven's. Its jars are
+fetched once into .cache (35 MB), and run as they are. No plugin, no password: it is
+7.17, which the clients of 8 and 9 speak to as well.
+"""
+
+import os
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from servers.programs import find, running
+from servers.redis import free_port
+
+_HERE = Path(__file__).parent / "java"
+_CACHE = Path(__file__).parents[2] / ".cache" / "elasticsearch"
+
+
+def _jars() -> Path:
+    """The folder with the jars; fetched where they are not there yet."""
+    pom, jars = _HERE / "pom.xml", _CACHE / "jars"
+    stamp = _CACHE / "pom.xml"
+    if stamp.exists() and stamp.read_bytes() == pom.read_bytes():
+        return jars
+    shutil.rmtree(_CACHE, ignore_errors=True)
+    _CACHE.mkdir(parents=True)
+    subprocess.run(
+        [
+            *(find("mvn"), "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"),
+            *(f"-DoutputDirectory={jars}", "-DincludeScope=runtime"),
+        ],
+        check=True,
+        timeout=300,
+    )
+    stamp.write_bytes(pom.read_bytes())
+    return jars
+
+
+@contextmanager
+def elasticsearch(
+    folder: Path, *settings: str, port: int | None = None
+) -> Iterator[str]:
+    """The URL of a node with its data in ``folder``; $ELASTICSEARCH_URL if that is set."""
+    given = os.environ.get("ELASTICSEARCH_URL")
+    if given and port is None:
+        yield given
+        return
+    home = os.environ.get("JAVA_HOME")
+    java = find("java", before=(f"{home}/bin",) if home else ())
+    jars, port = _jars(), port or free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def ready() -> bool:
+        try:
+            with urllib.request.urlopen(f"{url}/_cluster/health", timeout=2) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
+
+    with running(
+        java,
+        *("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
+        *("-cp", f"{jars}/*", str(_HERE / "OneNode.java"), str(folder), str(port)),
+        *settings,
+        ready=ready,
+        within=60,
+        log=folder / "elasticsearch.log",
+    ):
+        yield url

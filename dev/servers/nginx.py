@@ -1,0 +1,51 @@
+"""A real nginx, as an ordinary user (Debian: apt-get install nginx-light)."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from servers.programs import find, running
+from servers.redis import free_port
+
+_AROUND = """
+daemon off; pid {folder}/pid; worker_processes 1; error_log stderr warn;
+events {{ worker_connections 256; }}
+http {{
+    types {{ text/html html; text/css css; text/javascript js; }}
+    access_log off;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/conf.d/dify.conf;
+}}
+"""
+
+
+@contextmanager
+def nginx(folder: Path, files: Mapping[str, str], listen: str) -> Iterator[str]:
+    """Its URL, with these files as conf.d; ``listen`` in them becomes a free port."""
+    port = free_port()
+    (folder / "conf.d").mkdir(parents=True)
+    for name, text in files.items():
+        (folder / "conf.d" / name).write_text(
+            text.replace(listen, f"listen 127.0.0.1:{port};").replace(
+                "include ", f"include {folder}/conf.d/"
+            )
+        )
+    (folder / "nginx.conf").write_text(_AROUND.format(folder=folder))
+
+    def ready() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    with running(
+        *(find("nginx"), "-e", "stderr", "-p", str(folder)),
+        *("-c", str(folder / "nginx.conf")),
+        ready=ready,
+        log=folder / "nginx.log",
+    ):
+        yield f"http://127.0.0.1:{port}"

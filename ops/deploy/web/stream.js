@@ -1,0 +1,177 @@
+// An answer of a Dify app as it is made, over fetch: an EventSource can't POST, and Dify's
+// events have no ids that it could go on from.
+//
+// A connection that breaks is not asked for again by a second POST, which would run the app
+// twice. What had been under way is looked for instead: a chatflow goes on without its
+// reader (Dify 1.13 and later) and tells its end on /workflow/<run>/events; any app's
+// answer is in /messages once it is whole. What was shown until then is replaced.
+
+const SILENCE = 35_000; // ms: Dify sends a ping every 10 s
+const PATIENCE = 120_000; // ms, for an answer after its connection broke
+const PAUSES = [500, 1000, 2000, 4000, 8000]; // ms between two looks
+
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** The `data:` events of a response, parsed. Throws where it breaks or falls silent. */
+async function* events(response, silence) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  try {
+    while (true) {
+      let timer;
+      const late = new Promise((_, fail) => {
+        timer = setTimeout(() => fail(new Error("the connection fell silent")), silence);
+      });
+      const { done, value } = await Promise.race([reader.read(), late]).finally(() =>
+        clearTimeout(timer),
+      );
+      if (done) return;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      for (const line of lines) {
+        if (line.startsWith("data:")) yield JSON.parse(line.slice(5));
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+/** What Dify itself says went wrong: final, and not to be tried again. */
+export class DifyError extends Error {}
+
+export class DifyStream {
+  #base;
+  #user;
+  #silence;
+  #conversation = "";
+  #run = {};
+
+  /** `base` is the way to Dify's /v1 on this server, which adds the app's key. */
+  constructor({ base, user, silence = SILENCE }) {
+    this.#base = base;
+    this.#user = user;
+    this.#silence = silence;
+  }
+
+  /** Ask, and give `{text, done, reconnecting}` each time there is more. */
+  async *ask(query, inputs = {}) {
+    const run = (this.#run = { text: "", done: false, reconnecting: false });
+    const response = await fetch(`${this.#base}/chat-messages`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({
+        query,
+        inputs,
+        user: this.#user,
+        conversation_id: this.#conversation,
+        response_mode: "streaming",
+      }),
+    });
+    if (!response.ok) throw await this.#refusal(response);
+    try {
+      for await (const event of events(response, this.#silence)) {
+        if (this.#take(run, event)) yield { ...run };
+        if (run.done) return;
+      }
+    } catch (error) {
+      if (error instanceof DifyError) throw error;
+    }
+    // It ended before its end, or broke.
+    run.reconnecting = true;
+    yield { ...run };
+    run.text = await this.#rest(run);
+    yield { ...run, done: true, reconnecting: false };
+  }
+
+  /** Stop the answer under way. */
+  async stop() {
+    if (!this.#run.task) return;
+    this.#run.stopped = true;
+    await fetch(`${this.#base}/chat-messages/${this.#run.task}/stop`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ user: this.#user }),
+    });
+  }
+
+  /** Take an event in; whether there is something new to show. */
+  #take(run, event) {
+    run.task = event.task_id ?? run.task;
+    run.message = event.message_id ?? run.message;
+    run.workflow = event.workflow_run_id ?? run.workflow;
+    this.#conversation = event.conversation_id || this.#conversation;
+    switch (event.event) {
+      case "message":
+      case "agent_message":
+        run.text += event.answer;
+        return true;
+      case "message_replace":
+        run.text = event.answer;
+        return true;
+      case "message_end":
+      case "workflow_paused":
+        run.done = true;
+        return true;
+      case "workflow_finished":
+        // A failed run may say no more than this.
+        if (event.data.status === "failed") throw new DifyError(event.data.error);
+        run.text ||= event.data.outputs?.answer ?? "";
+        run.done = true;
+        return true;
+      case "error":
+        throw new DifyError(event.message);
+    }
+    return false;
+  }
+
+  /** The whole answer of a run whose connection broke. */
+  async #rest(run) {
+    const ends = Date.now() + PATIENCE;
+    for (let look = 0; Date.now() < ends && !run.stopped; look++) {
+      try {
+        const found = (await this.#finished(run)) ?? (await this.#kept(run));
+        if (found !== undefined) return found;
+      } catch (error) {
+        if (error instanceof DifyError) throw error;
+      }
+      await wait(PAUSES[Math.min(look, PAUSES.length - 1)]);
+    }
+    throw new Error("The connection broke and the answer could not be found again.");
+  }
+
+  /** The answer by the end of a chatflow's run; waits for that end. */
+  async #finished(run) {
+    if (!run.workflow) return undefined;
+    const query = new URLSearchParams({ user: this.#user });
+    const response = await fetch(`${this.#base}/workflow/${run.workflow}/events?${query}`);
+    if (!response.ok) return undefined; // a Dify, or an app, that has no such thing
+    for await (const event of events(response, this.#silence)) {
+      if (event.event !== "workflow_finished") continue;
+      if (event.data.status === "failed") throw new DifyError(event.data.error);
+      return event.data.outputs?.answer;
+    }
+    return undefined;
+  }
+
+  /** The answer by the conversation; empty while it is being made. */
+  async #kept(run) {
+    if (!this.#conversation || !run.message) return undefined;
+    const query = new URLSearchParams({
+      user: this.#user,
+      conversation_id: this.#conversation,
+      limit: "5",
+    });
+    const response = await fetch(`${this.#base}/messages?${query}`);
+    if (!response.ok) return undefined;
+    const { data } = await response.json();
+    const mine = data.find((message) => message.id === run.message);
+    if (mine?.status === "error") throw new DifyError(mine.error);
+    return mine?.answer || undefined;
+  }
+
+  async #refusal(response) {
+    const said = await response.json().catch(() => ({}));
+    return new DifyError(said.message ?? `Dify answered HTTP ${response.status}.`);
+  }
+}

@@ -1,0 +1,66 @@
+"""A record of the stream -> events.
+
+The record's shape is ``cachecore.journal``'s. What can't be read is one bad record,
+and never a reason to stop.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from cachecore import entry as entries
+from cachecore import journal
+from cachecore.errors import CorruptEntry
+from cachecore.keys import Keyspace
+
+type Event = dict[str, Any]
+
+
+class BadRecord(Exception):
+    """What stands in the stream is not a record of ours."""
+
+
+def read(record: bytes) -> list[Event]:
+    """The events of a record, each with an ``id`` of its own. Raises BadRecord."""
+    try:
+        data = orjson.loads(record)
+        if data["version"] != journal.VERSION:
+            raise BadRecord(
+                f"a record of version {data['version']!r}; update the worker"
+            )
+        head = {"namespace": str(data["namespace"])}
+        return [
+            {
+                "id": f"{data['namespace']}-{data['writer']}-{row[0]}",
+                **head,
+                **dict(zip(data["fields"], row, strict=True)),
+            }
+            for row in data["rows"]
+        ]
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise BadRecord(
+            f"not a record of the cache's: {type(error).__name__}"
+        ) from error
+
+
+def texts(event: Mapping[str, Any], cipher_key: bytes | None) -> dict[str, str]:
+    """``question`` and ``answer`` of an event; empty where there are none to be had."""
+    sealed = event.get("texts")
+    if not sealed:
+        return {}
+    stream = Keyspace(str(event["namespace"])).events
+    try:
+        opened = entries.unseal(bytes.fromhex(str(sealed)), stream, cipher_key)
+        found = orjson.loads(opened)
+        return {name: str(found[name]) for name in ("question", "answer")}
+    except (CorruptEntry, ValueError, KeyError, TypeError):
+        return {}
+
+
+def document(event: Mapping[str, Any]) -> Event:
+    """An event as a document: its time as text, and without what is sealed."""
+    shown = {name: value for name, value in event.items() if name != "texts"}
+    at = datetime.fromtimestamp(float(event["at"]), UTC)
+    return {**shown, "@timestamp": at.isoformat(timespec="milliseconds")}

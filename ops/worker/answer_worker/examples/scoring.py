@@ -1,0 +1,44 @@
+"""Asynchronous scoring: a cheap look at an answer, where its text may be read.
+
+It needs ``events: texts`` in Cache Options, and the worker the same cache secret. A
+model as a judge goes in the same place: it may take its time here.
+"""
+
+import re
+from typing import Any
+
+_EXCUSES = re.compile(
+    r"\b(i (do not|don't|cannot|can't)|as an ai|sorry)\b|无法|抱歉|申し訳|わかりません|"
+    r"\b(não (sei|posso)|desculpe)\b",
+    re.IGNORECASE,
+)
+_SHORT = 20  # characters
+_ENOUGH = 3  # words of a question
+
+
+def score(event: dict[str, Any]) -> dict[str, Any] | None:
+    """How good an answer looks, from 0 to 1, and why not better."""
+    answer = event.get("answer")
+    if answer is None:
+        return None
+    faults = []
+    if _EXCUSES.search(answer):
+        faults.append("excuse")
+    if len(answer.strip()) < _SHORT:
+        faults.append("short")
+    if event["finish_reason"] not in ("stop", None):
+        faults.append("cut")
+    if _echoes(str(event.get("question", "")), answer):
+        faults.append("echo")
+    return {
+        "event": "answer_scored",
+        "score": round(1 - len(faults) / 4, 2),
+        "faults": faults,
+        # Drop a bad answer that keeps being given: POST /feedback takes its key.
+        "worth_a_look": bool(faults) and event["result"] == "hit",
+    }
+
+
+def _echoes(question: str, answer: str) -> bool:
+    words, said = set(question.lower().split()), set(answer.lower().split())
+    return len(words) >= _ENOUGH and words <= said and len(said) < 2 * len(words)
