@@ -16,7 +16,7 @@ from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight, FlightTable
 from cachecore.keys import SWITCH_FIELD, Keyspace
 from cachecore.loads import LENIENT, MAX_LEADERS, Loads
 from cachecore.metrics import Ended, Followed, Kept, Loaded, Result, Stale
-from cachecore.policy import Control, Reason, Refusal
+from cachecore.policy import HITS, MISSES, Control, Reason, Refusal
 from cachecore.request import Request, tags_of
 from cachecore.shelf import Look, Stamps
 from cachecore.stores.base import Found, Store, Write
@@ -58,6 +58,8 @@ class _Batch:
     items: dict[int, Item] = field(default_factory=dict)
     left: list[int] = field(default_factory=list)
     failed: bool = False  # The store has failed it, and is left alone.
+    reasons: set[Reason] = field(default_factory=set)  # of its look-ups
+    loaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,16 @@ class Batches(Loads):
         began, result = self._timer(), Result.FAILED
         try:
             items = self._answered(batch)
-            fresh = any(item.billed for item in items)
-            result = Result.MISS if fresh else Result.HIT
+            result = _result(batch)
+        except NothingCached:
+            result = Result.NOTHING
+            raise
+        else:
             return items
         finally:
             took = self._timer() - began
-            self._tell(Ended(request.subject, result, took, took))
+            if forms:
+                self._tell(Ended(request.subject, result, took, took))
 
     def _answered(self, batch: _Batch) -> list[Item]:
         forms = batch.forms
@@ -168,7 +174,16 @@ class Batches(Loads):
                 look = self._weigh(request, key, fields, found[key], _bytes, times)
             failed = failed or look.failed
             looks.append(look)
-        return looks
+        # Each has its share of the one round trip.
+        shares = len(looks)
+        return [
+            replace(
+                look,
+                seconds=look.seconds / shares,
+                key_seconds=look.key_seconds / shares,
+            )
+            for look in looks
+        ]
 
     def _key_or_none(self, request: Request) -> str | None:
         try:
@@ -232,6 +247,7 @@ class Batches(Loads):
         looks = dict(zip(batch.left, found, strict=True))
         for place, look in looks.items():
             if not told:
+                batch.reasons.add(look.reason)
                 self.tell_look(look, request)
             if look.entry is not None:
                 entry = look.entry
@@ -270,7 +286,7 @@ class Batches(Loads):
         started = self._timer()
         try:
             for items in batch.load([*mine, *alone]) if mine or alone else ():
-                seconds = self._timer() - started
+                seconds, batch.loaded = self._timer() - started, True
                 self._tell(Loaded(request.subject, seconds, seconds))
                 batch.items.update(items)
                 for place in items.keys() & waiting.keys():
@@ -345,6 +361,14 @@ class Batches(Loads):
         for _ in missing:
             self._tell(Stale(request.subject))
         return True
+
+
+def _result(batch: _Batch) -> Result:
+    if batch.reasons <= HITS:
+        return Result.HIT
+    if batch.reasons <= HITS | MISSES:
+        return Result.MISS if batch.loaded else Result.SHARED
+    return Result.UNCACHED
 
 
 def _bytes(payload: Any) -> bytes:

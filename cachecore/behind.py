@@ -28,55 +28,74 @@ class Behind:
         self._at_once = at_once
         self._jobs: list[Callable[[], None]] = []
         self._woken = False
-        self._lock = threading.Lock()  # guards _thread
+        self._lock = threading.Lock()  # of who starts the thread, or runs the jobs
         self._thread: threading.Thread | None = None
 
     def also(self, job: Callable[[], None]) -> None:
-        """Run this too."""
+        """Run this too, after those that were there."""
         self._jobs.append(job)
 
     def wake(self, *, last: bool = False) -> None:
         """Say that there is something to do, ``last`` of one call.
 
-        Costs next to nothing, but for the last at once.
+        Costs next to nothing, but for the last at once. Waits for no lock: Python's
+        garbage collector may close an answer, and so come here, while this very thread
+        holds one.
         """
         if self._at_once:
-            for job in self._jobs if last else ():
-                self._try(job)
+            if last:
+                self._run_now()
             return
         self._woken = True
         if self._thread is None:
             self._start()
 
+    def _run_now(self) -> None:
+        if self._lock.acquire(blocking=False):
+            try:
+                self._round()
+            finally:
+                self._lock.release()
+
     def _start(self) -> None:
-        with self._lock:
-            if self._thread is not None:
-                return
-            thread = threading.Thread(
-                target=self._run, name="cache-behind", daemon=True
-            )
-            with suppress(RuntimeError):  # no more threads; the next event tries again
-                thread.start()
-                self._thread = thread
+        if not self._lock.acquire(blocking=False):
+            return  # Another caller starts it; or the next event does.
+        try:
+            if self._thread is None:
+                thread = threading.Thread(
+                    target=self._run, name="cache-behind", daemon=True
+                )
+                with suppress(RuntimeError):  # no more threads just now
+                    thread.start()
+                    self._thread = thread
+        finally:
+            self._lock.release()
 
     def _run(self) -> None:
         idle = 0.0
-        while idle < _IDLE:
-            time.sleep(self._every)
-            idle = 0.0 if self._woken else idle + self._every
-            self._woken = False
-            for job in self._jobs:
-                self._try(job)
-        with self._lock:
+        try:
+            while idle < _IDLE:
+                time.sleep(self._every)
+                idle = 0.0 if self._woken else idle + self._every
+                self._woken = False
+                if not self._round():
+                    self._woken = True  # Not done yet: it is no time to leave.
+        finally:
             self._thread = None
         if self._woken:  # Somebody woke it while it went to sleep.
             self._start()
 
+    def _round(self) -> bool:
+        """Run every job once; whether all of them could do their work."""
+        done = [self._try(job) for job in self._jobs]
+        return all(done)
+
     @staticmethod
-    def _try(job: Callable[[], None]) -> None:
+    def _try(job: Callable[[], None]) -> bool:
         try:
             job()
         except StoreError:
-            pass
+            return False
         except Exception as error:  # noqa: BLE001 - the others must go on
             logger.warning("work behind the answers failed: %s", type(error).__name__)
+        return True

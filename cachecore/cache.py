@@ -91,6 +91,11 @@ class Cache(Batches):
                 yield piece
             reason = met.look.reason if met.look else Reason.MODE_OFF
             result = Result.of(reason, shared=met.shared)
+            if result is Result.HIT and met.waited:
+                result = Result.SHARED
+        except NothingCached:
+            result = Result.NOTHING
+            raise
         except GeneratorExit:
             result = Result.LEFT
             raise
@@ -135,6 +140,7 @@ class Cache(Batches):
                 yield from self.fly(trip) if leads else self._follow(trip)
             except LeaderGone as gone:
                 self._flights.leave(look.key, flight)
+                met.waited = True
                 # Who only is slow is not given up for good: all would ask at once.
                 leaders += not isinstance(gone, Standstill)
                 continue

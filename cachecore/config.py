@@ -310,6 +310,8 @@ def _make(settings: StoreSettings) -> Opened:
         journal = Journal(
             store, keyspace, behind, time.time, statistics.lost, texts, cipher_key
         )
+        behind.also(journal.flush)
+    behind.also(statistics.job)  # The last: what the journal loses is counted.
     cache = Cache(
         store, keyspace, cipher_key=cipher_key, hook=statistics, journal=journal
     )

@@ -32,6 +32,7 @@ BOUNDS: Final = (
     *(1.0, 2.0, 5.0, 10.0, 20.0, 60.0),
 )
 BARS: Final = 4  # in a counter's name
+_PLACES: Final = 4  # digits of a bucket's place, and more
 OTHER: Final = "other"
 _MAX_LABELS: Final = 64
 _MAX_SUBJECTS: Final = 128
@@ -245,6 +246,13 @@ def _text(text: str) -> str:
 def bucket(seconds: float) -> int:
     """The number of the latency's bucket."""
     return bisect_left(BOUNDS, seconds)
+
+
+def place_of(text: str) -> int | None:
+    """The place of a bucket, as it stands in a counter's name; None for none of ours."""
+    sound = text.isascii() and text.isdigit() and len(text) < _PLACES
+    place = int(text) if sound else len(BOUNDS) + 1
+    return place if place <= len(BOUNDS) else None
 
 
 def percentile(buckets: Mapping[int, float], share: float) -> float | None:

@@ -7,6 +7,7 @@ entries are. What can't be told is kept for a while, then dropped and counted; n
 answer waits for any of this.
 """
 
+import logging
 import secrets
 import threading
 from collections import deque
@@ -20,13 +21,15 @@ import orjson
 from cachecore import entry as entries
 from cachecore.behind import Behind
 from cachecore.entry import Cost
-from cachecore.errors import UnkeyableError
+from cachecore.errors import NotAsked, StoreError, UnkeyableError
 from cachecore.keys import Keyspace, mark_of, part_digest
-from cachecore.metrics import Ended
+from cachecore.metrics import INTERNAL, Ended
 from cachecore.request import Request
 from cachecore.shelf import Look
 from cachecore.stores.base import Store
 from cachecore.streams import Piece, Usage
+
+logger = logging.getLogger(__name__)
 
 type Mode = Literal["off", "sizes", "texts"]
 
@@ -41,17 +44,21 @@ FIELDS: Final = (
     *("prompt_tokens", "completion_tokens", "billed"),
     *("saved_money", "currency", "saved_seconds", "first_seconds", "seconds", "texts"),
 )
-# A record holds so many rows at most, for each costs time of its own to send. About
-# so many records are kept, for so many seconds behind the last of them.
+# A record holds so many rows at most, and about so many bytes: a large one holds up
+# the Redis for everybody. About so many records are kept, fewer where they hold texts,
+# for so many seconds behind the last of them.
 MAX_ROWS: Final = 50
+_MAX_RECORD: Final = 128 * 1024
 MAX_RECORDS: Final = 4_000
+MAX_TEXT_RECORDS: Final = 500
 _LIFE: Final = 7 * 86400
-_MAX_WAITING: Final = 5_000
-_MAX_TEXT: Final = 32_768  # characters of a question, and of an answer
+_MAX_WAITING: Final = 4 * 1024 * 1024  # bytes, about
+_ROW: Final = 400  # bytes of a row without texts, about
+_MAX_TEXT: Final = 8_192  # characters of a question, and of an answer
+_TRIES: Final = 3
+_NAME: Final = "journal"
 _NOTHING: Final = Cost()
 _NO_USAGE: Final = Usage()
-
-type Row = tuple[Any, ...]
 
 
 @dataclass(slots=True)
@@ -72,11 +79,25 @@ class Seen:
             self.texts.append(piece.text)
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A row but for its texts, which are sealed behind the answers."""
+
+    facts: tuple[Any, ...]
+    question: str = ""
+    answer: str | None = None
+
+    @property
+    def size(self) -> int:
+        """About its bytes."""
+        return _ROW + 4 * (len(self.question) + len(self.answer or ""))
+
+
 @dataclass(slots=True)
 class Journal:
     """The stream of one namespace's answers. Thread-safe.
 
-    ``lost`` hears how many records were dropped.
+    ``lost`` hears how many rows were dropped.
     """
 
     store: Store
@@ -88,12 +109,10 @@ class Journal:
     cipher_key: bytes | None = None
     _writer: str = field(default_factory=lambda: secrets.token_hex(6))
     _numbers: Iterator[int] = field(default_factory=count)
-    _waiting: deque[bytes] = field(default_factory=deque)
-    _dropped: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)  # guards flush
-
-    def __post_init__(self) -> None:
-        self.behind.also(self.flush)
+    _waiting: deque[_Told] = field(default_factory=deque)
+    _room: int = _MAX_WAITING
+    _failures: int = 0  # of the record at hand
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of who flushes
 
     def see(self) -> Seen:
         """Begin to look at an answer."""
@@ -102,30 +121,65 @@ class Journal:
     def add(
         self, request: Request, look: Look | None, ended: Ended, seen: Seen
     ) -> None:
-        """Tell of an answer, a little later."""
-        if len(self._waiting) >= _MAX_WAITING:
-            self._dropped += 1
-        else:
-            try:
-                row = orjson.dumps(self._row(request, look, ended, seen))
-                self._waiting.append(row)
-            except TypeError:  # half a surrogate pair in a model's name
-                self._dropped += 1
+        """Tell of an answer, a little later. Never fails, and waits for no lock."""
+        if ended.of.label == INTERNAL:
+            return
+        try:
+            told = self._told(request, look, ended, seen)
+        except Exception as error:  # noqa: BLE001 - the answer has been given
+            logger.warning("an answer can't be told: %s", type(error).__name__)
+            self.lost(1, _NAME)
+            return
+        if self._room < told.size:
+            self.lost(1, _NAME)
+            return
+        self._room -= told.size
+        self._waiting.append(told)
         self.behind.wake()
 
     def flush(self) -> None:
-        """Write what waits. Raises StoreError; it then goes on waiting."""
-        with self._lock:
+        """Write what waits. Raises StoreError; it then goes on waiting, for a while."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
             while self._waiting:
-                rows = list(islice(self._waiting, MAX_ROWS))
-                record = self._record(rows)
-                stream = self.keyspace.events
-                self.store.append(stream, [record], MAX_RECORDS, _LIFE)
-                for _ in rows:
-                    self._waiting.popleft()
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                self.lost(dropped, "journal")
+                self._write(self._next())
+            self._room = _MAX_WAITING  # Two who add at once may have lost count.
+        finally:
+            self._lock.release()
+
+    def _next(self) -> list[_Told]:
+        """What goes into one record: not too many, and not too much."""
+        some: list[_Told] = []
+        size = 0
+        for told in islice(self._waiting, MAX_ROWS):
+            size += told.size
+            if some and size > _MAX_RECORD:
+                break
+            some.append(told)
+        return some
+
+    def _write(self, some: list[_Told]) -> None:
+        rows = [row for row in map(self._row, some) if row is not None]
+        try:
+            most = MAX_TEXT_RECORDS if self.texts else MAX_RECORDS
+            self.store.append(self.keyspace.events, [self._record(rows)], most, _LIFE)
+        except NotAsked:
+            raise
+        except StoreError:
+            self._failures += 1
+            # What the store refuses, or can't take in time, shall not wait for ever.
+            if self._failures >= _TRIES:
+                self._drop(some)
+                self.lost(len(rows), _NAME)
+            raise
+        self._drop(some)
+
+    def _drop(self, some: list[_Told]) -> None:
+        self._failures = 0
+        for told in some:
+            self._waiting.popleft()
+            self._room += told.size
 
     def _record(self, rows: list[bytes]) -> bytes:
         head = orjson.dumps(
@@ -138,14 +192,31 @@ class Journal:
         )
         return head[:-1] + b',"rows":[' + b",".join(rows) + b"]}"
 
-    def _row(
+    def _row(self, told: _Told) -> bytes | None:
+        try:
+            return orjson.dumps((*told.facts, self._sealed(told)))
+        except TypeError:  # half a surrogate pair in a model's name
+            self.lost(1, _NAME)
+            return None
+
+    def _sealed(self, told: _Told) -> str:
+        if told.answer is None:
+            return ""
+        texts = {"question": told.question, "answer": told.answer}
+        try:
+            text = orjson.dumps(texts)
+        except TypeError:  # half a surrogate pair
+            return ""
+        return entries.seal(text, self.keyspace.events, self.cipher_key).hex()
+
+    def _told(
         self, request: Request, look: Look | None, ended: Ended, seen: Seen
-    ) -> Row:
+    ) -> _Told:
         question = request.asked()
         usage = seen.usage or _NO_USAGE
         saved = look.entry.cost if look and look.entry else _NOTHING
         secret = self.keyspace.secret
-        return (
+        facts = (
             next(self._numbers),
             self.clock(),
             *ended.of,
@@ -164,19 +235,11 @@ class Journal:
             saved.seconds,
             ended.first,
             ended.seconds,
-            "" if seen.texts is None else self._sealed(question, seen.texts),
         )
-
-    def _sealed(self, question: str, texts: list[str]) -> str:
-        told = {
-            "question": question[:_MAX_TEXT],
-            "answer": "".join(texts)[:_MAX_TEXT],
-        }
-        try:
-            text = orjson.dumps(told)
-        except TypeError:  # half a surrogate pair
-            return ""
-        return entries.seal(text, self.keyspace.events, self.cipher_key).hex()
+        if seen.texts is None:
+            return _Told(facts)
+        answer = "".join(seen.texts)[:_MAX_TEXT]
+        return _Told(facts, question[:_MAX_TEXT], answer)
 
 
 def _digest(question: str, secret: bytes) -> str:

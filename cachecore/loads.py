@@ -50,12 +50,14 @@ class Met:
     """What a request has met so far. A store that failed it once is left alone.
 
     ``look`` is its last look-up, None before the first; ``shared`` says that the
-    answer came from a load that another caller had begun.
+    answer came from a load that another caller had begun, ``waited`` that one was
+    waited for in vain.
     """
 
     failure: bool = False
     look: Look | None = None
     shared: bool = False
+    waited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class Loads(Shelf):
             relay.give_up(claim)
             raise
         except StoreError:
-            trip.met.failure = True
+            trip.met.failure, trip.met.shared = True, False
             yield from self._load(trip, None)
 
     def _led_under(
@@ -191,7 +193,7 @@ class Loads(Shelf):
         if part.finish_reason is not None:  # Only the word that it was kept is missing.
             trip.flight.land()
             return
-        owed = part.text
+        owed, trip.met.shared = part.text, False
         for piece in trip.load():
             common = min(len(owed), len(piece.text))
             rest = replace(piece, text=piece.text[common:])

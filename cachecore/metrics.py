@@ -35,6 +35,7 @@ class Result(StrEnum):
     SHARED = "shared"  # another caller's load answered it
     MISS = "miss"
     UNCACHED = "uncached"  # bypassed, or the store could not be asked
+    NOTHING = "nothing"  # only a kept answer was wanted, and there is none
     FAILED = "failed"
     LEFT = "left"  # its caller went away
 

@@ -1,5 +1,6 @@
 """What a process did lately: its last decisions and invalidations, without any text."""
 
+import base64
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -8,11 +9,11 @@ import orjson
 
 from cachecore import entry as entries
 from cachecore.errors import CorruptEntry
-from cachecore.metrics import Invalidated, Lookup, Subject
+from cachecore.metrics import INTERNAL, Invalidated, Lookup, Subject
 
 DECISIONS: Final = 200
 INVALIDATIONS: Final = 50
-_MAX_TAGS: Final = 20
+_LATEST: Final = 2**33  # seconds since the epoch that a calendar has
 
 type Row = dict[str, Any]
 
@@ -26,25 +27,23 @@ class Recent:
         self.changed = False
 
     def add(self, event: Lookup | Invalidated) -> None:
-        """Remember it."""
-        if isinstance(event, Lookup):
-            self._decisions.append(event)
-        else:
+        """Remember it, if it is a user's."""
+        if isinstance(event, Invalidated):
             self._invalidations.append(event)
+        elif event.of.label != INTERNAL:
+            self._decisions.append(event)
         self.changed = True
 
     def sealed(
         self, name: str, cipher_key: bytes | None, clean: Callable[[Subject], Subject]
     ) -> bytes:
         """All of it, as bytes for the key ``name``; ``clean`` makes names fit to show."""
-        self.changed = False
         rows = {
             "decisions": [
                 _decision(clean(event.of), event) for event in self._decisions
             ],
             "invalidations": [
-                {"at": event.at, "tags": event.tags[:_MAX_TAGS]}
-                for event in self._invalidations
+                {"at": event.at, "tags": event.tags} for event in self._invalidations
             ],
         }
         return entries.seal(orjson.dumps(rows), name, cipher_key)
@@ -66,24 +65,42 @@ def _decision(of: Subject, event: Lookup) -> Row:
 
 
 def unsealed(
-    found: Iterable[tuple[str, bytes | None]], cipher_key: bytes | None
+    found: Iterable[tuple[str, str]], cipher_key: bytes | None
 ) -> tuple[list[Row], list[Row]]:
     """The decisions and invalidations of all processes, the latest first.
 
-    ``found`` are names and what stands under them; what can't be read is left out.
+    ``found`` are names and what stands there. What can't be read, or is not as this
+    version writes it, is left out.
     """
     decisions: list[Row] = []
     invalidations: list[Row] = []
-    for name, data in found:
+    for name, text in found:
         try:
-            rows = orjson.loads(entries.unseal(data or b"", name, cipher_key))
-            decisions += rows["decisions"]
-            invalidations += rows["invalidations"]
+            data = base64.b85decode(text)
+            rows = orjson.loads(entries.unseal(data, name, cipher_key))
+            decisions += filter(_is_decision, rows["decisions"])
+            invalidations += filter(_is_invalidation, rows["invalidations"])
         except (CorruptEntry, ValueError, TypeError, KeyError):
             continue
     decisions.sort(key=_when, reverse=True)
     invalidations.sort(key=_when, reverse=True)
     return decisions[:DECISIONS], invalidations[:INVALIDATIONS]
+
+
+def _is_decision(row: Any) -> bool:
+    texts = ("kind", "label", "app", "reason", "key")
+    return _is_row(row) and all(isinstance(row.get(name), str) for name in texts)
+
+
+def _is_invalidation(row: Any) -> bool:
+    if not _is_row(row) or not isinstance(row.get("tags"), list):
+        return False
+    return all(isinstance(tag, str) for tag in row["tags"])
+
+
+def _is_row(row: Any) -> bool:
+    at = row.get("at") if isinstance(row, dict) else None
+    return isinstance(at, int | float) and 0 <= at < _LATEST
 
 
 def _when(row: Row) -> float:

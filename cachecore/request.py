@@ -10,6 +10,7 @@ from cachecore.policy import Control, Rules, Scope, Traits
 from cachecore.streams import Answer
 
 # What a request may consist of. ``context`` is all around it: files, passages, tags.
+_SHOWN: Final = 80  # characters of a name
 PARTS: Final = ("system", "history", "question", "parameters", "tools", "context")
 
 
@@ -53,7 +54,7 @@ class Request:
     @property
     def subject(self) -> Subject:
         """Whose it is, for metrics."""
-        return Subject(self.kind, self.label, self.app)
+        return Subject(self.kind, self.label[:_SHOWN], self.app[:_SHOWN])
 
 
 def form_of(request: Request) -> bytes:
@@ -86,8 +87,9 @@ def parts_of(request: Request) -> dict[str, object]:
         return {}
     whose = request.rules.scope.value, request.traits.scope_id
     around = [*whose, *sorted(request.tags), *sorted(request.belongs)]
-    context = [parts.get("context"), around]
-    return {**parts, "question": question, "context": context}
+    parts["context"] = [parts.get("context"), around]
+    # No question is not the same question.
+    return {**parts, "question": question} if question else parts
 
 
 def owner_tag(request: Request) -> str:

@@ -6,6 +6,7 @@ uses this much; ``cache`` adds the load and its company.
 What the store raises never leaves ``find``, ``settle`` and ``keep``.
 """
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,9 +35,13 @@ from cachecore.policy import Control, Reason, Refusal, Switch
 from cachecore.request import Request, form_of, parts_of, tags_of
 from cachecore.stores.base import Bid, Facts, Found, Store, digest
 
+logger = logging.getLogger(__name__)
+
 type Stamps = dict[str, str]
 
 _REMEMBERED: Final = 1024
+_MAX_TAGS: Final = 20  # in an event
+_MAX_TAG: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +276,10 @@ class Shelf:
         )
 
     def tell_end(self, look: Look, request: Request) -> None:
-        """Say that a request which only looks up has ended with its look-up."""
-        took = look.key_seconds + look.seconds
-        result = Result.of(look.reason, shared=False)
-        self._tell(Ended(request.subject, result, took, took))
+        """Say that a request which only looks up was answered, where it was."""
+        if look.entry is not None:
+            took = look.key_seconds + look.seconds
+            self._tell(Ended(request.subject, Result.HIT, took, took))
 
     def _digests(self, request: Request) -> dict[str, str]:
         try:
@@ -283,7 +288,8 @@ class Shelf:
                 for name, part in parts_of(request).items()
                 if part is not None
             }
-        except UnkeyableError:
+        except Exception as error:  # noqa: BLE001 - it is told without, and answered
+            logger.warning("a request has no parts: %s", type(error).__name__)
             return {}
 
     def key(self, request: Request) -> str:
@@ -406,12 +412,12 @@ class Shelf:
 
         Raises StoreError: an operator must know that it did not happen.
         """
-        dead = tuple(sorted(set(tags)))
+        dead = sorted(set(tags))
         fields = self._keyspace.stamp_fields(dead)
         self._store.replace(
             self._keyspace.stamps, {field: _new_stamp() for field in fields}
         )
-        self._tell(Invalidated(dead, self._clock()))
+        self._tell(Invalidated(_shown(dead), self._clock()))
 
     def turn(self, switch: Switch) -> None:
         """Set the namespace's switch for everyone, from the next request on.
@@ -431,6 +437,12 @@ class Shelf:
         """
         probe = self._keyspace.entry("value", secrets.token_bytes(16))
         return self._store.check(probe, self._keyspace.stamps)
+
+
+def _shown(tags: Sequence[str]) -> tuple[str, ...]:
+    """Some of the tags, cut, as text that can be written."""
+    cut = (tag[:_MAX_TAG].encode("utf-8", "replace").decode() for tag in tags)
+    return tuple(cut)[:_MAX_TAGS]
 
 
 def _new_stamp() -> str:

@@ -5,18 +5,19 @@ writing one twice does no harm, and an eviction is a reset and nothing worse: on
 all its life, and one for each span of five minutes and of an hour. An index says
 which processes there were. Who reads adds them up.
 
-On an answer's path an event is added to counters in memory, some microseconds; what
-``behind`` does every few seconds is all else. (To put the events aside and count them
-there took more: what is kept for seconds lies in memory that is no longer warm.)
+Nothing here is on an answer's path: an event is put aside, and ``behind`` counts and
+publishes every few seconds.
 """
 
+import base64
 import secrets
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from typing import Final
 
 from cachecore import recent
@@ -25,21 +26,26 @@ from cachecore.counting import BARS, Counts, Tally
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
 from cachecore.metrics import (
+    INTERNAL,
     BreakerMoved,
     Ended,
     Event,
     Invalidated,
+    Kept,
     Lookup,
 )
 from cachecore.recent import Recent, Row
-from cachecore.stores.base import Page, Store, Write
+from cachecore.stores.base import Page, Store
 
 # How long a span is, and how long it is kept, in seconds.
 SPANS: Final[Mapping[int, int]] = {300: 2 * 3600, 3600: 8 * 86400}
 _LIFE: Final = 8 * 86400
+_MAX_WAITING: Final = 20_000
+_WHOLE_EVERY: Final = 60.0
+_SEALED: Final = "sealed"
 _MAX_UNPUBLISHED: Final = 24  # spans, while the store can't be written to
 # Processes that are read at most, the latest first; hashes read at a time.
-_MAX_INSTANCES: Final = 64
+_MAX_INSTANCES: Final = 256
 _AT_ONCE: Final = 100
 
 
@@ -51,16 +57,23 @@ class _Sheet:
     ttl: float
     counts: defaultdict[str, float]
     unsaid: set[str]
+    whole_at: float = 0.0
 
     def add(self, counts: Counts) -> None:
         for name, amount in counts.items():
             self.counts[name] += amount
         self.unsaid |= counts.keys()
 
-    def page(self) -> Page:
-        """All of it, as said from now on: an eviction has left nothing of the rest."""
+    def page(self, now: float) -> Page:
+        """What has changed, as said from now on.
+
+        Once a minute it is all: an eviction has left nothing of the rest.
+        """
+        names: Iterable[str] = self.unsaid
+        if now - self.whole_at >= _WHOLE_EVERY:
+            names, self.whole_at = self.counts, now
+        shown = {name: repr(round(self.counts[name], 6)) for name in names}
         self.unsaid = set()
-        shown = {name: repr(round(amount, 6)) for name, amount in self.counts.items()}
         return Page(self.name, shown, self.ttl)
 
 
@@ -82,23 +95,26 @@ class Statistics:
         self._cipher_key = cipher_key
         self._instance = secrets.token_hex(6)
         self._began = clock()
-        self._flushing = threading.Lock()
-        self._lock = threading.Lock()  # guards all below
+        self._waiting: deque[Event] = deque()
+        self._lost: defaultdict[str, int] = defaultdict(int)
+        self._behind = behind or Behind()
+        self._lock = threading.Lock()  # of who flushes; guards all below
         self._tally = Tally()
         self._recent = Recent()
         self._sheets: dict[str, _Sheet] = {}
-        self._behind = behind or Behind()
-        self._behind.also(self.flush)
 
     # --- counting ---------------------------------------------------------
 
     def __call__(self, event: Event) -> None:
-        """Count an event; that is told a little later."""
-        with self._lock:
-            self._tally.add(event)
-            if isinstance(event, Lookup | Invalidated):
-                self._recent.add(event)
-        self._behind.wake(last=isinstance(event, Ended | Invalidated))
+        """Count an event, a little later.
+
+        Takes no lock: see ``Behind.wake``.
+        """
+        if len(self._waiting) < _MAX_WAITING:
+            self._waiting.append(event)
+        else:
+            self._lost["statistics"] += 1
+        self._behind.wake(last=_ends_call(event))
 
     def watch_store(self, *, opens: bool) -> None:
         """Hear that the store is left alone from now on, or asked again."""
@@ -106,45 +122,48 @@ class Statistics:
 
     def lost(self, count: int, what: str) -> None:
         """Count what could not be told."""
-        with self._lock:
-            self._tally.lost(count, what)
+        self._lost[what] += count
+
+    def job(self) -> None:
+        """Flush, unless somebody does already. Raises StoreError."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._flush()
+            finally:
+                self._lock.release()
 
     def flush(self) -> None:
         """Count what waits, and publish what has changed. Raises StoreError."""
         # One at a time: what was published last must be what was counted last.
-        with self._flushing:
+        with self._lock:
             self._flush()
 
     def _flush(self) -> None:
-        with self._lock:
-            self._count()
-            pages = [s.page() for s in self._sheets.values() if s.unsaid]
-            writes = self._told()
+        self._count()
+        now = self._clock()
+        pages = [s.page(now) for s in self._sheets.values() if s.unsaid]
         if not pages:
             return
         try:
-            self._store.publish([self._index(), *pages])
-            self._store.keep_many(writes)
-        except StoreError:
-            with self._lock:
-                self._recent.changed = True
-                for page in pages:
-                    self._sheets[page.name].unsaid |= page.fields.keys()
-                self._prune(forced=True)
+            self._store.publish([self._index(), *pages, *self._told()])
+        except Exception:
+            for page in pages:
+                self._sheets[page.name].unsaid |= page.fields.keys()
+            self._prune(forced=True)
             raise
-        with self._lock:
-            self._prune()
+        self._recent.changed = False
+        self._prune()
 
     def _index(self) -> Page:
         life = f"{self._began:.0f} {self._clock():.0f}"
         return Page(self._keyspace.statistics(), {self._instance: life}, _LIFE)
 
-    def _told(self) -> list[Write]:
+    def _told(self) -> list[Page]:
         if not self._recent.changed:
             return []
         name = self._keyspace.recent(self._instance)
         sealed = self._recent.sealed(name, self._cipher_key, self._tally.clean)
-        return [Write(name, sealed, _LIFE)]
+        return [Page(name, {_SEALED: base64.b85encode(sealed).decode()}, _LIFE)]
 
     def _prune(self, *, forced: bool = False) -> None:
         """Forget the spans that are over and published; ``forced``, or too many."""
@@ -160,7 +179,16 @@ class Statistics:
                 del self._sheets[name]
 
     def _count(self) -> None:
-        counts = self._tally.take()
+        tally = self._tally
+        # So many and no more: others come meanwhile, as fast as they are counted.
+        for _ in range(len(self._waiting)):
+            event = self._waiting.popleft()
+            tally.add(event)
+            if isinstance(event, Lookup | Invalidated):
+                self._recent.add(event)
+        for what in tuple(self._lost):
+            tally.lost(self._lost.pop(what), what)
+        counts = tally.take()
         if not counts:
             return
         now = int(self._clock())
@@ -198,7 +226,7 @@ class Statistics:
         first, last = int((now - seconds) // span), int(now // span)
         wanted = [
             (number, self._keyspace.statistics(instance, span, number))
-            for instance, began, ended in self._instances()
+            for instance, began, ended in self._instances(first * span)
             for number in range(first, last + 1)
             if began // span <= number <= ended // span
         ]
@@ -223,11 +251,13 @@ class Statistics:
         Raises StoreError.
         """
         names = [self._keyspace.recent(which) for which, _, _ in self._instances()]
-        found, _ = self._store.look_up_many(names, self._keyspace.stamps, ["switch"])
+        found = [fields.get(_SEALED, "") for fields in self._store.gather(names)]
         return recent.unsealed(zip(names, found, strict=True), self._cipher_key)
 
-    def _instances(self) -> list[tuple[str, float, float]]:
-        self.flush()
+    def _instances(self, since: float = 0) -> list[tuple[str, float, float]]:
+        """Name, begin and end of the processes that did anything ``since`` then."""
+        with suppress(StoreError):  # What refuses to be written to may be read.
+            self.flush()
         index = self._keyspace.statistics()
         found = []
         for instance, life in self._store.gather([index])[0].items():
@@ -237,8 +267,9 @@ class Statistics:
         found.sort(key=lambda item: item[2], reverse=True)
         for instance, _, ended in found:
             if ended < self._clock() - _LIFE:
-                self._store.forget(index, instance)
-        return found[:_MAX_INSTANCES]
+                with suppress(StoreError):
+                    self._store.forget(index, instance)
+        return [one for one in found if one[2] >= since][:_MAX_INSTANCES]
 
     def _gathered(self, names: Sequence[str]) -> Iterator[Counts]:
         for at in range(0, len(names), _AT_ONCE):
@@ -248,10 +279,22 @@ class Statistics:
                     for name, text in fields.items()
                     if name.count("|") == BARS
                 }
+            time.sleep(0)  # Others want to be answered meanwhile.
+
+
+def _ends_call(event: Event) -> bool:
+    """Whether a call, as far as the cache knows, ends with this event."""
+    if isinstance(event, Invalidated):
+        return True
+    if isinstance(event, Ended):
+        return event.of.label != INTERNAL
+    # A value is looked up in one call and kept in another.
+    return isinstance(event, Lookup | Kept) and event.of.kind == "value"
 
 
 def _read(text: str) -> float:
     try:
-        return float(text)
+        amount = float(text)
     except ValueError:
         return 0.0
+    return amount if isfinite(amount) else 0.0

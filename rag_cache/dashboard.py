@@ -22,6 +22,7 @@ from werkzeug import Request, Response
 
 from cachecore.counting import Counts
 from cachecore.errors import StoreError
+from cachecore.metrics import INTERNAL
 from cachecore.policy import HITS, MISSES
 from cachecore.stores.base import Facts
 from rag_cache import charts, doors, model_servers, operating, savings, settings, words
@@ -104,8 +105,13 @@ def _is_ours(request: Request) -> bool:
     if site is not None:
         return site == "same-origin"
     origin = request.headers.get("Origin")
-    here = urlsplit(f"//{request.headers.get('Host', '')}").hostname
-    return origin is None or urlsplit(origin).hostname == here
+    if origin is None:
+        return True
+    try:
+        here = urlsplit(f"//{request.headers.get('Host', '')}").hostname
+        return bool(here) and urlsplit(origin).hostname == here
+    except ValueError:
+        return False
 
 
 def _acted(request: Request, form: Form) -> Response:
@@ -154,6 +160,7 @@ def _page(
         namespace=read.cache.store.namespace,
         window=window,
         windows=("1h", "24h", "7d"),
+        seconds=60 if window == "7d" else 15,
         nonce=nonce,
         proof=_proof(form),
         said=said,
@@ -232,7 +239,11 @@ def _when(at: float) -> str:
 
 
 def _span(at: int, length: int, counts: Counts) -> Span:
-    reasons = savings.summed(counts)["reasons"]
+    reasons: dict[str, float] = {}
+    for name, amount in counts.items():
+        what, _, label, _, reason = name.split("|")
+        if what == "requests" and label != INTERNAL:
+            reasons[reason] = reasons.get(reason, 0) + amount
     hits = sum(reasons.get(reason, 0) for reason in HITS)
     misses = sum(reasons.get(reason, 0) for reason in MISSES)
     when = datetime.fromtimestamp(at, UTC)
@@ -321,7 +332,10 @@ def _redis(servers: list[Facts], told: Words) -> Json:
     for facts in servers:
         for name, value in facts.numbers.items():
             numbers[name] = numbers.get(name, 0) + value
-    used, most = numbers.get("used_memory", 0), numbers.get("maxmemory", 0)
+    if "used_memory" not in numbers:
+        chart["lines"] = [told("unknown")]
+        return chart
+    used, most = numbers["used_memory"], numbers.get("maxmemory", 0)
     limit = charts.size_of(most) if most else told("no_limit")
     said = f"{told('memory')}: {charts.size_of(used)} / {limit}"
     chart["picture"] = charts.meter(used / most if most else 0, said)
@@ -341,7 +355,7 @@ def _model_servers(read: Settings, told: Words) -> list[Json]:
             "uncached",
         )
         for gauge in model_servers.gauges(read.model_servers)
-        for labels, value in gauge.values
+        for labels, value in gauge.values.items()
     ]
     return [_chart(told("model_servers"), bars)] if bars else []
 

@@ -5,6 +5,7 @@ Prometheus's ``rate`` and ``increase`` see through. What can't be known is absen
 never zero.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from cachecore.counting import BOUNDS, Counts
+from cachecore.counting import BOUNDS, Counts, place_of
 from cachecore.errors import StoreError
 from cachecore.metrics import INTERNAL
 from cachecore.stores.base import Facts
@@ -114,8 +115,8 @@ class _Collector:
             family = GaugeMetricFamily(
                 _PREFIX + gauge.name, gauge.meaning, labels=gauge.labels
             )
-            for labels, value in gauge.values:
-                family.add_metric(labels, value)
+            for labels, value in gauge.values.items():
+                family.add_metric(list(labels), value)
             yield family
 
 
@@ -166,9 +167,12 @@ def _counter(
     depth: int,
 ) -> Metric:
     labels = (*_OF[:depth], verdict) if verdict else _OF[:depth]
-    family = CounterMetricFamily(_PREFIX + shown, meaning, labels=labels)
+    sums: dict[tuple[str, ...], float] = defaultdict(float)
     for of, said, amount in _rows(found, name):
-        family.add_metric([*of[:depth], said] if verdict else [*of[:depth]], amount)
+        sums[(*of[:depth], said) if verdict else of[:depth]] += amount
+    family = CounterMetricFamily(_PREFIX + shown, meaning, labels=labels)
+    for values, amount in sums.items():
+        family.add_metric(list(values), amount)
     return family
 
 
@@ -187,8 +191,9 @@ def _histogram(
         table = tables.setdefault(
             (*of, result) if verdict else of, [0.0] * (len(BOUNDS) + 1)
         )
-        if number.isdigit() and int(number) < len(table):
-            table[int(number)] += amount
+        place = place_of(number)
+        if place is not None:
+            table[place] += amount
     for which, table in tables.items():
         passed, buckets = 0.0, []
         for bound, amount in zip([*map(str, BOUNDS), "+Inf"], table, strict=True):

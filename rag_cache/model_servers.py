@@ -6,6 +6,7 @@ here are read, and only their numbers and the labels below go on.
 
 import logging
 import re
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +22,11 @@ from cachecore.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 _PATIENCE: Final = (1.0, 2.0)  # seconds to connect, and between two reads
+_DEADLINE: Final = 4.0  # seconds for all of it
 _MAX_BODY: Final = 4 * 1024 * 1024
 _MAX_LINE: Final = 1000
 _MAX_ADDRESSES: Final = 8
-_CHUNK: Final = 64 * 1024
+_CHUNK: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Gauge:
     name: str
     meaning: str
     labels: tuple[str, ...]
-    values: list[tuple[list[str], float]] = field(default_factory=list)
+    values: dict[tuple[str, ...], float] = field(default_factory=dict)
 
 
 type _Names = Mapping[str, tuple[str, ...]]
@@ -115,20 +117,27 @@ def gauges(servers: ModelServers) -> list[Gauge]:
     asked = [("gpu", a) for a in servers.gpu] + [("vllm", a) for a in servers.vllm]
     if not asked:
         return []
-    up = Gauge("model_server_up", "Whether its metrics could be read.", ("server",))
-    found: dict[str, Gauge] = {up.name: up}
     with ThreadPoolExecutor(len(asked)) as hands:
         answers = list(hands.map(_ask, asked))
+    up = Gauge("model_server_up", "Whether its metrics could be read.", ("server",))
+    found: dict[str, Gauge] = {up.name: up}
     for (_, address), told in zip(asked, answers, strict=True):
-        server = urlsplit(address).netloc
-        up.values.append(([server], float(told is not None)))
+        server = _shown(address)
+        up.values[(server,)] = float(told is not None)
         for wanted, labels, value in told or ():
             shown = ("server", *wanted.labels)
             gauge = found.setdefault(
                 wanted.name, Gauge(wanted.name, wanted.meaning, shown)
             )
-            gauge.values.append(([server, *labels], value))
+            # What differs in labels that don't go on (a slice of a GPU) is one here.
+            which = (server, *labels)
+            gauge.values[which] = max(value, gauge.values.get(which, value))
     return list(found.values())
+
+
+def _shown(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.netloc}{parts.path}".removesuffix("/metrics")
 
 
 type _Told = list[tuple[_Wanted, list[str], float]]
@@ -144,6 +153,7 @@ def _ask(who: tuple[str, str]) -> _Told | None:
 
 
 def _fetch(address: str) -> str:
+    ends = time.monotonic() + _DEADLINE
     with requests.get(
         address, timeout=_PATIENCE, stream=True, allow_redirects=False
     ) as response:
@@ -151,7 +161,7 @@ def _fetch(address: str) -> str:
         body = b""
         for part in response.iter_content(_CHUNK):
             body += part
-            if len(body) > _MAX_BODY:
+            if len(body) > _MAX_BODY or time.monotonic() > ends:
                 raise ValueError("too long")
     if response.is_redirect:
         raise ValueError("elsewhere")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cachecore.counting import Counts, percentile
+from cachecore.counting import Counts, percentile, place_of
 from cachecore.errors import StoreError
 from cachecore.metrics import INTERNAL
 from cachecore.policy import HITS, MISSES
@@ -45,7 +45,7 @@ def of(caller: Caller, parameters: Mapping[str, Any]) -> Json:
     return {
         "window": window,
         **summed(counts),
-        "decisions": [row for row in decisions if row["label"] != INTERNAL],
+        "decisions": decisions,
         "invalidations": invalidations,
     }
 
@@ -161,8 +161,9 @@ def _buckets(counts: Counts, what: str, result: str) -> dict[int, float]:
     found: dict[int, float] = {}
     for name, amount in _under(counts, what).items():
         which, _, number = name.partition(" ")
-        if which == result and number.isdigit():
-            found[int(number)] = amount
+        place = place_of(number)
+        if which == result and place is not None:
+            found[place] = amount
     return found
 
 

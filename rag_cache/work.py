@@ -4,6 +4,7 @@ The work is done by reverse invocation, which ends with its caller: nothing of i
 goes on behind, nobody waits long for one that is silent, and its errors are its own.
 """
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -184,7 +185,7 @@ def request_of(
         form={"by": f"cached_{kind}", "context": urls.unsigned(seed), **form},
         rules=rules,
         app=caller.app_id,
-        asked=lambda: str(form.get("prompt", form.get("query")) or ""),
+        asked=lambda: _asked(form),
         parts=lambda: _parts(form, seed),
         control=inputs.control(parameters),
         traits=Traits(
@@ -206,10 +207,20 @@ def _parts(form: Mapping[str, Any], seed: str) -> dict[str, Any]:
     return {
         "system": form.get("system"),
         **said,
-        "parameters": [form.get("parameters"), form.get("inputs"), form.get("stop")],
+        "parameters": [
+            form.get("parameters"),
+            form.get("inputs") if form.get("query") else None,
+            form.get("stop"),
+        ],
         "tools": form.get("tools"),
         "context": [said.get("context"), seed],
     }
+
+
+def _asked(form: Mapping[str, Any]) -> str:
+    said = form.get("prompt") or form.get("query")
+    # A workflow has no question but its inputs.
+    return str(said or json.dumps(form.get("inputs") or "", default=str))
 
 
 def _at_most(answer: Answer) -> float | None:

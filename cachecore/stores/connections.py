@@ -368,12 +368,21 @@ class _Clustered:
 
     def ask_each(self, command: Command, limit: float) -> list[tuple[str, Reply]]:
         def ask(client: RedisCluster) -> list[tuple[str, Reply]]:
-            return [
-                (node.name, client.execute_command(*command, target_nodes=node))
-                for node in client.get_primaries()
-            ]
+            return [(n.name, self._ask_one(client, command, n)) for n in nodes(client)]
+
+        def nodes(client: RedisCluster) -> list[ClusterNode]:
+            found: list[ClusterNode] = client.get_primaries()
+            return found
 
         return self._aside_of(ask, limit)
+
+    def _ask_one(
+        self, client: RedisCluster, command: Command, node: ClusterNode
+    ) -> Reply:
+        try:
+            return client.execute_command(*command, target_nodes=node)
+        except ResponseError as error:  # One node's refusal is not another's.
+            return error_reply(error, self._url)
 
     def _aside_of[T](self, ask: Callable[[RedisCluster], T], limit: float) -> T:
         until = time.monotonic() + limit

@@ -96,7 +96,8 @@ def numbers(reply: Any) -> dict[str, float]:
     for name, value in said.items():
         if re.fullmatch(r"db\d+", str(name)):
             counted = value if isinstance(value, dict) else dict(_pairs(str(value)))
-            keys += float(counted.get("keys", 0))
+            with suppress(TypeError, ValueError):
+                keys += float(counted.get("keys", 0))
             continue
         with suppress(TypeError, ValueError):
             found[str(name)] = float(value)

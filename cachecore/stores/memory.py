@@ -127,6 +127,9 @@ class MemoryStore:
 
     def publish(self, pages: Sequence[Page]) -> None:
         with self._lock:
+            for name in [n for n, end in self._ends.items() if end <= self._clock()]:
+                self._hashes.pop(name, None)
+                del self._ends[name]
             for page in pages:
                 self._hash(page.name).update(page.fields)
                 self._ends[page.name] = self._clock() + page.ttl

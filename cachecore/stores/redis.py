@@ -70,6 +70,7 @@ class RedisStore:
         self._url = url
         self._timeout = timeout
         self._watchers: WeakSet[Watcher] = WeakSet()
+        self._watching = threading.RLock()  # guards _watchers
         self._breaker = Breaker(url.shown, told=self._tell_watchers)
         self._complaint = health.Complaint(url.shown)
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
@@ -171,26 +172,27 @@ class RedisStore:
             pairs = [part for pair in page.fields.items() for part in pair]
             commands.append(("HSET", page.name, *pairs))
             commands.append(("PEXPIRE", page.name, _ms(page.ttl)))
-        for reply in self._run(*commands, limit=max(self._timeout, PATIENCE)):
-            self._sound(reply)
+        for reply in self._run_aside(*commands):
+            self._accepted(reply)
 
     def append(
         self, stream: str, records: Sequence[bytes], most: int, ttl: float
     ) -> None:
-        # One script: as many commands would cost twenty times a record's time to send.
-        command: Command = ("EVAL", scripts.APPEND, 1, stream, most, _ms(ttl), *records)
-        self._sound(self._run(command, limit=max(self._timeout, PATIENCE))[0])
+        command = _append(stream, records, most, ttl)
+        self._accepted(self._run_aside(command)[0])
 
     def watch(self, watcher: Watcher) -> None:
-        self._watchers.add(watcher)
+        with self._watching:
+            self._watchers.add(watcher)
 
     def _tell_watchers(self, opens: bool) -> None:
-        for watcher in tuple(self._watchers):
+        with self._watching:
+            watchers = tuple(self._watchers)
+        for watcher in watchers:
             watcher.watch_store(opens=opens)
 
     def facts(self) -> list[Facts]:
-        with self._breaker.call(forced=True):
-            replies = self._door.ask_each(("INFO",), max(self._timeout, PATIENCE))
+        replies = self._door.ask_each(("INFO",), max(self._timeout, PATIENCE))
         found = [Facts(server, health.numbers(reply)) for server, reply in replies]
         return [facts for facts in found if facts.numbers]
 
@@ -219,6 +221,7 @@ class RedisStore:
             _claim(key, lease, token, 1, ""),
             _beat(Beat(lease, probe, token, 1, 1, (b"x",))),
             ("XREAD", "COUNT", 1, "STREAMS", probe, "0"),
+            _append(probe, [b"x"], 1, 1),
             _land(Landing(key, lease, probe, token, b"check", 1, (b"x",), 1)),
             ("DEL", probe),
             ("DEL", key),
@@ -340,6 +343,21 @@ class RedisStore:
             if slotted:
                 self._slots.release()
 
+    def _run_aside(self, *commands: Command) -> list[Reply]:
+        """The same for what is done behind the answers, which is longer and may wait.
+
+        That it fails says little of how an answer would fare: it opens no breaker.
+        """
+        if self._breaker.is_open:
+            raise NotAsked("Redis did not answer a moment ago and is being left alone.")
+        if not self._slots.acquire(timeout=SLOT_TIMEOUT):
+            msg = f"All {MAX_CONNECTIONS} connections to Redis are busy."
+            raise NotAsked(msg)
+        try:
+            return self._door.run(commands, max(self._timeout, PATIENCE))
+        finally:
+            self._slots.release()
+
     def close(self) -> None:
         """Drop the connections. The store may be used again; it reconnects."""
         self._door.close()
@@ -395,6 +413,11 @@ def _land(landing: Landing) -> Command:
     ttls = _ms(landing.ttl), _ms(landing.stream_ttl)
     value, told = landing.value or b"", landing.records
     return ("EVAL", scripts.LAND, 3, *names, value, *ttls, landing.seen, *told)
+
+
+def _append(stream: str, records: Sequence[bytes], most: int, ttl: float) -> Command:
+    # One script: as many commands would cost twenty times a record's time to send.
+    return ("EVAL", scripts.APPEND, 1, stream, most, _ms(ttl), *records)
 
 
 def _ms(seconds: float) -> int:

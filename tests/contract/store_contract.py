@@ -171,6 +171,20 @@ class StoreContract:
         assert store.gather(names)[2] == {}
         assert store.gather([]) == []
 
+    def test_records_are_appended_and_cost_the_look_ups_nothing(
+        self, store: Store, name: str
+    ) -> None:
+        for _ in range(3):
+            store.append(name + ":events", [b"one", b"two"], 100, 60)
+        assert store.look_up(name, name + ":h", ["a"]).value is None
+
+    def test_each_server_says_how_much_it_holds(self, store: Store, name: str) -> None:
+        store.keep(name, b"x" * 10_000, 60)
+        facts = store.facts()
+        assert sum(one.numbers["keys"] for one in facts) >= 1
+        assert all(one.numbers["used_memory"] > 0 for one in facts)
+        assert len({one.server for one in facts}) == len(facts) > 0
+
     def test_deleting_removes_a_hash_too(self, store: Store, name: str) -> None:
         store.settle(name, {"a": "1"}, 60)
         store.delete(name)

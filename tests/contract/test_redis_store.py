@@ -9,7 +9,7 @@ from servers.redis import free_port
 
 from cachecore.errors import StoreError
 from cachecore.redis_url import parse
-from cachecore.stores.base import Beat, Bid, Landing
+from cachecore.stores.base import Beat, Bid, Landing, Page
 from cachecore.stores.redis import RedisStore
 from tests.contract.store_contract import StoreContract
 
@@ -54,6 +54,37 @@ class TestRedisStore(StoreContract):
         # Whole nodes of a hundred are dropped, so that adding costs nothing.
         assert 100 <= len(records) <= 300
         assert records[-1][1] == {b"e": b"39-24"}
+
+    def test_side_work_that_fails_opens_no_breaker(
+        self, store: RedisStore, name: str
+    ) -> None:
+        store.keep(name, b"no stream", 60)
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                store.append(name, [b"x"], 10, 60)
+        away = RedisStore(parse(f"redis://127.0.0.1:{free_port()}"))
+        for work in (
+            lambda: away.append(name, [b"x"], 10, 60),
+            lambda: away.publish([Page(name, {"a": "1"}, 60)]),
+            away.facts,
+        ):
+            with pytest.raises(StoreError):
+                work()
+        assert "closed" in repr(away)
+        assert store.look_up(name, name + ":h", ["a"]).value == b"no stream"
+
+    def test_whoever_watches_is_told_of_an_outage(self, name: str) -> None:
+        class Watcher:
+            told: list[bool] = []  # noqa: RUF012
+
+            def watch_store(self, *, opens: bool) -> None:
+                self.told.append(opens)
+
+        away, watcher = RedisStore(parse(f"redis://127.0.0.1:{free_port()}")), Watcher()
+        away.watch(watcher)
+        with pytest.raises(StoreError):
+            away.look_up(name, name, ["a"])
+        assert watcher.told == [True]
 
     def test_the_server_says_how_much_it_holds(
         self, store: RedisStore, name: str

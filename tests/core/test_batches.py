@@ -9,7 +9,7 @@ import pytest
 from cachecore.batches import PER_ROUND_TRIP, Item
 from cachecore.entry import Cost
 from cachecore.errors import NothingCached
-from cachecore.metrics import Followed, Kept, Loaded, Stale
+from cachecore.metrics import Ended, Followed, Kept, Loaded, Lookup, Stale
 from cachecore.policy import Control, Rules, Switch
 from cachecore.request import Request
 from cachecore.stores.memory import MemoryStore
@@ -428,3 +428,38 @@ def test_a_store_that_can_not_delete_is_not_asked_again() -> None:
     store.calls.clear()
     assert bench.payloads("a", "b", "c") == ["a", "b", "c"]
     assert store.calls == ["look_up_many", "delete"]
+
+
+def results(bench: Shelf) -> list[str]:
+    return [event.result.value for event in bench.events if isinstance(event, Ended)]
+
+
+def test_a_batch_tells_once_how_it_ended() -> None:
+    bench = Shelf()
+    bench.batch("a", "b")
+    bench.batch("a", "b")
+    bench.batch("a", "c")
+    bench.batch("a", request=changed(control=Control.BYPASS))
+    bench.batch()
+    with pytest.raises(NothingCached):
+        bench.batch("d", request=changed(control=Control.ONLY))
+    assert results(bench) == ["miss", "hit", "miss", "uncached", "nothing"]
+
+
+def test_an_outage_is_no_miss() -> None:
+    bench = Shelf(BrokenStore())
+    bench.batch("a")
+    assert results(bench) == ["uncached"]
+
+
+def test_each_text_has_its_share_of_the_round_trips_time() -> None:
+    now = [0.0]
+
+    def timer() -> float:
+        now[0] += 1
+        return now[0]
+
+    bench = Shelf(timer=timer)
+    bench.batch(*map(str, range(PER_ROUND_TRIP)))
+    looks = [event for event in bench.events if isinstance(event, Lookup)]
+    assert sum(look.key_seconds for look in looks) == pytest.approx(1)

@@ -681,3 +681,18 @@ def test_processes_without_a_secret_have_digests_of_their_own() -> None:
     other.ask(asked)
     told = [bench.events[0].parts["question"] for bench in (one, other)]
     assert told[0] != told[1]
+
+
+def test_a_miss_of_who_only_wants_what_is_kept_is_no_failure() -> None:
+    bench = Bench()
+    with pytest.raises(NothingCached):
+        bench.ask(request(control=Control.ONLY))
+    assert [e.result.value for e in ended(bench)] == ["nothing"]
+
+
+def test_an_invalidation_tells_tags_that_can_be_written() -> None:
+    bench = Bench()
+    bench.cache.invalidate(["half \ud83d", "x" * 5000, *map(str, range(100))])
+    (told,) = bench.events
+    assert len(told.tags) == 20
+    assert all(len(tag) <= 120 and tag.encode() for tag in told.tags)

@@ -6,6 +6,7 @@ from cachecore.behind import Behind
 from cachecore.errors import StoreError
 from cachecore.journal import Journal
 from cachecore.keys import Keyspace
+from cachecore.metrics import INTERNAL
 from cachecore.stores.memory import MemoryStore
 from cachecore.streams import Piece, Usage
 from tests.core.helpers import Bench, FailingFrom, request
@@ -88,13 +89,56 @@ def test_what_could_not_be_told_is_told_next_time() -> None:
     assert told.lost == []
 
 
-def test_what_there_is_no_room_for_is_dropped_and_counted(monkeypatch) -> None:
-    monkeypatch.setattr(journal, "_MAX_WAITING", 3)
+def test_what_there_is_no_room_for_is_dropped_and_counted() -> None:
     told = Told()
+    told.journal._room = 3 * journal._ROW
     for number in range(5):
         told.bench.ask(asking(str(number)))
+    assert sum(told.lost) == 2
     assert len(told.records) == 3
-    assert told.lost == [2]
+    told.bench.ask(asking())
+    assert len(told.records) == 4
+
+
+def test_a_record_is_bounded_in_bytes(monkeypatch) -> None:
+    monkeypatch.setattr(journal, "_MAX_RECORD", 5000)
+    told = Told(texts=True)
+    for number in range(6):
+        told.bench.ask(asking(str(number)), "a" * 500)
+    assert len(told.records) == 6
+    assert len(told.memory._logs[told.keyspace.events]) == 3
+
+
+def test_what_the_store_refuses_again_and_again_is_dropped_and_counted() -> None:
+    told = Told()
+    told.failing._method = "append"
+    told.bench.ask(asking())
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            told.journal.flush()
+    assert told.lost == [1]
+    told.failing.mend()
+    told.bench.ask(asking())
+    assert len(told.records) == 1
+
+
+def test_a_request_that_can_not_be_told_is_answered() -> None:
+    told = Told()
+
+    def fails():
+        raise ValueError("a fault of ours")
+
+    broken = request(asked=fails, parts=fails)
+    assert told.bench.text(broken, "fine") == "fine"
+    assert told.bench.text(broken) == "fine"
+    assert sum(told.lost) == 2
+
+
+def test_what_the_cache_asks_for_itself_is_not_told() -> None:
+    told = Told()
+    told.bench.ask(request(label=INTERNAL))
+    told.bench.ask(asking())
+    assert [record["label"] for record in told.records] == ["m"]
 
 
 def test_a_name_that_is_no_text_fails_no_answer() -> None:

@@ -1,16 +1,27 @@
+import base64
 from bisect import bisect_left
 
+import orjson
 import pytest
 
-from cachecore import counting
+from cachecore import counting, entry
 from cachecore.behind import Behind
 from cachecore.counting import percentile
 from cachecore.entry import Cost
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
-from cachecore.metrics import Ended, Invalidated, Lookup, Refused, Result, Subject
+from cachecore.metrics import (
+    INTERNAL,
+    Ended,
+    Invalidated,
+    Lookup,
+    Refused,
+    Result,
+    Subject,
+)
 from cachecore.policy import Reason, Refusal
 from cachecore.statistics import Statistics
+from cachecore.stores.base import Page
 from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import FailingFrom, FakeClock
 
@@ -37,9 +48,11 @@ class Ledger:
     def process(self, store: object = None) -> Statistics:
         # Nothing runs by itself: the test says when to publish.
         behind = Behind(at_once=True)
-        return Statistics(
+        made = Statistics(
             store or self.store, Keyspace(self.namespace), self.clock, behind=behind
         )
+        behind.also(made.job)
+        return made
 
 
 @pytest.fixture
@@ -176,6 +189,7 @@ def test_hits_and_misses_are_timed_apart(ledger: Ledger) -> None:
 def test_the_first_event_starts_the_thread_that_publishes(ledger: Ledger) -> None:
     behind = Behind(0.001)
     process = Statistics(ledger.store, Keyspace("n"), ledger.clock, behind=behind)
+    behind.also(process.job)
     process(HIT)
     reader = ledger.process()
     for _ in range(1000):
@@ -203,6 +217,10 @@ def test_numbers_that_were_evicted_come_back_whole(ledger: Ledger) -> None:
     process(HIT)
     (counts,) = process.by_instance().values()
     assert counts["requests|llm|m|a|hit"] == 11
+    ledger.clock.pass_by(60)
+    process(HIT)
+    (counts,) = process.by_instance().values()
+    assert counts["requests|llm|m|a|hit"] == 12
     assert counts["refused|llm|m|a|empty"] == 1
 
 
@@ -322,3 +340,112 @@ def test_spans_in_which_nothing_happened_are_there_and_empty(ledger: Ledger) -> 
     found = [int(counts.get("requests|llm|m|a|hit", 0)) for counts in spans.values()]
     assert found[-4:] == [1, 0, 0, 1]
     assert len(found) == 13
+
+
+def test_an_event_is_heard_while_this_very_thread_counts(ledger: Ledger) -> None:
+    # As when Python's garbage collector closes an answer in the midst of it.
+    process = ledger.process()
+    with process._lock:
+        process(HIT)
+        process(Ended(OF, Result.LEFT, None, 1.0))
+        process.watch_store(opens=True)
+        process.lost(1, "journal")
+    counts = process.since(HOUR)
+    assert counts["requests|llm|m|a|hit"] == 1
+    assert counts["lost||||journal"] == 1
+
+
+def test_events_beyond_the_bound_are_counted_as_lost(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachecore.statistics._MAX_WAITING", 3)
+    process = ledger.process()
+    for _ in range(5):
+        process(HIT)
+    counts = process.since(HOUR)
+    assert counts["requests|llm|m|a|hit"] == 3
+    assert counts["lost||||statistics"] == 2
+
+
+def test_what_could_not_be_written_down_is_published_next_time(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = ledger.process()
+    process(HIT)
+    monkeypatch.setattr(process, "_told", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        process.flush()
+    monkeypatch.undo()
+    assert process.since(HOUR)["requests|llm|m|a|hit"] == 1
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"reason": "hit"}],
+        ["no row"],
+        [{"at": 1e20, "kind": "llm", "label": "m", "app": "", "reason": "", "key": ""}],
+        [{"at": 1, "kind": "llm", "label": "m", "app": "", "reason": [], "key": ""}],
+        "no rows",
+        None,
+    ],
+)
+def test_rows_of_another_version_are_left_out(ledger: Ledger, rows: object) -> None:
+    process = ledger.process()
+    process(Lookup(OF, Reason.HIT, 5))
+    process.flush()
+    name = process._keyspace.recent("another")
+    strange = {"decisions": rows, "invalidations": [{"at": 1, "tags": None}]}
+    data = base64.b85encode(entry.seal(orjson.dumps(strange), name)).decode()
+    ledger.store.publish(
+        [
+            Page(process._keyspace.statistics(), {"another": "0 9999999999"}, 60),
+            Page(name, {"sealed": data}, 60),
+        ]
+    )
+    decisions, invalidations = process.recent()
+    assert [row["at"] for row in decisions] == [5]
+    assert invalidations == []
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "x", "1e999"])
+def test_a_counter_that_is_no_number_counts_nothing(ledger: Ledger, text: str) -> None:
+    process = ledger.process()
+    process(HIT)
+    process.flush()
+    sheet = process._keyspace.statistics(process._instance)
+    ledger.store.replace(sheet, {"requests|llm|m|a|hit": text})
+    (counts,) = process.by_instance().values()
+    assert counts["requests|llm|m|a|hit"] == 0
+
+
+@pytest.mark.parametrize("text", ["99", "²", "-1", "", "1.5", "9" * 5000])
+def test_a_bucket_that_is_none_of_ours_is_none(text: str) -> None:
+    assert counting.place_of(text) is None
+
+
+def test_what_may_not_be_written_may_be_read(ledger: Ledger) -> None:
+    ledger.process()(HIT)
+    writer = ledger.process()
+    writer(HIT)
+    writer.flush()
+    refusing = ledger.process(FailingFrom(ledger.store, "publish"))
+    refusing(HIT)
+    assert refusing.since(HOUR)["requests|llm|m|a|hit"] == 1
+
+
+def test_what_the_cache_looks_up_for_itself_is_on_no_list(ledger: Ledger) -> None:
+    process = ledger.process()
+    for number in range(300):
+        process(Lookup(Subject("value", INTERNAL), Reason.HIT, number))
+    process(Lookup(OF, Reason.HIT, 0))
+    assert [row["label"] for row in process.recent()[0]] == ["m"]
+
+
+def test_memory_keeps_no_span_that_is_over(ledger: Ledger) -> None:
+    process = ledger.process()
+    for _ in range(24 * 12):
+        process(HIT)
+        process.flush()
+        ledger.clock.pass_by(HOUR)
+    assert len(ledger.store._hashes) < 250

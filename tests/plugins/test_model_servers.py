@@ -51,7 +51,10 @@ def serving(body: str, status: int = 200, location: str = "") -> Iterator[str]:
 
 def told(gpu: str = "", vllm: str = "") -> dict[str, list[tuple[list[str], float]]]:
     found = model_servers.gauges(model_servers.read(gpu, vllm))
-    return {gauge.name: gauge.values for gauge in found}
+    return {
+        gauge.name: [(list(labels), value) for labels, value in gauge.values.items()]
+        for gauge in found
+    }
 
 
 def test_gpus_and_queues_are_read_with_their_own_labels_only() -> None:

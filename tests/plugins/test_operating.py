@@ -141,6 +141,14 @@ def test_a_clock_in_the_key_is_found_out(caller: Caller) -> None:
     assert "at 7" not in str(saved)
 
 
+def test_workflows_with_other_inputs_are_other_questions() -> None:
+    from rag_cache import work
+
+    asked = {work._asked({"app": "a", "query": "", "inputs": {"n": n}}) for n in "ab"}
+    assert len(asked) == 2
+    assert work._asked({"app": "a", "query": "q", "inputs": {"n": "a"}}) == "q"
+
+
 def test_new_questions_are_no_reason_for_advice(caller: Caller) -> None:
     for number in range(30):
         wrapping.look_up(caller, {"key": f"question {number}", "name": "work"})

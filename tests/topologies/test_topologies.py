@@ -250,6 +250,10 @@ def test_the_documented_acl_line_is_all_that_a_namespace_needs_and_all_it_may() 
         assert own.store.beat([beat]) == [2]
         own.cache.invalidate(["*"])
         own.cache.turn(Switch.OFF)
+        # INFO is not among them: what it would say is not known, and nothing fails.
+        assert own.store.facts() == []
+        assert "closed" in repr(own.store)
+        own.store.append("dify:cache:v1:mine:events", [b"{}"], 10, 60)
         other = Traffic(place, "theirs", timeout=2)
         with pytest.raises(StoreError, match="ACL"):
             other.cache.check()
@@ -271,6 +275,9 @@ def test_in_a_cluster_the_documented_rights_more_are_enough(tmp_path: Path) -> N
         own = Traffic(limited, "mine", timeout=2)
         own.cache.check()
         sound(own.run(0.5), "a user limited to its namespace, in a Cluster")
+        for _ in range(3):
+            assert own.store.facts() == []
+        assert "closed" in repr(own.store)
         assert own.run(0.3).loads == 0
         own.close()
 

@@ -85,16 +85,16 @@ class Call:
         }
 
 
-def parts(key_form: Mapping[str, Any]) -> dict[str, object]:
-    """What a call consists of, by its key's form: in what two calls differ."""
+def parts(key_form: Mapping[str, Any], question: str) -> dict[str, object]:
+    """What a call consists of besides its question, by its key's form."""
     body = dict(key_form["body"])
     prompt = body.pop("prompt", None)
-    messages = body.pop("messages", None) or [{"role": "user", "content": prompt}]
-    return {
-        **codec.parts(messages),
-        "tools": [body.pop(name, None) for name in ("tools", "functions")],
-        "parameters": body,
-    }
+    tools = [body.pop(name, None) for name in ("tools", "functions")]
+    if prompt is not None:  # All of it is one text.
+        before = str(prompt).removesuffix(question)
+        return {"system": before, "parameters": body}
+    said = codec.parts(body.pop("messages"))
+    return {**said, "tools": tools, "parameters": body}
 
 
 def build(

@@ -156,7 +156,7 @@ def _request(
         request,
         control=_control(ours["cache_control"]),
         asked=lambda: codec.question(messages),
-        parts=lambda: parts(key_form),
+        parts=lambda: parts(key_form, codec.question(messages)),
         traits=replace(
             request.traits,
             conversation=codec.is_conversation(messages),

@@ -1,0 +1,83 @@
+import threading
+
+from cachecore.behind import Behind
+from cachecore.errors import StoreError
+
+
+class Job:
+    """Work that fails until it is mended, and says how often it was tried."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error, self.runs = error, 0
+        self.ran = threading.Event()
+
+    def __call__(self) -> None:
+        self.runs += 1
+        self.ran.set()
+        if self.error is not None:
+            raise self.error
+
+
+def test_work_is_done_soon_after_it_is_asked_for() -> None:
+    behind, job = Behind(0.001), Job()
+    behind.also(job)
+    behind.wake()
+    assert job.ran.wait(5)
+
+
+def test_a_job_that_fails_is_no_reason_for_the_others_to_stop(monkeypatch) -> None:
+    behind, bad, good = Behind(at_once=True), Job(ValueError()), Job()
+    behind.also(bad)
+    behind.also(good)
+    behind.wake(last=True)
+    assert good.runs == 1
+
+
+def test_what_the_store_could_not_take_is_tried_until_it_can(monkeypatch) -> None:
+    monkeypatch.setattr("cachecore.behind._IDLE", 0.002)
+    behind, job = Behind(0.001), Job(StoreError("away"))
+    behind.also(job)
+    behind.wake()
+    for _ in range(20):  # long past the time after which an idle thread ends
+        job.ran.clear()
+        assert job.ran.wait(5)
+    job.error = None
+    behind._thread.join(5)
+    assert behind._thread is None
+
+
+def test_the_thread_ends_when_there_is_nothing_to_do_and_begins_again(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr("cachecore.behind._IDLE", 0.003)
+    behind, job = Behind(0.001), Job()
+    behind.also(job)
+    for _ in range(2):
+        behind.wake()
+        thread = behind._thread
+        thread.join(5)
+        assert not thread.is_alive()
+        assert behind._thread is None
+    assert job.runs >= 2
+
+
+def test_at_once_it_runs_before_the_call_ends_and_only_for_the_last() -> None:
+    behind, job = Behind(at_once=True), Job()
+    behind.also(job)
+    behind.wake()
+    assert job.runs == 0
+    behind.wake(last=True)
+    assert (job.runs, behind._thread) == (1, None)
+
+
+def test_work_that_asks_for_work_runs_once() -> None:
+    behind = Behind(at_once=True)
+    runs: list[int] = []
+
+    def job() -> None:
+        runs.append(1)
+        behind.wake(last=True)
+
+    behind.also(job)
+    behind.wake(last=True)
+    assert runs == [1]
