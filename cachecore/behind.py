@@ -25,9 +25,10 @@ class Behind:
 
     def __init__(self, every: float = EVERY, *, at_once: bool = False) -> None:
         self._every = every
-        self._at_once = at_once
         self._jobs: list[Callable[[], None]] = []
-        self._woken = False
+        self.at_once = at_once
+        # Whether the next round is sure to come: who sees that need not wake it.
+        self.woken = False
         self._lock = threading.Lock()  # of who starts the thread, or runs the jobs
         self._thread: threading.Thread | None = None
 
@@ -42,13 +43,13 @@ class Behind:
         garbage collector may close an answer, and so come here, while this very thread
         holds one.
         """
-        if self._at_once:
+        if self.at_once:
             if last:
                 self._run_now()
             return
-        self._woken = True
         if self._thread is None:
             self._start()
+        self.woken = self._thread is not None
 
     def _run_now(self) -> None:
         if self._lock.acquire(blocking=False):
@@ -76,13 +77,13 @@ class Behind:
         try:
             while idle < _IDLE:
                 time.sleep(self._every)
-                idle = 0.0 if self._woken else idle + self._every
-                self._woken = False
+                idle = 0.0 if self.woken else idle + self._every
+                self.woken = False
                 if not self._round():
-                    self._woken = True  # Not done yet: it is no time to leave.
+                    self.woken = True  # Not done yet: it is no time to leave.
         finally:
             self._thread = None
-        if self._woken:  # Somebody woke it while it went to sleep.
+        if self.woken:  # Somebody woke it while it went to sleep.
             self._start()
 
     def _round(self) -> bool:

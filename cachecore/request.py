@@ -1,7 +1,7 @@
 """What is asked of the cache: everything that can change the answer, and whose it is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cachecore.keys import Kind, canonical
@@ -51,10 +51,15 @@ class Request:
     excuses: Callable[[Exception], bool] = lambda _: True
     revive: Callable[[str, str], Exception | None] = lambda _name, _text: None
 
+    _subject: list[Subject] = field(default_factory=list, init=False, compare=False)
+
     @property
     def subject(self) -> Subject:
-        """Whose it is, for metrics."""
-        return Subject(self.kind, self.label[:_SHOWN], self.app[:_SHOWN])
+        """Whose it is, for metrics; made once, for each hit asks for it thrice."""
+        if not self._subject:
+            label, app = self.label[:_SHOWN], self.app[:_SHOWN]
+            self._subject.append(Subject(self.kind, label, app))
+        return self._subject[0]
 
 
 def form_of(request: Request) -> bytes:

@@ -41,6 +41,8 @@ from cachecore.stores.base import Page, Store
 SPANS: Final[Mapping[int, int]] = {300: 2 * 3600, 3600: 8 * 86400}
 _LIFE: Final = 8 * 86400
 _MAX_WAITING: Final = 20_000
+# Lists take longer to write than counts; who reads them here has them at once.
+_LISTED_EVERY: Final = 10.0
 _WHOLE_EVERY: Final = 60.0
 _SEALED: Final = "sealed"
 _MAX_UNPUBLISHED: Final = 24  # spans, while the store can't be written to
@@ -101,6 +103,7 @@ class Statistics:
         self._lock = threading.Lock()  # of who flushes; guards all below
         self._tally = Tally()
         self._recent = Recent()
+        self._listed_at = 0.0
         self._sheets: dict[str, _Sheet] = {}
 
     # --- counting ---------------------------------------------------------
@@ -114,7 +117,11 @@ class Statistics:
             self._waiting.append(event)
         else:
             self._lost["statistics"] += 1
-        self._behind.wake(last=_ends_call(event))
+        behind = self._behind
+        if behind.at_once:
+            behind.wake(last=_ends_call(event))
+        elif not behind.woken:
+            behind.wake()
 
     def watch_store(self, *, opens: bool) -> None:
         """Hear that the store is left alone from now on, or asked again."""
@@ -128,7 +135,9 @@ class Statistics:
         """Flush, unless somebody does already. Raises StoreError."""
         if self._lock.acquire(blocking=False):
             try:
-                self._flush()
+                now = self._clock()
+                lists = now - self._listed_at >= _LISTED_EVERY
+                self._flush(lists=lists or self._behind.at_once)
             finally:
                 self._lock.release()
 
@@ -136,22 +145,24 @@ class Statistics:
         """Count what waits, and publish what has changed. Raises StoreError."""
         # One at a time: what was published last must be what was counted last.
         with self._lock:
-            self._flush()
+            self._flush(lists=True)
 
-    def _flush(self) -> None:
+    def _flush(self, *, lists: bool) -> None:
         self._count()
         now = self._clock()
         pages = [s.page(now) for s in self._sheets.values() if s.unsaid]
         if not pages:
             return
         try:
-            self._store.publish([self._index(), *pages, *self._told()])
+            told = self._told() if lists else []
+            self._store.publish([self._index(), *pages, *told])
         except Exception:
             for page in pages:
                 self._sheets[page.name].unsaid |= page.fields.keys()
             self._prune(forced=True)
             raise
-        self._recent.changed = False
+        if told:
+            self._recent.changed, self._listed_at = False, now
         self._prune()
 
     def _index(self) -> Page:

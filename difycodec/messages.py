@@ -182,7 +182,8 @@ def text_of(messages: Iterable[PromptMessage]) -> str:
 
 def question(messages: Sequence[PromptMessage]) -> str:
     """The text of the last message."""
-    return messages[-1].get_text_content() if messages else ""
+    content = messages[-1].content if messages else ""
+    return content if isinstance(content, str) else messages[-1].get_text_content()
 
 
 def parts(messages: Sequence[Mapping[str, Any]]) -> dict[str, object]:

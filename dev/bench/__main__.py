@@ -18,6 +18,7 @@ from bench import (
     crowd,
     embeddings,
     key_cost,
+    publishing,
     render,
     retrieve,
     through_host,
@@ -90,6 +91,9 @@ def _results(*, quick: bool) -> Iterator[Result]:
         host.install(through_host.plain_package(cached, scratch))
         yield through_host.miss_against_plain(host, slow, "slow", rounds=rounds)
         yield embeddings.run(host, patient, rounds=max(3, rounds // 4), limit=0.05)
+        yield _told_against_untold(
+            stack, scratch, {**patient, "endpoint_url": instant}, quick=quick
+        )
         tools = build(ROOT, RECIPES[0], scratch)
         host.install(tools)
         api = stack.enter_context(fake_knowledge_api())
@@ -103,6 +107,21 @@ def _results(*, quick: bool) -> Iterator[Result]:
         yield through_host.warm_against_cold(
             host, {**form, "endpoint_url": real}, model.NAME, rounds=max(4, rounds // 2)
         )
+
+
+def _told_against_untold(
+    stack: ExitStack, scratch: Path, form: dict[str, str], *, quick: bool
+) -> Result:
+    package = build(ROOT, RECIPES[1], scratch)
+    silent = publishing.silent_package(package, scratch, ROOT)
+    pairs = []
+    for _ in range(1 if quick else 4):
+        host = stack.enter_context(Host(ROOT / ".cache" / "devhost"))
+        host.install(package)
+        host.install(silent)
+        pairs.append(host)
+    rounds = 2 if quick else 4
+    return publishing.run(pairs, form, "instant", rounds=rounds, limit=1 / 0.97)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import through_host
@@ -46,25 +46,34 @@ def silent_package(package: Path, scratch: Path, root: Path) -> Path:
 
 
 def run(
-    host: Host, form: Mapping[str, str], model: str, *, rounds: int, limit: float
+    pairs: Sequence[Host],
+    form: Mapping[str, str],
+    model: str,
+    *,
+    rounds: int,
+    limit: float,
 ) -> Result:
-    """Microseconds of processor for a hit, with events and statistics and without."""
-    own = {**form, "cache_namespace": f"bench-{uuid.uuid4().hex[:8]}"}
-    told = _Meter(host, own, model, through_host.PLUGIN)
-    silent = _Meter(host, own, model, SILENT)
-    for meter in (told, silent):
-        meter.turn()
-        meter.read()
+    """Microseconds of processor for a hit, with events and statistics and without.
+
+    Each of ``pairs`` runs both packages: no two processes are alike, however equal.
+    """
     ours: list[float] = []
     reference: list[float] = []
-    for _ in range(rounds):
-        for turn in range(_TURNS):
-            # Who comes second finds the machine as the first has left it.
-            for meter in (told, silent)[:: 1 if turn % 2 else -1]:
-                meter.turn()
-        # Only now: what runs behind the answers runs in the other's turn too.
-        ours.append(told.read())
-        reference.append(silent.read())
+    for host in pairs:
+        own = {**form, "cache_namespace": f"bench-{uuid.uuid4().hex[:8]}"}
+        told = _Meter(host, own, model, through_host.PLUGIN)
+        silent = _Meter(host, own, model, SILENT)
+        for meter in (told, silent):
+            meter.turn()
+            meter.read()
+        for _ in range(rounds):
+            for turn in range(_TURNS):
+                # Who comes second finds the machine as the first has left it.
+                for meter in (told, silent)[:: 1 if turn % 2 else -1]:
+                    meter.turn()
+            # Only now: what runs behind the answers runs in the other's turn too.
+            ours.append(told.read())
+            reference.append(silent.read())
     name = f"processor of a hit, {IN_FLIGHT} in flight, told / untold"
     return ratio(name, ours, reference, limit)
 

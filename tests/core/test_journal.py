@@ -100,13 +100,31 @@ def test_what_there_is_no_room_for_is_dropped_and_counted() -> None:
     assert len(told.records) == 4
 
 
-def test_a_record_is_bounded_in_bytes(monkeypatch) -> None:
-    monkeypatch.setattr(journal, "_MAX_RECORD", 5000)
+def test_what_is_sent_at_once_is_bounded_in_bytes(monkeypatch) -> None:
+    monkeypatch.setattr(journal, "_MAX_BYTES_AT_ONCE", 5000)
     told = Told(texts=True)
     for number in range(6):
         told.bench.ask(asking(str(number)), "a" * 500)
     assert len(told.records) == 6
+    assert told.failing.calls.count("append") == 3
+
+
+def test_no_more_wait_than_cost_little_to_tell(monkeypatch) -> None:
+    monkeypatch.setattr(journal, "_MAX_ROWS_WAITING", 3)
+    told = Told()
+    for number in range(5):
+        told.bench.ask(asking(str(number)))
+    assert len(told.records) == 3
+    assert sum(told.lost) == 2
+
+
+def test_a_record_has_so_many_rows_at_most() -> None:
+    told = Told()
+    for number in range(120):
+        told.bench.ask(asking(str(number)))
+    assert len(told.records) == 120
     assert len(told.memory._logs[told.keyspace.events]) == 3
+    assert told.failing.calls.count("append") == 1
 
 
 def test_what_the_store_refuses_again_and_again_is_dropped_and_counted() -> None:
