@@ -124,6 +124,12 @@ def _why(counts: Counts) -> Json:
     """In what misses differ from earlier requests, and what to do about it."""
     again = counts.get("asked_before|", 0)
     apart = _under(counts, "kept_apart")
+    # Those that keep at least every second repeated question apart.
+    shares = {
+        part: round(apart[part] / again, 4)
+        for part in _ADVICE
+        if again >= _ENOUGH and apart.get(part, 0) >= again / 2
+    }
     return {
         "compared": int(counts.get("compared|", 0)),
         "asked_before": int(again),
@@ -131,11 +137,8 @@ def _why(counts: Counts) -> Json:
             part: int(n) for part, n in sorted(_under(counts, "changed").items())
         },
         "kept_apart": {part: int(n) for part, n in sorted(apart.items()) if n},
-        "advice": [
-            _ADVICE[part].format(share=apart[part] / again)
-            for part in _ADVICE
-            if again >= _ENOUGH and apart.get(part, 0) >= again / 2
-        ],
+        "advice": [_ADVICE[part].format(share=n) for part, n in shares.items()],
+        "shares": shares,
     }
 
 

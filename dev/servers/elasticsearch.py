@@ -8,12 +8,11 @@ fetched once into .cache (35 MB), and run as they are. No plugin, no password: i
 import os
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from servers.programs import find, running
+from servers.programs import answers, find, running
 from servers.redis import free_port
 
 _HERE = Path(__file__).parent / "java"
@@ -54,19 +53,12 @@ def elasticsearch(
     jars, port = _jars(), port or free_port()
     url = f"http://127.0.0.1:{port}"
 
-    def ready() -> bool:
-        try:
-            with urllib.request.urlopen(f"{url}/_cluster/health", timeout=2) as reply:
-                return bool(reply.status == 200)
-        except OSError:
-            return False
-
     with running(
         java,
         *("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
         *("-cp", f"{jars}/*", str(_HERE / "OneNode.java"), str(folder), str(port)),
         *settings,
-        ready=ready,
+        ready=lambda: answers(f"{url}/_cluster/health"),
         within=60,
         log=folder / "elasticsearch.log",
     ):

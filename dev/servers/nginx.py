@@ -1,11 +1,10 @@
 """A real nginx, as an ordinary user (Debian: apt-get install nginx-light)."""
 
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from servers.programs import find, running
+from servers.programs import find, listens, running
 from servers.redis import free_port
 
 _AROUND = """
@@ -35,17 +34,10 @@ def nginx(folder: Path, files: Mapping[str, str], listen: str) -> Iterator[str]:
         )
     (folder / "nginx.conf").write_text(_AROUND.format(folder=folder))
 
-    def ready() -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            return False
-        return True
-
     with running(
         *(find("nginx"), "-e", "stderr", "-p", str(folder)),
         *("-c", str(folder / "nginx.conf")),
-        ready=ready,
+        ready=lambda: listens(port),
         log=folder / "nginx.log",
     ):
         yield f"http://127.0.0.1:{port}"

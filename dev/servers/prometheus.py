@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from servers.programs import find, running
+from servers.programs import answers, find, running
 from servers.redis import free_port
 
 
@@ -59,19 +59,12 @@ def prometheus(folder: Path, config: Mapping[str, Any]) -> Iterator[Prometheus]:
     file.write_text(yaml.safe_dump(dict(config)))
     url = f"http://127.0.0.1:{port}"
 
-    def ready() -> bool:
-        try:
-            with urllib.request.urlopen(f"{url}/-/ready", timeout=1) as reply:
-                return bool(reply.status == 200)
-        except OSError:
-            return False
-
     with running(
         find("prometheus"),
         f"--config.file={file}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        ready=ready,
+        ready=lambda: answers(f"{url}/-/ready"),
         log=folder / "prometheus.log",
     ):
         yield Prometheus(url)

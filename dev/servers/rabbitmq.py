@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from servers.programs import find, running
+from servers.programs import find, listens, running
 from servers.redis import free_port
 
 
@@ -52,7 +52,7 @@ def rabbitmq(folder: Path) -> Iterator[str]:
     with (
         running(
             *(find("epmd"), "-port", str(names), "-address", "127.0.0.1"),
-            ready=lambda: _listens(names),
+            ready=lambda: listens(names),
         ),
         running(
             # Not the one on the PATH: that changes the user, and needs its folders.
@@ -64,11 +64,3 @@ def rabbitmq(folder: Path) -> Iterator[str]:
         ),
     ):
         yield f"amqp://guest:guest@127.0.0.1:{amqp}//"
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True

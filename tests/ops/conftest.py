@@ -8,28 +8,14 @@ import pytest
 
 from devhost.endpoints import Endpoints
 from devhost.host import Host
-from packager.build import RECIPES, build
-from tests.fake_upstream import FakeUpstream, fake_upstream
+from tests.fake_upstream import FakeUpstream
+from tests.integration import conftest as integration
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "ops" / "deploy"
 TOOLS = "answercache/rag_cache"
 TOKEN = "a-long-random-text"
-
-
-@pytest.fixture(scope="session")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    scratch = tmp_path_factory.mktemp("packages")
-    with Host(ROOT / ".cache" / "devhost") as started:
-        for recipe in RECIPES:
-            started.install(build(ROOT, recipe, scratch))
-        yield started
-
-
-@pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
-    with fake_upstream() as started:
-        yield started
+host, upstream = integration.host, integration.upstream
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ SHIPPED = {
     | modules(
         "rag_cache",
         "apps asks caller calls charts citations dashboard doors exposition external frames gateway inputs knowledge "
-        "model_servers models openai_chat openai_vectors operating outcome "
+        "model_servers models openai_chat openai_vectors operating outcome overview "
         "purse "
         "retrieval reverse sandbox savings served settings shell steps templates ticket toll versions work "
         "words wrapping",

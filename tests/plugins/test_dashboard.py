@@ -206,6 +206,15 @@ def test_every_word_is_there_in_every_language() -> None:
         assert all(hole == holes[0] for hole in holes), name
 
 
+def test_advice_is_given_in_the_browsers_language(form: dict[str, Any]) -> None:
+    caller = Caller(form, "a", "u")
+    for minute in range(30):
+        asked = {"key": "q", "name": "n", "context_keys": f"at {minute}"}
+        wrapping.look_up(caller, asked)
+    page = dashboard.show(request(headers={"Accept-Language": "pt-BR"}), form)
+    assert "Diferente em 100%" in page.get_data(as_text=True)
+
+
 def test_every_reason_has_words() -> None:
     from cachecore.policy import Reason, Refusal
 

@@ -1,0 +1,217 @@
+"""What the dashboard shows: numbers as tiles, charts and rows, in one language."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cachecore.counting import Counts
+from cachecore.errors import StoreError
+from cachecore.metrics import INTERNAL
+from cachecore.policy import HITS, MISSES
+from cachecore.stores.base import Facts
+from rag_cache import charts, model_servers, savings, settings
+from rag_cache.charts import Bar, Span
+from rag_cache.savings import WINDOWS, Json
+from rag_cache.settings import Settings
+from rag_cache.words import Words
+
+_TOP: Final = 8  # reasons in a chart
+_LEFT: Final = 0.1  # ms, at the left of a chart of times
+_ONE_DAY: Final = 86400
+
+
+def shown(read: Settings, window: str, told: Words) -> Json:
+    """What the page shows; raises StoreError."""
+    statistics = settings.open_statistics(read)
+    length, spans = statistics.spans(WINDOWS[window])
+    total: Counts = {}
+    for counts in spans.values():
+        for name, amount in counts.items():
+            total[name] = total.get(name, 0) + amount
+    saved = savings.summed(total)
+    decisions, invalidations = statistics.recent()
+    names = told("hits"), told("misses"), told("uncached")
+    return {
+        "down": "",
+        "tiles": _tiles(saved, told),
+        "over_time": charts.over_time(
+            [_span(at, length, counts) for at, counts in spans.items()],
+            (*names, told("hit_rate")),
+        ),
+        "legend": list(zip(("hit", "miss", "uncached"), names, strict=True)),
+        "charts": [
+            _latencies(saved, told),
+            _stages(saved, told),
+            _reasons(saved, told),
+            _apart(saved, told),
+            _redis(_facts(read), told),
+            *_model_servers(read, told),
+        ],
+        "models": [_model(part) for part in saved["by"]],
+        "invalidations": [
+            {"at": _when(row["at"]), "tags": ", ".join(map(str, row["tags"]))}
+            for row in invalidations
+        ],
+        "decisions": [
+            {
+                "at": _when(row["at"]),
+                "what": f"{row['kind']} {row['label']}",
+                "decision": told("hit" if row["reason"] == "hit" else row["reason"]),
+                "key": row["key"],
+            }
+            for row in decisions
+        ],
+    }
+
+
+def _facts(read: Settings) -> list[Facts]:
+    try:
+        return settings.open_cache(read).facts()
+    except StoreError:
+        return []
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%m-%d %H:%M:%S")
+
+
+def _span(at: int, length: int, counts: Counts) -> Span:
+    reasons: dict[str, float] = {}
+    for name, amount in counts.items():
+        what, _, label, _, reason = name.split("|")
+        if what == "requests" and label != INTERNAL:
+            reasons[reason] = reasons.get(reason, 0) + amount
+    hits = sum(reasons.get(reason, 0) for reason in HITS)
+    misses = sum(reasons.get(reason, 0) for reason in MISSES)
+    when = datetime.fromtimestamp(at, UTC)
+    shape = "%H:%M" if length < _ONE_DAY // 24 else "%d %Hh"
+    others = sum(reasons.values()) - hits - misses
+    return Span(when.strftime(shape), hits, misses, others)
+
+
+def _tiles(saved: Json, told: Words) -> list[Json]:
+    rate, money = saved["hit_rate"], saved["saved_money"]
+    shown = ", ".join(f"{amount:.2f} {code}" for code, amount in money.items())
+    looked = saved["hits"] + saved["misses"]
+    tiles = (
+        (
+            *("hit_rate", "–" if rate is None else f"{rate:.1%}"),
+            told("of_looked_up", count=charts.count(looked)),
+        ),
+        ("saved_money", shown or "–", "" if shown else told("no_price")),
+        ("saved_seconds", charts.span_of(saved["saved_seconds"]), ""),
+        ("saved_tokens", charts.count(saved["saved_tokens"]), ""),
+        (
+            *("shared_loads", charts.count(saved["shared_loads"])),
+            told("stale_for_error", count=saved["stale_for_error"]),
+        ),
+    )
+    return [{"name": told(n), "value": v, "beside": b} for n, v, b in tiles]
+
+
+def _chart(
+    name: str, bars: list[Bar], *, logarithmic: bool = False, **more: Any
+) -> Json:
+    left = _LEFT if logarithmic else 0
+    picture = charts.rows(bars, logarithmic_from=left) if bars else ""
+    return {"name": name, "beside": "", "picture": picture, "lines": [], **more}
+
+
+def _latencies(saved: Json, told: Words) -> Json:
+    bars = []
+    for what, name in (("first_", told("latency")), ("", told("whole"))):
+        for result in ("hit", "miss"):
+            for share in (50, 95, 99):
+                value = saved[f"{result}_{what}p{share}_ms"]
+                if value is not None and (what == "first_" or share == 99):  # noqa: PLR2004
+                    label = f"{told(result)} P{share}"
+                    label = label if what else f"{name}, {label}"
+                    bars.append(Bar(label, value, charts.took(value), result))
+    return _chart(told("latency"), bars, logarithmic=True)
+
+
+def _stages(saved: Json, told: Words) -> Json:
+    kinds = {"key": "hit", "look_up": "hit"}
+    bars = [
+        Bar(told(stage), value, charts.took(value), kinds.get(stage, "miss"))
+        for stage, value in saved["stages_ms"].items()
+        if value is not None
+    ]
+    return _chart(told("stages"), bars, logarithmic=True, beside=told("average"))
+
+
+def _reasons(saved: Json, told: Words) -> Json:
+    bars = []
+    found = [(r, n) for r, n in saved["reasons"].items() if r not in HITS]
+    for reason, number in sorted(found, key=lambda pair: -pair[1])[:_TOP]:
+        kind = "miss" if reason in MISSES else "uncached"
+        bars.append(Bar(told(reason), number, charts.count(number), kind))
+    refused = ", ".join(f"{told(r)} {n}" for r, n in saved["refused"].items())
+    lines = [f"{told('not_kept')}: {refused}"] if refused else []
+    return _chart(told("why"), bars, lines=lines)
+
+
+def _apart(saved: Json, told: Words) -> Json:
+    why = saved["why_misses"]
+    bars = [
+        Bar(told(f"part_{part}"), number, charts.count(number), "miss")
+        for part, number in sorted(why["kept_apart"].items(), key=lambda p: -p[1])
+    ]
+    lines = [
+        told(f"advice_{part}", share=f"{share:.0%}")
+        for part, share in why["shares"].items()
+    ]
+    return _chart(told("apart"), bars, lines=lines)
+
+
+def _redis(servers: list[Facts], told: Words) -> Json:
+    chart = _chart(told("redis"), [])
+    if not servers:
+        chart["lines"] = [told("unknown")]
+        return chart
+    numbers: dict[str, float] = {}
+    for facts in servers:
+        for name, value in facts.numbers.items():
+            numbers[name] = numbers.get(name, 0) + value
+    if "used_memory" not in numbers:
+        chart["lines"] = [told("unknown")]
+        return chart
+    used, most = numbers["used_memory"], numbers.get("maxmemory", 0)
+    limit = charts.size_of(most) if most else told("no_limit")
+    said = f"{told('memory')}: {charts.size_of(used)} / {limit}"
+    chart["picture"] = charts.meter(used / most if most else 0, said)
+    rest = [f"{charts.count(numbers.get('keys', 0))} {told('keys')}"]
+    if "evicted_keys" in numbers:
+        rest.append(f"{charts.count(numbers['evicted_keys'])} {told('evicted')}")
+    chart["lines"] = [said, " · ".join(rest)]
+    return chart
+
+
+def _model_servers(read: Settings, told: Words) -> list[Json]:
+    bars = [
+        Bar(
+            " ".join((gauge.name.replace("_", " "), *labels[1:])),
+            value,
+            f"{value:.0%}" if gauge.name.endswith("_ratio") else f"{value:g}",
+            "uncached",
+        )
+        for gauge in model_servers.gauges(read.model_servers)
+        for labels, value in gauge.values.items()
+    ]
+    return [_chart(told("model_servers"), bars)] if bars else []
+
+
+def _model(part: Json) -> list[str]:
+    money = ", ".join(f"{a:.4f} {code}" for code, a in part["saved_money"].items())
+    rate = part["hit_rate"]
+    return [
+        f"{part['kind']} {part['label']}",
+        part["app"],
+        charts.count(part["requests"]),
+        "–" if rate is None else f"{rate:.1%}",
+        money or "–",
+        *(
+            f"{charts.took(part[f'{result}_p50_ms'])} / "
+            f"{charts.took(part[f'{result}_p99_ms'])}"
+            for result in ("hit", "miss")
+        ),
+    ]
