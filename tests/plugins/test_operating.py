@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 from servers.knowledge import KEY, fake_knowledge_api
 
+from cachecore.behind import Behind
 from cachecore.errors import ConfigError
+from cachecore.statistics import Statistics
 from rag_cache import operating, savings, settings, wrapping
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
@@ -139,6 +141,32 @@ def test_a_clock_in_the_key_is_found_out(caller: Caller) -> None:
     assert "100% of the misses" in advice
     assert advice in savings.table(saved)
     assert "at 7" not in str(saved)
+
+
+def test_in_a_serverless_runtime_all_of_it_goes_out_before_the_call_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("INSTALL_METHOD", "serverless")
+    caller = Caller({"cache_secret": f"secret-{uuid.uuid4().hex}"}, "app-1", "user-1")
+    read = settings.read(caller.credentials)
+    own = settings.open_statistics(read)
+    reader = Statistics(
+        own._store, own._keyspace, cipher_key=own._cipher_key, behind=Behind()
+    )
+
+    def told(name: str) -> float:
+        return reader.since(3600).get(f"{name}|value|work|app-1|", 0)
+
+    missed = wrapping.look_up(caller, {"key": "q", "name": "work"})
+    assert reader.since(3600)["requests|value|work|app-1|absent"] == 1
+    wrapping.store(caller, {"ticket": missed.ticket, "value": "answer"})
+    assert told("kept") == 1
+    wrapping.look_up(caller, {"key": "q", "name": "work"})
+    assert reader.since(3600)["requests|value|work|app-1|hit"] == 1
+    operating.invalidate(caller, {"target": "tag", "name": "faq"})
+    assert reader.since(3600)["invalidations||||"] == 1
+    assert [row["reason"] for row in reader.recent()[0]] == ["hit", "absent"]
+    assert own._behind._thread is None
 
 
 def test_workflows_with_other_inputs_are_other_questions() -> None:
