@@ -103,6 +103,7 @@ class Cache(Batches):
             ended = Ended(request.subject, result, first, self._timer() - began)
             if journal is not None and seen is not None:
                 journal.add(request, met.look, ended, seen)
+            self.tell_miss(met.look, request)
             self._tell(ended)
 
     def _answer(

@@ -20,6 +20,7 @@ from cachecore.metrics import (
     Kept,
     Loaded,
     Lookup,
+    Missed,
     Refused,
     Result,
     Stale,
@@ -106,6 +107,7 @@ class Tally:
         self._open_since: float | None = None
         self._how: Mapping[type, Callable[[Any], None]] = {
             Lookup: self._looked_up,
+            Missed: self._missed,
             Ended: self._ended,
             Followed: self._followed,
             Loaded: self._loaded,
@@ -150,8 +152,6 @@ class Tally:
         if event.mark:
             totals[0] += event.key_seconds
             row.look_up.add(event.seconds)
-        if event.parts:
-            self._compare(event.of, event.parts)
         saved = event.saved
         if saved is None:
             return
@@ -161,8 +161,9 @@ class Tally:
             code = saved.currency if _CURRENCY.fullmatch(saved.currency) else OTHER
             row.rare["saved_money", code] += saved.price
 
-    def _compare(self, raw: Subject, parts: Mapping[str, str]) -> None:
-        row, found = self._row(raw), self._differences.compare(self.clean(raw), parts)
+    def _missed(self, event: Missed) -> None:
+        row = self._row(event.of)
+        found = self._differences.compare(self.clean(event.of), event.parts)
         if found is None:
             return
         row.rare["compared", ""] += 1

@@ -8,7 +8,6 @@ and each hit makes two. An event carries no prompt, answer, key text or credenti
 import logging
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from types import MappingProxyType
 from typing import NamedTuple
 
 from cachecore.entry import Cost
@@ -53,8 +52,7 @@ class Lookup(NamedTuple):
     """The verdict on one request. Times in seconds; ``at`` since the epoch.
 
     ``seconds`` is what asking the store took, ``key_seconds`` making the key.
-    ``mark`` is the head of the key's fingerprint. A miss has in ``parts`` a keyed
-    digest of each part of the request, so that it can be told what has changed.
+    ``mark`` is the head of the key's fingerprint.
     """
 
     of: Subject
@@ -65,7 +63,17 @@ class Lookup(NamedTuple):
     saved: Cost | None = None
     age: float | None = None
     mark: str = ""
-    parts: Mapping[str, str] = MappingProxyType({})
+
+
+class Missed(NamedTuple):
+    """What a request that was not kept consisted of, told when it has ended.
+
+    ``parts`` has a keyed digest of each part, so that it can be told what has changed.
+    """
+
+    of: Subject
+    mark: str
+    parts: Mapping[str, str]
 
 
 class Ended(NamedTuple):
@@ -131,6 +139,7 @@ class BreakerMoved(NamedTuple):
 
 type Event = (
     Lookup
+    | Missed
     | Ended
     | Followed
     | Loaded

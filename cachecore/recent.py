@@ -2,14 +2,15 @@
 
 import base64
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import orjson
 
 from cachecore import entry as entries
 from cachecore.errors import CorruptEntry
-from cachecore.metrics import INTERNAL, Invalidated, Lookup, Subject
+from cachecore.metrics import INTERNAL, Invalidated, Lookup, Missed, Subject
+from cachecore.policy import Reason
 
 DECISIONS: Final = 200
 INVALIDATIONS: Final = 50
@@ -23,12 +24,17 @@ class Recent:
 
     def __init__(self) -> None:
         self._decisions: deque[Lookup] = deque(maxlen=DECISIONS)
+        self._parts: dict[str, Mapping[str, str]] = {}  # of misses, by their mark
         self._invalidations: deque[Invalidated] = deque(maxlen=INVALIDATIONS)
         self.changed = False
 
-    def add(self, event: Lookup | Invalidated) -> None:
+    def add(self, event: Lookup | Missed | Invalidated) -> None:
         """Remember it, if it is a user's."""
-        if isinstance(event, Invalidated):
+        if isinstance(event, Missed):
+            self._parts[event.mark] = event.parts
+            if len(self._parts) > DECISIONS:
+                del self._parts[next(iter(self._parts))]
+        elif isinstance(event, Invalidated):
             self._invalidations.append(event)
         elif event.of.label != INTERNAL:
             self._decisions.append(event)
@@ -40,7 +46,7 @@ class Recent:
         """All of it, as bytes for the key ``name``; ``clean`` makes names fit to show."""
         rows = {
             "decisions": [
-                _decision(clean(event.of), event) for event in self._decisions
+                self._decision(clean(event.of), event) for event in self._decisions
             ],
             "invalidations": [
                 {"at": event.at, "tags": event.tags} for event in self._invalidations
@@ -48,20 +54,20 @@ class Recent:
         }
         return entries.seal(orjson.dumps(rows), name, cipher_key)
 
-
-def _decision(of: Subject, event: Lookup) -> Row:
-    row: Row = {
-        "at": round(event.at, 3),
-        "kind": of.kind,
-        "label": of.label,
-        "app": of.app,
-        "reason": event.reason.value,
-        "ms": round((event.seconds + event.key_seconds) * 1000, 2),
-        "key": event.mark,
-    }
-    if event.parts:
-        row["parts"] = dict(event.parts)
-    return row
+    def _decision(self, of: Subject, event: Lookup) -> Row:
+        row: Row = {
+            "at": round(event.at, 3),
+            "kind": of.kind,
+            "label": of.label,
+            "app": of.app,
+            "reason": event.reason.value,
+            "ms": round((event.seconds + event.key_seconds) * 1000, 2),
+            "key": event.mark,
+        }
+        parts = self._parts.get(event.mark)
+        if parts and event.reason is Reason.ABSENT:
+            row["parts"] = dict(parts)
+        return row
 
 
 def unsealed(

@@ -26,6 +26,7 @@ from cachecore.metrics import (
     Invalidated,
     Kept,
     Lookup,
+    Missed,
     Refused,
     Result,
     guarded,
@@ -271,12 +272,19 @@ class Shelf:
                 entry.cost if entry else None,
                 now - entry.created_at if entry else None,
                 mark_of(look.key) if look.key else "",
-                self._digests(request) if look.reason is Reason.ABSENT else {},
             )
         )
 
+    def tell_miss(self, look: Look | None, request: Request) -> None:
+        """Say what a request that was not kept consisted of, if it can be said."""
+        if look is not None and look.reason is Reason.ABSENT:
+            parts = self._digests(request)
+            if parts:
+                self._tell(Missed(request.subject, mark_of(look.key), parts))
+
     def tell_end(self, look: Look, request: Request) -> None:
-        """Say that a request which only looks up was answered, where it was."""
+        """Say that a request which only looks up has ended."""
+        self.tell_miss(look, request)
         if look.entry is not None:
             took = look.key_seconds + look.seconds
             self._tell(Ended(request.subject, Result.HIT, took, took))

@@ -33,6 +33,7 @@ from cachecore.metrics import (
     Invalidated,
     Kept,
     Lookup,
+    Missed,
 )
 from cachecore.recent import Recent, Row
 from cachecore.stores.base import Page, Store
@@ -195,7 +196,7 @@ class Statistics:
         for _ in range(len(self._waiting)):
             event = self._waiting.popleft()
             tally.add(event)
-            if isinstance(event, Lookup | Invalidated):
+            if isinstance(event, Lookup | Missed | Invalidated):
                 self._recent.add(event)
         for what in tuple(self._lost):
             tally.lost(self._lost.pop(what), what)

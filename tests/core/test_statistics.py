@@ -15,6 +15,7 @@ from cachecore.metrics import (
     Ended,
     Invalidated,
     Lookup,
+    Missed,
     Refused,
     Result,
     Subject,
@@ -266,7 +267,7 @@ def test_misses_say_what_has_changed_and_which_part_kept_them_apart(
     process = ledger.process()
     for minute in range(10):
         parts = {"system": f"at {minute}", "question": "q"}
-        process(Lookup(OF, Reason.ABSENT, minute, mark="f", parts=parts))
+        process(Missed(OF, "f", parts))
     counts = process.since(HOUR)
     assert counts["compared|llm|m|a|"] == counts["asked_before|llm|m|a|"] == 9
     assert counts["changed|llm|m|a|system"] == 9
@@ -277,7 +278,8 @@ def test_the_last_decisions_of_all_processes_are_listed_the_latest_first(
     ledger: Ledger,
 ) -> None:
     one, other = ledger.process(), ledger.process()
-    one(Lookup(OF, Reason.ABSENT, 1, 0.002, 0.001, mark="abc", parts={"question": "d"}))
+    one(Lookup(OF, Reason.ABSENT, 1, 0.002, 0.001, mark="abc"))
+    one(Missed(OF, "abc", {"question": "d"}))
     other(Lookup(OF, Reason.HIT, 2, mark="abc"))
     one(Invalidated(("tag:faq",), 3))
     other.flush()
