@@ -35,7 +35,7 @@ from cachecore.stores.redis import RedisStore
 ENV_REDIS_URL: Final = "RESPONSE_CACHE_REDIS_URL"
 ENV_ALLOWED_REDIS: Final = "RESPONSE_CACHE_ALLOWED_REDIS"
 
-_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MIN_SECRET: Final = 12
 _MAX_TAGS: Final = 16
 _MAX_TAG: Final = 100
@@ -147,7 +147,7 @@ def _read_store(
         if url:
             redis_url.parse(url)
     namespace = _text(form, "cache_namespace")
-    if namespace and not _NAMESPACE.fullmatch(namespace):
+    if namespace and not NAMESPACE.fullmatch(namespace):
         sentence = (
             "Cache namespace (cache_namespace) may have 1 to 64 letters, digits, dots, "
             "hyphens and underscores."

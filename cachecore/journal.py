@@ -50,7 +50,7 @@ FIELDS: Final = (
 MAX_ROWS: Final = 50
 _MAX_ROWS_AT_ONCE: Final = 1_000
 _MAX_BYTES_AT_ONCE: Final = 256 * 1024
-MAX_RECORDS: Final = 4_000
+MAX_RECORDS: Final = 2_000
 MAX_TEXT_RECORDS: Final = 500
 _LIFE: Final = 7 * 86400
 # What may wait for the next round, of every two seconds: so many rows, so many bytes,

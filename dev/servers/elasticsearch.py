@@ -2,7 +2,7 @@
 
 Elasticsearch is in no distribution and on no package index but Maven's. Its jars are
 fetched once into .cache (35 MB), and run as they are. No plugin, no password: it is
-7.17, which the clients of 8 and 9 speak to as well.
+7.17, which the clients of 8 speak to as well.
 """
 
 import os

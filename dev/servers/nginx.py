@@ -16,22 +16,19 @@ http {{
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    include {folder}/conf.d/dify.conf;
+    include conf.d/*.conf;
 }}
 """
 
 
 @contextmanager
 def nginx(folder: Path, files: Mapping[str, str], listen: str) -> Iterator[str]:
-    """Its URL, with these files as conf.d; ``listen`` in them becomes a free port."""
+    """Its URL, with these files beside nginx.conf; ``listen`` becomes a free port."""
     port = free_port()
-    (folder / "conf.d").mkdir(parents=True)
     for name, text in files.items():
-        (folder / "conf.d" / name).write_text(
-            text.replace(listen, f"listen 127.0.0.1:{port};").replace(
-                "include ", f"include {folder}/conf.d/"
-            )
-        )
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text.replace(listen, f"listen 127.0.0.1:{port};"))
     (folder / "nginx.conf").write_text(_AROUND.format(folder=folder))
 
     with running(

@@ -29,7 +29,7 @@ def filled(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return _VARIABLE.sub(
-        lambda m: m[3] if m[2] == "-" and m[3] else m[1].lower().replace("_", "-"),
+        lambda m: m[3] if m[2] == "-" else m[1].lower().replace("_", "-"),
         value,
     ).replace("$$", "$")
 

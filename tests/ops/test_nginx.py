@@ -31,7 +31,7 @@ def through(folder: Path, dify: FakeDify) -> dict[str, str]:
         assert theirs in config
         config = config.replace(theirs, ours)
     streaming = (DEPLOY / "nginx" / "streaming.conf").read_text()
-    return {"dify.conf": config, "streaming.conf": streaming}
+    return {"conf.d/dify.conf": config, "snippets/streaming.conf": streaming}
 
 
 @pytest.fixture
@@ -190,6 +190,35 @@ def test_an_answer_is_stopped_by_a_click(page: Page, dify: FakeDify) -> None:
     page.click("#stop")
     page.wait_for_timeout(300)
     assert dify.paths[-1] == "/v1/chat-messages/4444-d/stop"
+
+
+def test_an_answer_is_stopped_before_its_first_word(page: Page, dify: FakeDify) -> None:
+    dify.workflow, dify.pause = True, 1.5
+    ask(page)
+    page.click("#stop")
+    expect(page.locator("#ask button").first).to_be_enabled(timeout=15_000)
+    assert dify.paths.count("/v1/chat-messages/4444-d/stop") == 1
+
+
+def test_a_stop_while_it_is_looked_for_keeps_what_was_shown(
+    page: Page, dify: FakeDify
+) -> None:
+    dify.workflow, dify.breaks_after, dify.running = False, 1, 1000
+    ask(page)
+    answer = page.locator("#said p").last
+    expect(answer).to_have_attribute("data-reconnecting", "true")
+    page.click("#stop")
+    expect(answer).to_have_attribute("data-reconnecting", "false", timeout=15_000)
+    expect(answer).to_have_text("Parcels ")
+
+
+def test_the_key_is_lent_for_reading_and_asking_only(
+    front: str, dify: FakeDify
+) -> None:
+    with closing(http.client.HTTPConnection(urlsplit(front).netloc, timeout=10)) as c:
+        c.request("DELETE", "/chat/api/messages")
+        assert c.getresponse().status == 403
+    assert dify.headers == []
 
 
 def test_what_dify_refuses_is_said(page: Page, front: str, browser: Browser) -> None:

@@ -19,8 +19,10 @@ function line(text, kind) {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const question = document.getElementById("question");
+  const send = form.querySelector("button:not([type])");
   line(question.value, "question");
   const answer = line("", "waiting");
+  send.disabled = true; // one at a time: each goes on from the one before
   stop.disabled = false;
   try {
     for await (const state of stream.ask(question.value)) {
@@ -30,9 +32,10 @@ form.addEventListener("submit", async (event) => {
     }
     question.value = "";
   } catch (error) {
-    answer.className = "failed";
-    answer.textContent = error.message;
+    answer.className = "";
+    line(error.message, "failed");
   }
+  send.disabled = false;
   stop.disabled = true;
 });
 

@@ -8,6 +8,8 @@
 
 const SILENCE = 35_000; // ms: Dify sends a ping every 10 s
 const PATIENCE = 120_000; // ms, for an answer after its connection broke
+const FAILED = "The app has failed.";
+const LOST = "The connection broke and the answer could not be found again.";
 const PAUSES = [500, 1000, 2000, 4000, 8000]; // ms between two looks
 
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -72,27 +74,37 @@ export class DifyStream {
     try {
       for await (const event of events(response, this.#silence)) {
         if (this.#take(run, event)) yield { ...run };
+        if (run.stopped && !run.told) await this.#tellStop(run);
         if (run.done) return;
       }
     } catch (error) {
       if (error instanceof DifyError) throw error;
     }
     // It ended before its end, or broke.
-    run.reconnecting = true;
-    yield { ...run };
-    run.text = await this.#rest(run);
+    if (!run.stopped) {
+      run.reconnecting = true;
+      yield { ...run };
+      run.text = (await this.#rest(run)) || run.text;
+    }
     yield { ...run, done: true, reconnecting: false };
   }
 
-  /** Stop the answer under way. */
+  /** Stop the answer under way, as soon as it has a name to be stopped by. */
   async stop() {
-    if (!this.#run.task) return;
-    this.#run.stopped = true;
-    await fetch(`${this.#base}/chat-messages/${this.#run.task}/stop`, {
+    const run = this.#run;
+    run.stopped = true;
+    run.aside?.abort();
+    if (run.task && !run.told) await this.#tellStop(run);
+  }
+
+  async #tellStop(run) {
+    if (!run.task) return;
+    run.told = true;
+    await fetch(`${this.#base}/chat-messages/${run.task}/stop`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ user: this.#user }),
-    });
+    }).catch(() => {});
   }
 
   /** Take an event in; whether there is something new to show. */
@@ -102,9 +114,13 @@ export class DifyStream {
     run.workflow = event.workflow_run_id ?? run.workflow;
     this.#conversation = event.conversation_id || this.#conversation;
     switch (event.event) {
-      case "message":
       case "agent_message":
+        run.agent = true;
         run.text += event.answer;
+        return true;
+      case "message":
+        // An agent ends with one that holds all that it has said.
+        run.text = run.agent ? event.answer : run.text + event.answer;
         return true;
       case "message_replace":
         run.text = event.answer;
@@ -115,40 +131,48 @@ export class DifyStream {
         return true;
       case "workflow_finished":
         // A failed run may say no more than this.
-        if (event.data.status === "failed") throw new DifyError(event.data.error);
+        if (event.data.status === "failed") throw new DifyError(event.data.error ?? FAILED);
         run.text ||= event.data.outputs?.answer ?? "";
         run.done = true;
         return true;
       case "error":
-        throw new DifyError(event.message);
+        throw new DifyError(event.message ?? FAILED);
     }
     return false;
   }
 
   /** The whole answer of a run whose connection broke. */
   async #rest(run) {
+    if (!run.workflow && !run.message) throw new Error(LOST); // nothing to look for
     const ends = Date.now() + PATIENCE;
     for (let look = 0; Date.now() < ends && !run.stopped; look++) {
+      run.aside = new AbortController();
+      const late = setTimeout(() => run.aside.abort(), ends - Date.now());
       try {
-        const found = (await this.#finished(run)) ?? (await this.#kept(run));
-        if (found !== undefined) return found;
+        const found = (await this.#finished(run)) || (await this.#kept(run));
+        if (found) return found;
       } catch (error) {
         if (error instanceof DifyError) throw error;
+      } finally {
+        clearTimeout(late);
       }
       await wait(PAUSES[Math.min(look, PAUSES.length - 1)]);
     }
-    throw new Error("The connection broke and the answer could not be found again.");
+    if (run.stopped) return "";
+    throw new Error(LOST);
   }
 
   /** The answer by the end of a chatflow's run; waits for that end. */
   async #finished(run) {
     if (!run.workflow) return undefined;
     const query = new URLSearchParams({ user: this.#user });
-    const response = await fetch(`${this.#base}/workflow/${run.workflow}/events?${query}`);
+    const response = await fetch(`${this.#base}/workflow/${run.workflow}/events?${query}`, {
+      signal: run.aside.signal,
+    });
     if (!response.ok) return undefined; // a Dify, or an app, that has no such thing
     for await (const event of events(response, this.#silence)) {
       if (event.event !== "workflow_finished") continue;
-      if (event.data.status === "failed") throw new DifyError(event.data.error);
+      if (event.data.status === "failed") throw new DifyError(event.data.error ?? FAILED);
       return event.data.outputs?.answer;
     }
     return undefined;
@@ -162,16 +186,17 @@ export class DifyStream {
       conversation_id: this.#conversation,
       limit: "5",
     });
-    const response = await fetch(`${this.#base}/messages?${query}`);
+    const response = await fetch(`${this.#base}/messages?${query}`, { signal: run.aside.signal });
     if (!response.ok) return undefined;
     const { data } = await response.json();
     const mine = data.find((message) => message.id === run.message);
-    if (mine?.status === "error") throw new DifyError(mine.error);
+    if (mine?.status === "error") throw new DifyError(mine.error ?? FAILED);
     return mine?.answer || undefined;
   }
 
   async #refusal(response) {
     const said = await response.json().catch(() => ({}));
+    if (said.code === "not_found") this.#conversation = ""; // it was deleted
     return new DifyError(said.message ?? `Dify answered HTTP ${response.status}.`);
   }
 }

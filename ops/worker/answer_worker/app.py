@@ -1,5 +1,6 @@
 """The Celery app. Start a worker with ``celery -A answer_worker.app worker``."""
 
+import sys
 from typing import Final
 
 from celery import Celery
@@ -9,10 +10,28 @@ from answer_worker import settings
 
 QUEUE: Final = "answer-cache"
 # What could not be worked off, for people to look at: nobody consumes it.
-DEAD: Final = Queue("answer-cache-dead", Exchange(""), routing_key="answer-cache-dead")
+DEAD: Final = Queue(
+    "answer-cache-dead",
+    Exchange(""),
+    routing_key="answer-cache-dead",
+    # A broker that is full takes nothing more, from anybody.
+    queue_arguments={"x-max-length": 100_000},
+)
 _MINUTE: Final = 60
+# Between two tries of Elasticsearch, in seconds. A task waits at the worker meanwhile,
+# and the broker must not think it lost.
+LONGEST_PAUSE: Final = 600.0
+TIME_LIMIT: Final = 5 * _MINUTE
 
-SETTINGS: Final = settings.read()
+
+def _settings() -> settings.Settings:
+    try:
+        return settings.read()
+    except settings.BadSetting as error:
+        sys.exit(str(error))
+
+
+SETTINGS: Final = _settings()
 
 app = Celery("answer-cache", broker=SETTINGS.broker, include=["answer_worker.tasks"])
 app.conf.update(
@@ -22,19 +41,18 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
-    task_time_limit=5 * _MINUTE,
-    task_soft_time_limit=4 * _MINUTE,
+    task_time_limit=TIME_LIMIT,
+    task_soft_time_limit=TIME_LIMIT - _MINUTE,
     task_serializer="json",
     accept_content=["json"],
     broker_connection_retry_on_startup=True,
     # The relay forgets what the broker has confirmed, and nothing before.
     broker_transport_options={
         "confirm_publish": True,
-        "visibility_timeout": 10 * _MINUTE,
+        "visibility_timeout": 2 * (LONGEST_PAUSE + TIME_LIMIT),
         "socket_timeout": 10,
         "socket_connect_timeout": 5,
     },
-    # A worker sets out to ask what happened: it says nothing to others by itself.
     worker_send_task_events=False,
     worker_hijack_root_logger=False,
 )

@@ -22,27 +22,35 @@ class BadRecord(Exception):
     """What stands in the stream is not a record of ours."""
 
 
+class NewerRecord(Exception):
+    """A record of a version that this worker does not know; a newer one will."""
+
+
 def read(record: bytes) -> list[Event]:
-    """The events of a record, each with an ``id`` of its own. Raises BadRecord."""
+    """The events of a record, each with an ``id`` of its own.
+
+    Raises BadRecord or NewerRecord.
+    """
     try:
         data = orjson.loads(record)
         if data["version"] != journal.VERSION:
-            raise BadRecord(
-                f"a record of version {data['version']!r}; update the worker"
-            )
-        head = {"namespace": str(data["namespace"])}
-        return [
+            raise NewerRecord(f"version {data['version']!r}; update the worker")
+        who = str(data["namespace"]), str(data["writer"])
+        found = [
             {
-                "id": f"{data['namespace']}-{data['writer']}-{row[0]}",
-                **head,
+                "id": f"{who[0]}-{who[1]}-{row[0]}",
+                "namespace": who[0],
                 **dict(zip(data["fields"], row, strict=True)),
             }
             for row in data["rows"]
         ]
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+        for event in found:
+            document(event)
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise BadRecord(
             f"not a record of the cache's: {type(error).__name__}"
         ) from error
+    return found
 
 
 def texts(event: Mapping[str, Any], cipher_key: bytes | None) -> dict[str, str]:

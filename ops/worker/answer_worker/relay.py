@@ -10,15 +10,16 @@ import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from amqp.exceptions import AMQPError, MessageNacked
 from kombu.exceptions import OperationalError
 
 from answer_worker import events
-from answer_worker.events import BadRecord
-from answer_worker.settings import BadSetting, Settings
+from answer_worker.events import BadRecord, NewerRecord
+from answer_worker.settings import Settings
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
 from cachecore.stores.connections import Command, Door, open_door
@@ -33,12 +34,15 @@ _LIMIT: Final = 5.0  # for a reply of Redis
 # After so long what another relay has read and not acknowledged is taken over.
 _DEAD_AFTER: Final = 60.0
 _LONGEST_PAUSE: Final = 30.0
+_SLICE: Final = 0.1  # of a pause, so that it ends when it shall
+# What a broker that is away, full or short of rights is known by.
+_BROKERS: Final = (OperationalError, AMQPError, MessageNacked, OSError)
 
-type Record = tuple[str, bytes]
+type Record = tuple[str, str, bytes]  # of which stream, where, what
 
 
 class Relay:
-    """Hands what the caches tell to ``send``, at least once, and then forgets it."""
+    """Hands what the caches tell to Celery, at least once, and then forgets it."""
 
     def __init__(self, settings: Settings, *, dead_after: float = _DEAD_AFTER) -> None:
         self._door: Door = open_door(settings.redis, lambda _: None)
@@ -46,53 +50,67 @@ class Relay:
         self._plugged = settings.plugged
         self._dead_after = dead_after
         self._me = f"{socket.gethostname()}-{os.getpid()}"
-        self._stopped = threading.Event()
+        self._stopped = False
         self._ready: set[str] = set()
 
     def stop(self, *_: Any) -> None:
         """End after the record at hand."""
-        self._stopped.set()
+        # A signal may come at any line: no lock is taken here, and none waited for.
+        self._stopped = True
 
     def run(self) -> None:
         """Relay until it is stopped."""
         pause = 1.0
-        while not self._stopped.is_set():
+        while not self._stopped:
             try:
-                for stream in self._streams:
-                    self._relay(stream)
+                self._round()
                 pause = 1.0
-            except (StoreError, OperationalError, OSError) as error:
-                # The name alone: a broker's error may repeat its password.
-                name = type(error).__name__
-                logger.warning("waiting %.0f s: %s", pause, name)
+            except (StoreError, *_BROKERS) as error:
+                # A broker's own words may repeat its password; a store's do not.
+                said = str(error) if isinstance(error, StoreError) else "the broker"
+                logger.warning(
+                    "waiting %.0f s: %s", pause, said or type(error).__name__
+                )
                 self._ready.clear()
-                self._stopped.wait(pause)
+                self._rest(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _relay(self, stream: str) -> None:
-        if stream not in self._ready:
-            self._make_group(stream)
-        records = [*self._abandoned(stream), *self._new(stream)]
-        if not records:
-            self._stopped.wait(_WAIT if not self._door.blocks else 0)
-        for position, data in records:
-            self._hand_over(data)
-            self._ask("XACK", stream, GROUP, position)
-            if self._stopped.is_set():
-                return
+    def _rest(self, seconds: float) -> None:
+        ends = time.monotonic() + seconds
+        while not self._stopped and time.monotonic() < ends:
+            time.sleep(_SLICE)
 
-    def _hand_over(self, data: bytes) -> None:
+    def _round(self) -> None:
+        for stream in self._streams:
+            if stream not in self._ready:
+                self._make_group(stream)
+        records = [r for stream in self._streams for r in self._abandoned(stream)]
+        records += self._new(wait=not records)
+        for stream, position, data in records:
+            if self._stopped:
+                return  # What was read is another's after a while.
+            if self._hand_over(data):
+                self._ask("XACK", stream, GROUP, position)
+        if not records and not self._door.blocks:
+            self._rest(_WAIT)
+
+    def _hand_over(self, data: bytes) -> bool:
+        """Whether it is done with, and may be forgotten."""
         from answer_worker import tasks  # noqa: PLC0415 - it opens the broker
 
         try:
             found = events.read(data)
+        except NewerRecord as error:
+            logger.warning("a record waits for a newer worker: %s", error)
+            return False
         except BadRecord as error:
             logger.warning("a record is left out: %s", error)
-            return
-        tasks.ship.delay([tasks.shipped(event) for event in found])
+            return True
+        tasks.ship.apply_async((found,), confirm_timeout=_LIMIT)
         for name in self._plugged:
             for event in found:
-                tasks.run.delay(name, event)
+                tasks.run.apply_async((name, event), confirm_timeout=_LIMIT)
+        return True
 
     def _make_group(self, stream: str) -> None:
         made = self._reply("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
@@ -105,18 +123,25 @@ class Relay:
         reply = self._ask(
             *("XAUTOCLAIM", stream, GROUP, self._me, idle, "0", "COUNT", _AT_ONCE)
         )
-        yield from _records(reply[1])
+        yield from _records(stream, reply[1])
 
-    def _new(self, stream: str) -> Iterator[Record]:
-        wait = ("BLOCK", int(_WAIT * 1000)) if self._door.blocks else ()
+    def _new(self, *, wait: bool) -> list[Record]:
+        """What nobody has read yet, of all streams; waits for it where that can be."""
+        if not self._door.blocks:  # In a Cluster, where each is a node's.
+            return [r for stream in self._streams for r in self._read((), [stream])]
+        block = ("BLOCK", int(_WAIT * 1000)) if wait else ()
+        return self._read(block, self._streams)
+
+    def _read(
+        self, block: tuple[str | int, ...], streams: Sequence[str]
+    ) -> list[Record]:
         reply = self._ask(
             *("XREADGROUP", "GROUP", GROUP, self._me, "COUNT", _AT_ONCE),
-            *(*wait, "STREAMS", stream, ">"),
+            *(*block, "STREAMS", *streams, *(">" for _ in streams)),
         )
         # redis-py's client for a Cluster has made a table of it.
         found = reply.items() if isinstance(reply, dict) else reply or ()
-        for _, records in found:
-            yield from _records(records)
+        return [r for name, some in found for r in _records(name.decode(), some)]
 
     def _ask(self, *command: str | bytes | int) -> Any:
         reply = self._reply(*command)
@@ -129,26 +154,23 @@ class Relay:
         return self._door.run([one], _LIMIT + _WAIT)[0]
 
 
-def _records(found: Any) -> Iterator[Record]:
-    for position, fields in found:
+def _records(stream: str, found: Any) -> Iterator[Record]:
+    for item in found:
+        if item is None:  # Redis 6.2 has this in the place of what was trimmed away.
+            continue
+        position, fields = item
         if fields is None:
-            continue  # trimmed away since it was read
-        table = (
-            fields
-            if isinstance(fields, dict)
-            else dict(zip(fields[::2], fields[1::2], strict=True))
-        )
-        yield position.decode(), table.get(b"e", b"")
+            continue
+        pairs = zip(fields[::2], fields[1::2], strict=True) if fields else ()
+        table = fields if isinstance(fields, dict) else dict(pairs)
+        yield stream, position.decode(), table.get(b"e", b"")
 
 
 def main() -> int:
-    """Relay until SIGTERM; 2 for a setting that makes no sense."""
+    """Relay until SIGTERM; a setting that makes no sense ends it with a sentence."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        from answer_worker.app import SETTINGS  # noqa: PLC0415 - it reads the settings
-    except BadSetting as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    from answer_worker.app import SETTINGS  # noqa: PLC0415 - it reads the settings
+
     relay = Relay(SETTINGS)
     signal.signal(signal.SIGTERM, relay.stop)
     signal.signal(signal.SIGINT, relay.stop)

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 
-from cachecore.config import derive_keys
+from elasticsearch import Elasticsearch
+from kombu.connection import Connection
+
+from cachecore.config import NAMESPACE, derive_keys
 from cachecore.errors import ConfigError
 from cachecore.redis_url import RedisUrl, parse
 
@@ -34,7 +37,7 @@ class Settings:
     ship_texts: bool = False
     plugged: tuple[str, ...] = ()
     first_pause: float = 2.0
-    tries: int = 8
+    tries: int = 30
 
     def cipher_key(self, namespace: str) -> bytes | None:
         """What the texts of a namespace are sealed with."""
@@ -48,19 +51,47 @@ def _cipher_key(secret: str, namespace: str) -> bytes:
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings; raises BadSetting."""
+    given = _Environ(environ)
+    try:
+        redis = parse(given.needed("REDIS_URL", "the Redis URL of the plugins"))
+    except ConfigError as error:
+        raise BadSetting(f"ANSWER_WORKER_REDIS_URL: {error}") from None
+    ships = given.text("SHIP_TEXTS").lower()
+    if ships not in _YES:
+        raise BadSetting("ANSWER_WORKER_SHIP_TEXTS must be yes or no.")
+    plugged = _listed(given.text("TASKS"))
+    for one in plugged:
+        find(one)
+    return Settings(
+        redis=redis,
+        namespaces=_namespaces(given),
+        broker=_broker(given),
+        secret=given.text("CACHE_SECRET"),
+        elasticsearch=_elasticsearch(given),
+        index=given.text("INDEX") or "answer-cache",
+        ship_texts=_YES[ships],
+        plugged=plugged,
+        first_pause=given.number("FIRST_PAUSE", 2.0, 0.01, 600),
+        tries=int(given.number("TRIES", 30, 1, 1000)),
+    )
 
-    def text(name: str, default: str = "") -> str:
-        return environ.get(f"ANSWER_WORKER_{name}", default).strip()
 
-    def needed(name: str, meaning: str) -> str:
-        value = text(name)
+@dataclass(frozen=True, slots=True)
+class _Environ:
+    environ: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        return self.environ.get(f"ANSWER_WORKER_{name}", "").strip()
+
+    def needed(self, name: str, meaning: str) -> str:
+        value = self.text(name)
         if not value:
             raise BadSetting(f"ANSWER_WORKER_{name} is empty; set it to {meaning}.")
         return value
 
-    def number(name: str, default: float, least: float, most: float) -> float:
+    def number(self, name: str, default: float, least: float, most: float) -> float:
         try:
-            value = float(text(name) or default)
+            value = float(self.text(name) or default)
         except ValueError:
             value = -1
         if not least <= value <= most:
@@ -69,29 +100,41 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
             )
         return value
 
+
+def _namespaces(given: _Environ) -> tuple[str, ...]:
+    meaning = "the cache namespaces to read, with commas"
+    names = _listed(given.needed("NAMESPACES", meaning))
+    if not names or not all(map(NAMESPACE.fullmatch, names)):
+        raise BadSetting(
+            "ANSWER_WORKER_NAMESPACES must be cache namespaces as in the plugins' forms, "
+            "with commas between them."
+        )
+    return names
+
+
+def _broker(given: _Environ) -> str:
+    url = given.needed("BROKER_URL", "amqp://… or redis://…, which Celery uses")
     try:
-        redis = parse(needed("REDIS_URL", "the Redis URL of the plugins"))
-    except ConfigError as error:
-        raise BadSetting(f"ANSWER_WORKER_REDIS_URL: {error}") from None
-    names = needed("NAMESPACES", "the cache namespaces to read, with commas")
-    ships = text("SHIP_TEXTS").lower()
-    if ships not in _YES:
-        raise BadSetting("ANSWER_WORKER_SHIP_TEXTS must be yes or no.")
-    plugged = _listed(text("TASKS"))
-    for one in plugged:
-        find(one)
-    return Settings(
-        redis=redis,
-        namespaces=_listed(names),
-        broker=needed("BROKER_URL", "amqp://… or redis://…, which Celery uses"),
-        secret=text("CACHE_SECRET"),
-        elasticsearch=text("ELASTICSEARCH_URL"),
-        index=text("INDEX", "answer-cache") or "answer-cache",
-        ship_texts=_YES[ships],
-        plugged=plugged,
-        first_pause=number("FIRST_PAUSE", 2.0, 0.01, 600),
-        tries=int(number("TRIES", 8, 1, 50)),
-    )
+        Connection(url).get_transport_cls()
+    except Exception:  # noqa: BLE001 - its text repeats the password
+        raise BadSetting(
+            "ANSWER_WORKER_BROKER_URL is no URL of a broker; write it as in "
+            "amqp://user:password@host// or redis://host/0, signs of the password as %xx."
+        ) from None
+    return url
+
+
+def _elasticsearch(given: _Environ) -> str:
+    url = given.text("ELASTICSEARCH_URL")
+    try:
+        if url:
+            Elasticsearch(url)
+    except ValueError:  # which repeats the password
+        raise BadSetting(
+            "ANSWER_WORKER_ELASTICSEARCH_URL must be as in https://user:password@host:9200, "
+            "signs of the password as %xx."
+        ) from None
+    return url
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -103,7 +146,7 @@ def find(name: str) -> object:
     module, _, function = name.partition(":")
     try:
         found: object = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError):
+    except Exception:  # noqa: BLE001 - the operator's own code, as it is imported
         found = None
     if not callable(found):
         raise BadSetting(

@@ -1,9 +1,11 @@
 """What is done with events: shipped, and handed to what the operator plugged in.
 
 Every task may run twice, for a broker gives again what a dead worker had; so each
-document has an id that its event decides.
+document has an id that its event decides. What can't be done at all lies in the queue of
+the dead, from where ``python -m answer_worker.replay`` hands it over anew.
 """
 
+import json
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
@@ -15,14 +17,14 @@ from elasticsearch import ApiError, Elasticsearch, TransportError
 from elasticsearch.helpers import streaming_bulk
 
 from answer_worker import events, settings
-from answer_worker.app import DEAD, SETTINGS, app
+from answer_worker.app import DEAD, LONGEST_PAUSE, SETTINGS, app
 from answer_worker.events import Event
 
 logger = logging.getLogger(__name__)
 
 # Not the document's fault: it may be taken later.
-_LATER: Final = (429, 500, 502, 503, 504)
-_LONGEST_PAUSE: Final = 600.0
+_LATER: Final = (401, 403, 429, 500, 502, 503, 504)
+_TOO_LARGE: Final = 413
 _PATIENCE: Final = 20.0
 
 type Plugged = Callable[[Event], Mapping[str, Any] | None]
@@ -34,70 +36,96 @@ def _elasticsearch() -> Elasticsearch:
 
 
 @app.task(bind=True, name="answer_cache.ship", max_retries=None)
-def ship(self: Task, documents: list[Event], tries: int = 0) -> None:
-    """Put documents into Elasticsearch, in bulk; those that are refused are dead."""
+def ship(self: Task, given: list[Event], tries: int = 0) -> None:
+    """Put documents into Elasticsearch, in bulk; those that are refused are dead.
+
+    ``given`` are documents, or events as they came: their texts are opened here, and
+    were sealed until now.
+    """
     if not SETTINGS.elasticsearch:
         return
-    by_id = {document["id"]: document for document in documents}
+    left = {one["id"]: one for one in given}
     later: list[Event] = []
+    status: Any = None
     try:
         for done, told in streaming_bulk(
             _elasticsearch(),
-            (_action(document) for document in documents),
+            (_action(one) for one in given),
             raise_on_error=False,
             raise_on_exception=False,
         ):
             ((_, result),) = told.items()
-            if done:
-                by_id.pop(result["_id"], None)
-            elif result.get("status") in _LATER or "exception" in result:
-                later.append(by_id.pop(result["_id"]))
+            one = left.pop(result["_id"], None)
+            if done or one is None:
+                continue
+            status = result.get("status")
+            if status in _LATER or status == _TOO_LARGE or "exception" in result:
+                later.append(one)
             else:
-                reason = (result.get("error") or {}).get("type", "refused")
-                _bury([by_id.pop(result["_id"])], f"Elasticsearch: {reason}")
+                error = result.get("error")
+                kind = error.get("type") if isinstance(error, dict) else "refused"
+                bury([one], f"Elasticsearch: {kind}")
     except (TransportError, ApiError) as error:
-        logger.warning("Elasticsearch: %s", type(error).__name__)
+        status = type(error).__name__
     # What nobody said anything of is as good as not sent.
-    later += by_id.values()
-    if later:
-        _again(self, later, tries)
+    later += left.values()
+    if not later:
+        return
+    if status == _TOO_LARGE and len(later) > 1:
+        half = len(later) // 2
+        for some in (later[:half], later[half:]):
+            self.apply_async((some, tries))
+        return
+    _again(self, later, tries, status)
 
 
-def _action(document: Event) -> dict[str, Any]:
+def _action(one: Event) -> dict[str, Any]:
     return {
         "_op_type": "index",
         "_index": SETTINGS.index,
-        "_id": document["id"],
-        "_source": document,
+        "_id": one["id"],
+        "_source": shipped(one) if "texts" in one else one,
     }
 
 
-def _again(task: Task, documents: list[Event], tries: int) -> None:
+def _again(task: Task, documents: list[Event], tries: int, status: Any) -> None:
     if tries + 1 >= SETTINGS.tries:
-        _bury(documents, "Elasticsearch: out of tries")
+        bury(documents, f"Elasticsearch: {status}, out of tries")
         return
-    pause = min(_LONGEST_PAUSE, SETTINGS.first_pause * 2**tries)
-    pause *= random.uniform(0.5, 1.5)  # noqa: S311 - so that not all come at once
-    logger.warning("retry of a bulk of %d in %.1f s", len(documents), pause)
+    pause = min(LONGEST_PAUSE, SETTINGS.first_pause * 2**tries)
+    pause *= random.uniform(0.5, 1)  # noqa: S311 - so that not all come at once
+    said = "retry of a bulk of %d in %.1f s: Elasticsearch says %s"
+    logger.warning(said, len(documents), pause, status)
     task.apply_async((documents, tries + 1), countdown=pause)
 
 
-@app.task(name="answer_cache.run", autoretry_for=(), acks_late=True)
-def run(name: str, event: Event) -> None:
+@app.task(bind=True, name="answer_cache.run")
+def run(self: Task, name: str, event: Event) -> None:
     """Hand an event to a plugged-in task; what it returns is shipped too."""
+    if (self.request.delivery_info or {}).get("redelivered"):
+        # It may be what its worker died of: once more would kill this one too.
+        bury([event], "its worker died", name)
+        return
+    try:
+        document = _made(name, event)
+        if document is not None:
+            ship.delay([document])
+    except Exception as error:  # noqa: BLE001 - somebody else's code
+        bury([event], f"{name}: {type(error).__name__}", name)
+
+
+def _made(name: str, event: Event) -> Event | None:
+    """The document that a plugged-in task makes of an event."""
+    if name not in SETTINGS.plugged:  # Who writes to the broker names no code to run.
+        raise settings.BadSetting("no task of this worker's")
     given = {**event, **_texts(event)}
     given.pop("texts", None)
-    task = cast("Plugged", settings.find(name))
-    try:
-        made = task(given)
-    except Exception as error:  # noqa: BLE001 - somebody else's code
-        _bury([event], f"{name}: {type(error).__name__}")
-        return
-    if made:
-        short = name.rpartition(":")[2]
-        document = {**events.document(event), **made, "of": event["id"], "task": short}
-        document["id"] = f"{event['id']}-{short}"
-        ship.delay([document])
+    made = cast("Plugged", settings.find(name))(given)
+    if not made:
+        return None
+    own = {"of": event["id"], "task": name, "id": f"{event['id']}-{name}"}
+    document: Event = {**events.document(event), **made, **own}
+    return cast("Event", json.loads(json.dumps(document)))
 
 
 def _texts(event: Event) -> dict[str, str]:
@@ -111,13 +139,13 @@ def shipped(event: Event) -> Event:
     return {**events.document(event), **told}
 
 
-def _bury(dead: Iterable[Event], reason: str) -> None:
+def bury(dead: Iterable[Event], reason: str, task: str = "") -> None:
     """Put events where people find them; nothing is lost by an error of ours."""
     with app.producer_pool.acquire(block=True) as producer:
         for event in dead:
-            logger.warning("event %s is dead: %s", event["id"], reason)
+            logger.warning("event %s is dead: %s", event.get("id"), reason)
             producer.publish(
-                {"reason": reason, "event": event},
+                {"reason": reason, "task": task, "event": event},
                 serializer="json",
                 routing_key=DEAD.routing_key,
                 exchange="",
