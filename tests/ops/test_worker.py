@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import urllib.request
@@ -21,6 +22,7 @@ from servers.programs import Missing, running, wait
 from servers.rabbitmq import rabbitmq
 from servers.redis import free_port, server
 
+from answer_worker.queues import DEAD
 from devhost.host import Host
 from tests.fake_upstream import FakeUpstream
 from tests.integration.test_plugins_in_the_host import ask
@@ -170,7 +172,7 @@ def found(environ: dict[str, str]) -> dict[str, dict[str, Any]]:
 def dead(broker: str) -> list[Any]:
     """What lies in the queue of the dead; taken out of it."""
     with Connection(broker) as connection:
-        queue = connection.SimpleQueue("answer-cache-dead")
+        queue = connection.SimpleQueue(DEAD)
         taken = []
         with suppress(queue.Empty):
             while True:
@@ -210,6 +212,7 @@ def test_each_answer_is_shipped_once_and_handed_to_what_is_plugged_in(
     assert len({key for key, _ in surveys[1]}) == 3
 
 
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
 def test_what_is_handed_over_twice_is_one_document(
     worker: Worker, environ: dict[str, str], answers: Callable[..., None]
 ) -> None:
@@ -232,6 +235,7 @@ def test_what_is_handed_over_twice_is_one_document(
     assert len(found(environ)) == 12
 
 
+@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 def test_texts_are_shipped_where_the_operator_says_so(
     worker: Worker, environ: dict[str, str], answers: Callable[..., None]
 ) -> None:
@@ -293,8 +297,23 @@ def test_a_document_that_is_refused_is_kept_for_people_to_look_at(
     assert lying[0]["reason"].startswith("Elasticsearch: ")
     assert lying[0]["event"]["question_characters"] == len("refused")
     assert found(environ) == {}
+    # What they died of is mended, and they are handed over anew.
+    place = f"{index}/{environ['ANSWER_WORKER_INDEX']}"
+    urllib.request.urlopen(urllib.request.Request(place, method="DELETE")).close()
+    with Connection(broker) as connection:
+        again = connection.SimpleQueue(DEAD)
+        again.put(lying[0])
+        again.close()
+    with worker.celery():
+        replay = [sys.executable, "-m", "answer_worker.replay"]
+        done = subprocess.run(
+            replay, env={**os.environ, **environ}, capture_output=True, check=True
+        )
+        assert b"1 handed over anew" in done.stdout
+        wait(lambda: len(found(environ)) == 1, 40)
 
 
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
 def test_a_record_that_is_none_of_ours_holds_nobody_up(
     worker: Worker, environ: dict[str, str], answers: Callable[..., None]
 ) -> None:
@@ -318,9 +337,8 @@ def test_a_record_that_is_none_of_ours_holds_nobody_up(
         assert client.xpending(stream, "answer-worker")["pending"] == 1
 
 
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
 def test_a_setting_that_is_missing_is_one_sentence(environ: dict[str, str]) -> None:
-    import subprocess
-
     for name, value, said in (
         ("REDIS_URL", "", "ANSWER_WORKER_REDIS_URL is empty"),
         ("BROKER_URL", "", "ANSWER_WORKER_BROKER_URL is empty"),

@@ -4,19 +4,10 @@ import sys
 from typing import Final
 
 from celery import Celery
-from kombu.entity import Exchange, Queue
 
 from answer_worker import settings
+from answer_worker.queues import QUEUE
 
-QUEUE: Final = "answer-cache"
-# What could not be worked off, for people to look at: nobody consumes it.
-DEAD: Final = Queue(
-    "answer-cache-dead",
-    Exchange(""),
-    routing_key="answer-cache-dead",
-    # A broker that is full takes nothing more, from anybody.
-    queue_arguments={"x-max-length": 100_000},
-)
 _MINUTE: Final = 60
 # Between two tries of Elasticsearch, in seconds. A task waits at the worker meanwhile,
 # and the broker must not think it lost.

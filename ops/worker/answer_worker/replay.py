@@ -6,7 +6,8 @@ For when what they died of is mended. What dies again lies there again.
 import queue
 import sys
 
-from answer_worker.app import DEAD, app
+from answer_worker.app import app
+from answer_worker.queues import DEAD
 from answer_worker.tasks import run, ship
 
 

@@ -17,8 +17,9 @@ from elasticsearch import ApiError, Elasticsearch, TransportError
 from elasticsearch.helpers import streaming_bulk
 
 from answer_worker import events, settings
-from answer_worker.app import DEAD, LONGEST_PAUSE, SETTINGS, app
+from answer_worker.app import LONGEST_PAUSE, SETTINGS, app
 from answer_worker.events import Event
+from answer_worker.queues import DEAD
 
 logger = logging.getLogger(__name__)
 
