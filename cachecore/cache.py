@@ -80,7 +80,7 @@ class Cache(Batches):
     ) -> Iterator[Piece]:
         """The pieces; how it went is told when they end, however they do."""
         began, first, journal = self._timer(), None, self._journal
-        seen = journal.see() if journal else None
+        seen = journal.see(request) if journal else None
         result = Result.FAILED
         try:
             for piece in pieces:

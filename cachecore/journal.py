@@ -124,19 +124,19 @@ class Journal:
     _failures: int = 0  # of the record at hand
     _lock: threading.Lock = field(default_factory=threading.Lock)  # of who flushes
 
-    def see(self) -> Seen:
-        """Begin to look at an answer."""
+    def see(self, request: Request) -> Seen | None:
+        """Begin to look at an answer; None for one that will not be told."""
+        if request.label == INTERNAL:
+            return None
+        if len(self._waiting) >= _MAX_ROWS_WAITING:
+            self.lost(1, _NAME)
+            return None
         return Seen([] if self.texts else None)
 
     def add(
         self, request: Request, look: Look | None, ended: Ended, seen: Seen
     ) -> None:
         """Tell of an answer, a little later. Never fails, and waits for no lock."""
-        if ended.of.label == INTERNAL:
-            return
-        if len(self._waiting) >= _MAX_ROWS_WAITING:
-            self.lost(1, _NAME)
-            return
         try:
             question = request.asked()
         except Exception as error:  # noqa: BLE001 - the answer has been given
