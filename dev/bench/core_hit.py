@@ -5,56 +5,78 @@ stamps, checks and decodes the entry, and makes the piece that is replayed.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import redis
 
 from bench.measure import Result, by_turns, ratio, timed
+from bench.texts import messages, prose
 from cachecore.config import StoreSettings, open_cache
 from cachecore.request import Request
 from cachecore.streams import Piece, Usage
 
-SENTENCE = "The parcel is on its way and arrives within two to four working days. "
 
-
-def prose(size: int) -> str:
-    """Text of ``size`` characters."""
-    return (SENTENCE * (size // len(SENTENCE) + 1))[:size]
-
-
-def run(redis_url: str, *, size: int, limit: float, rounds: int, times: int) -> Result:
-    """Time both by turns."""
-    settings = StoreSettings(f"bench-{uuid.uuid4().hex[:8]}", redis_url, timeout=2)
-    cache, text, prompt = open_cache(settings), prose(size), prose(2048)
-    client = redis.Redis.from_url(redis_url)
-    client.set(f"{settings.namespace}:raw", text, px=60_000)
-
-    loads = 0
+def hits(redis_url: str, text: str, **settings: Any) -> Callable[[], str]:
+    """What answers ``text`` from the cache, each time it is called."""
+    settings = {"timeout": 2, **settings}
+    namespace = f"bench-{uuid.uuid4().hex[:8]}"
+    cache = open_cache(StoreSettings(namespace, redis_url, **settings))
+    asked, loads = messages(), 0
 
     def load() -> Iterator[Piece]:
         nonlocal loads
         loads += 1
+        if loads > 1:
+            raise AssertionError("the hits were none")
         yield Piece(text)
         yield Piece(finish_reason="stop", usage=Usage(500, 500))
 
     def hit() -> str:
-        messages = [
-            {"role": "system", "content": prompt},
-            {"role": "user", "content": "When does my parcel come?"},
-        ]
-        form = {"model": "m", "temperature": 0.2, "messages": messages}
+        form = {"model": "m", "temperature": 0.2, "messages": [*map(dict, asked)]}
         request = Request(kind="llm", label="m", form=form)
         return "".join(piece.text for piece in cache.stream(request, load))
 
-    def raw() -> bytes | None:
-        return client.get(f"{settings.namespace}:raw")
-
     hit()
-    if hit() != text or raw() != text.encode():
+    if hit() != text:
         raise AssertionError("the hit is not the answer that was kept")
+    return hit
+
+
+def run(
+    redis_url: str,
+    *,
+    size: int,
+    limit: float | None,
+    rounds: int,
+    times: int,
+    callers: int = 1,
+    gevent: bool = False,
+) -> Iterator[Result]:
+    """Time both by turns."""
+    text = prose(size)
+    hit = hits(redis_url, text)
+    raw = raw_get(redis_url, text)
     ours, reference = by_turns(
-        lambda: timed(hit, times), lambda: timed(raw, times), rounds
+        lambda: timed(hit, times, callers), lambda: timed(raw, times, callers), rounds
     )
-    if loads != 1:
-        raise AssertionError(f"{loads} loads: the hits were none")
-    return ratio(f"core hit, {size // 1024} KB / raw GET", ours, reference, limit)
+    how = f"{callers} caller{'s' * (callers > 1)}{', gevent' * gevent}"
+    name = f"core hit / raw GET, {size // 1024} KB, {how}"
+    yield ratio(name, ours, reference, limit)
+
+
+def raw_get(redis_url: str, text: str) -> Callable[[], bytes]:
+    """What reads ``text`` from the Redis as it is, each time it is called."""
+    client = redis.Redis.from_url(redis_url)
+    key = f"bench-raw-{uuid.uuid4().hex[:8]}"
+    client.set(key, text, px=600_000)
+
+    def raw() -> bytes:
+        found: bytes | None = client.get(key)
+        if found is None:
+            raise AssertionError("the plain answer is gone")
+        return found
+
+    if raw() != text.encode():
+        raise AssertionError("another answer than was set")
+    return raw

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.measure import Result
 from bench.through_host import ask
-from bench.upstream import ANSWER, frame
+from bench.upstream import events, frame
 from devhost.host import Host
 
 CROWD = 100
@@ -36,7 +36,7 @@ def paced_upstream() -> Iterator[tuple[str, list[float]]]:
             self.send_header("Connection", "close")
             self.end_headers()
             time.sleep(FIRST_TOKEN)
-            for event in [*ANSWER, "[DONE]"]:
+            for event in [*events(), "[DONE]"]:
                 self.wfile.write(frame(event))
                 self.wfile.flush()
                 time.sleep(BETWEEN)

@@ -5,8 +5,8 @@ import json
 
 import orjson
 
-from bench.core_hit import prose
 from bench.measure import Result, by_turns, ratio, timed
+from bench.texts import prose
 from cachecore.config import StoreSettings, open_cache
 from cachecore.request import Request
 

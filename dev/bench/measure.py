@@ -1,16 +1,19 @@
 """How things are timed here: by turns, so that a noisy machine disturbs both alike."""
 
 import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table. Times in microseconds, medians over the rounds.
+    """One line of the table: ours, what it is measured against, and the figure.
 
-    ``figure`` is what ``limit`` bounds: the ratio, or the difference in ms.
+    ``figure`` is what ``limit`` bounds from above, or from below if ``least``; a limit
+    of None bounds nothing. ``of`` is the unit of ours and the reference, ``unit`` that
+    of the figure; ``spread`` has the figure's quartiles.
     """
 
     name: str
@@ -18,21 +21,45 @@ class Result:
     reference: float
     figure: float
     spread: tuple[float, float]
-    limit: float
+    limit: float | None = None
     unit: str = "x"
+    of: str = "us"
+    least: bool = False
 
     @property
     def held(self) -> bool:
         """Whether the figure is within its limit."""
-        return self.figure <= self.limit
+        if self.limit is None:
+            return True
+        return self.figure >= self.limit if self.least else self.figure <= self.limit
 
 
-def timed(work: Callable[[], object], times: int) -> float:
-    """Microseconds for one call, over ``times`` of them."""
+def timed(work: Callable[[], object], times: int, callers: int = 1) -> float:
+    """Microseconds for one call, over ``times`` of them, so many callers at once."""
+    if callers == 1:
+        started = time.perf_counter()
+        for _ in range(times):
+            work()
+        return (time.perf_counter() - started) / times * 1e6
+    each = max(1, times // callers)
+    failed: list[Exception] = []
+
+    def call() -> None:
+        try:
+            for _ in range(each):
+                work()
+        except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread
+            failed.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(callers)]
     started = time.perf_counter()
-    for _ in range(times):
-        work()
-    return (time.perf_counter() - started) / times * 1e6
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return (time.perf_counter() - started) / (each * callers) * 1e6
 
 
 def by_turns(
@@ -43,7 +70,9 @@ def by_turns(
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-def ratio(name: str, ours: list[float], reference: list[float], limit: float) -> Result:
+def ratio(
+    name: str, ours: Sequence[float], reference: Sequence[float], limit: float | None
+) -> Result:
     """The median of the rounds' ratios, with its quartiles."""
     ratios = [a / b for a, b in zip(ours, reference, strict=True)]
     return Result(
@@ -51,13 +80,29 @@ def ratio(name: str, ours: list[float], reference: list[float], limit: float) ->
         statistics.median(ours),
         statistics.median(reference),
         statistics.median(ratios),
-        _quartiles(ratios),
+        quartiles(ratios),
         limit,
     )
 
 
+def times_fewer(
+    name: str, ours: Sequence[float], reference: Sequence[float], limit: float | None
+) -> Result:
+    """How many times as much the reference takes: the more, the better."""
+    turned = ratio(name, reference, ours, limit)
+    return Result(
+        name,
+        turned.reference,
+        turned.ours,
+        turned.figure,
+        turned.spread,
+        limit,
+        least=True,
+    )
+
+
 def difference(
-    name: str, ours: list[float], reference: list[float], limit: float
+    name: str, ours: Sequence[float], reference: Sequence[float], limit: float
 ) -> Result:
     """The difference of the medians in ms; the spread is that of the pairs."""
     pairs = [(a - b) / 1e3 for a, b in zip(ours, reference, strict=True)]
@@ -67,12 +112,13 @@ def difference(
         statistics.median(ours),
         statistics.median(reference),
         middle,
-        _quartiles(pairs),
+        quartiles(pairs),
         limit,
         "ms",
     )
 
 
-def _quartiles(values: list[float]) -> tuple[float, float]:
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """The first and the third."""
     low, _, high = statistics.quantiles(values, n=4)
     return low, high

@@ -14,12 +14,26 @@ from typing import Any
 
 from servers.redis import free_port, wait_for_port
 
-ANSWER: list[Any] = [
-    {"choices": [{"delta": {"content": word}}]} for word in ("The", " answer", ".")
-] + [
-    {"choices": [{"delta": {}, "finish_reason": "stop"}]},
-    {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 3}},
-]
+from bench.texts import prose
+
+_SHORT = "The answer."
+
+
+def answer(size: int) -> str:
+    """What it says: a short answer, or prose of ``size`` characters."""
+    if not size:
+        return _SHORT
+    return prose(size)
+
+
+def events(size: int = 0) -> list[Any]:
+    """The same as a stream: a chunk for each word, as models send them."""
+    words = answer(size).replace(" ", "\0 ").split("\0")
+    return [
+        *({"choices": [{"delta": {"content": word}}]} for word in words),
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": _USAGE},
+    ]
 
 
 def frame(event: Any) -> bytes:
@@ -28,7 +42,7 @@ def frame(event: Any) -> bytes:
     return b"data: " + text.encode() + b"\n\n"
 
 
-_FRAMES = b"".join(map(frame, [*ANSWER, "[DONE]"]))
+_USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
 
 
 class _Server(ThreadingHTTPServer):
@@ -39,27 +53,38 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     delay = 0.0  # seconds before the first token
+    streamed = whole = b""
+    calls = 0
     wbufsize = -1  # headers and body in one packet, or Nagle's delay is measured
 
     def log_message(self, *_: Any) -> None: ...
 
+    def do_GET(self) -> None:
+        self._send(str(_Handler.calls).encode(), "text/plain")
+
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = _FRAMES
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        _Handler.calls += 1  # near enough: who counts exactly asks one at a time
         time.sleep(self.delay)
+        if asked.get("stream"):
+            self._send(self.streamed, "text/event-stream")
+        else:
+            self._send(self.whole, "application/json")
+
+    def _send(self, body: bytes, kind: str) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
 
 @contextmanager
-def upstream(delay: float = 0.0) -> Iterator[str]:
-    """Its base URL. ``delay`` is in seconds."""
+def upstream(delay: float = 0.0, size: int = 0) -> Iterator[str]:
+    """Its base URL. ``delay`` is in seconds, ``size`` in characters of the answer."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.upstream", str(port), str(delay)]
+        [sys.executable, "-m", "bench.upstream", str(port), str(delay), str(size)]
     )
     try:
         wait_for_port(port)
@@ -69,6 +94,21 @@ def upstream(delay: float = 0.0) -> Iterator[str]:
         process.wait()
 
 
+def _serve(port: int, delay: float, size: int) -> None:
+    message = {"role": "assistant", "content": answer(size)}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    named = {"id": "chatcmpl-1", "created": 1, "model": "m"}
+    whole = {**named, "object": "chat.completion", "choices": [choice], "usage": _USAGE}
+    _Handler.whole = json.dumps(whole).encode()
+    chunk = {**named, "object": "chat.completion.chunk"}
+    streamed = [{**chunk, **event} for event in events(size)]
+    for event in streamed:
+        for part in event["choices"]:
+            part["index"] = 0
+    _Handler.streamed = b"".join(map(frame, [*streamed, "[DONE]"]))
+    _Handler.delay = delay
+    _Server(("127.0.0.1", port), _Handler).serve_forever()
+
+
 if __name__ == "__main__":
-    _Handler.delay = float(sys.argv[2])
-    _Server(("127.0.0.1", int(sys.argv[1])), _Handler).serve_forever()
+    _serve(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,39 @@
+"""The environment of the others: made once, from hashes, beside the development one."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_ROOT = _HERE.parents[2]
+
+
+def python() -> Path | None:
+    """The interpreter that has the others installed; None where they do not install."""
+    made = _ROOT / ".cache" / "bench-peers"
+    interpreter, ready = made / "bin" / "python", made / "ready"
+    wanted = _HERE / "requirements.txt"
+    if ready.exists() and ready.read_bytes() == wanted.read_bytes():
+        return interpreter
+    beside = Path(sys.executable).parent
+    uv = shutil.which("uv", path=str(beside)) or shutil.which("uv") or "uv"
+    shutil.rmtree(made, ignore_errors=True)
+    venv = [uv, "venv", "--quiet", "--python", sys.executable, str(made)]
+    sync = [uv, "pip", "sync", "--quiet", "--python", str(interpreter)]
+    try:
+        subprocess.run(venv, check=True)
+        subprocess.run([*sync, "--require-hashes", str(wanted)], check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    if _runs_at_start(made):
+        shutil.rmtree(made)
+        return None
+    ready.write_bytes(wanted.read_bytes())
+    return interpreter
+
+
+def _runs_at_start(made: Path) -> list[Path]:
+    """Files that make every Python there run something: LiteLLM once shipped a theft so."""
+    found = made.glob("lib/python*/site-packages/*.pth")
+    return [path for path in found if path.name not in ("_virtualenv.pth",)]
