@@ -22,6 +22,7 @@ import hashlib
 import hmac
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Final
@@ -73,6 +74,11 @@ class Entry:
     stale_until: float
     stamps: dict[str, str]
     cost: Cost = Cost()
+
+
+def as_it_is(payload: Any) -> Any:
+    """What reads a payload that its caller uses as it was kept."""
+    return payload
 
 
 def encode(entry: Entry, key: str, cipher_key: bytes | None = None) -> bytes:
@@ -128,9 +134,18 @@ def seal(text: bytes, key: str, cipher_key: bytes | None = None) -> bytes:
     return header + nonce + sealed
 
 
-def decode(data: bytes, key: str, cipher_key: bytes | None = None) -> Entry:
-    """The entry written under ``key``; raises CorruptEntry for anything else."""
-    return _entry(unseal(data, key, cipher_key))
+def decode(
+    data: bytes,
+    key: str,
+    cipher_key: bytes | None = None,
+    read: Callable[[Any], Any] = as_it_is,
+) -> Entry:
+    """The entry written under ``key``; raises CorruptEntry for anything else.
+
+    ``read`` turns the payload into what the caller uses; a ValueError from it means
+    that the entry is not one.
+    """
+    return _entry(unseal(data, key, cipher_key), read)
 
 
 def unseal(data: bytes, key: str, cipher_key: bytes | None = None) -> bytes:
@@ -187,12 +202,12 @@ def _inflate(text: bytes) -> bytes:
     return inflated
 
 
-def _entry(text: bytes) -> Entry:
+def _entry(text: bytes, read: Callable[[Any], Any]) -> Entry:
     text, binary, payload = text.partition(_BYTES)
     try:
         data = orjson.loads(text)
         entry = Entry(
-            payload=payload if binary else data["payload"],
+            payload=read(payload if binary else data["payload"]),
             created_at=data["created_at"],
             fresh_until=data["fresh_until"],
             stale_until=data["stale_until"],

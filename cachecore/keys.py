@@ -15,6 +15,7 @@ import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite
 from typing import Final, Literal, get_args
 
@@ -46,14 +47,18 @@ def canonical(value: object) -> bytes:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, str) or value is None or isinstance(value, bool | int):
-        return value
+    # Texts are most of a request: they are passed by, not called for.
+    if isinstance(value, dict):
+        return {
+            key: item if type(item) is str else _plain(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [item if type(item) is str else _plain(item) for item in value]
     if isinstance(value, float):
         return _number(value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int):
+        return value
     msg = f"the request holds a {type(value).__name__}, which has no canonical form"
     raise UnkeyableError(msg)
 
@@ -100,6 +105,11 @@ def votes_key(entry_key: str, digest: str) -> str:
 def flight_key(entry_key: str, token: str) -> str:
     """The key of the stream that the load under the lease ``token`` is told in."""
     return f"{entry_key}:flight:{token}"
+
+
+@lru_cache(4096)  # A namespace's tags are few, and each hit asks for some.
+def _stamp_field(tag: str, secret: bytes | None) -> str:
+    return "t:" + fingerprint(tag.encode("utf-8", "replace"), secret)[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +160,7 @@ class Keyspace:
 
     def stamp_field(self, tag: str) -> str:
         """The field of a tag's stamp. Tags may be private, so they are digested."""
-        return "t:" + fingerprint(tag.encode("utf-8", "replace"), self.secret)[:32]
+        return _stamp_field(tag, self.secret)
 
     def stamp_fields(self, tags: Iterable[str]) -> list[str]:
         """One field for each distinct tag, in a stable order."""

@@ -84,10 +84,6 @@ class Vote(StrEnum):
     NOTHING_KEPT = "nothing_kept"
 
 
-def _payload_as_is(payload: Any) -> Any:
-    return payload
-
-
 class Shelf:
     """The entries of one namespace in one store. Thread-safe."""
 
@@ -118,7 +114,7 @@ class Shelf:
     def find(
         self,
         request: Request,
-        read: Callable[[Any], Any] = _payload_as_is,
+        read: Callable[[Any], Any] = entries.as_it_is,
         *,
         bids: bool = False,
     ) -> Look:
@@ -222,7 +218,7 @@ class Shelf:
         key: str,
         value: bytes | None,
         stamps: Mapping[str, str | None],
-        read: Callable[[Any], Any] = _payload_as_is,
+        read: Callable[[Any], Any] = entries.as_it_is,
     ) -> tuple[Reason, Entry | None]:
         """Why ``value`` may be served or not. The entry on a HIT, and an EXPIRED one."""
         if request.control is Control.REFRESH:
@@ -230,13 +226,11 @@ class Shelf:
         if value is None:
             return Reason.ABSENT, None
         try:
-            entry = entries.decode(value, key, self._cipher_key)
-            reason = policy.judge(entry, stamps, self._clock())
-            if reason not in (Reason.HIT, Reason.EXPIRED):
-                return reason, None
-            return reason, replace(entry, payload=read(entry.payload))
-        except (CorruptEntry, ValueError):
+            entry = entries.decode(value, key, self._cipher_key, read)
+        except CorruptEntry:
             return Reason.CORRUPT, None
+        reason = policy.judge(entry, stamps, self._clock())
+        return reason, entry if reason in (Reason.HIT, Reason.EXPIRED) else None
 
     def _drop(self, key: str) -> bool:
         try:

@@ -165,12 +165,18 @@ def replay(answer: Answer) -> Iterator[Piece]:
     Each chunk costs the plugin and its host more than Redis does, so a replay
     does not repeat the upstream's own chunking.
     """
-    return split(replace(_whole(answer), usage=unbilled(answer.usage)))
+    usage = unbilled(answer.usage)
+    return split(
+        Piece(answer.text, answer.tool_calls, answer.finish_reason, usage, answer.data)
+    )
 
 
 def split(piece: Piece) -> Iterator[Piece]:
     """The piece in as few as the host's line limit allows; what ends it comes last."""
     text = piece.text
+    if len(text) <= PIECE_CHARACTERS:
+        yield piece
+        return
     while len(text) > PIECE_CHARACTERS:
         yield Piece(text=text[:PIECE_CHARACTERS])
         text = text[PIECE_CHARACTERS:]
@@ -192,4 +198,11 @@ def data_of(pieces: Iterable[Piece]) -> Any:
 
 def unbilled(usage: Usage | None) -> Usage | None:
     """The same tokens, paid for by another call."""
-    return None if usage is None else replace(usage, billed=False, price=None)
+    if usage is None:
+        return None
+    return Usage(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        billed=False,
+        currency=usage.currency,
+    )

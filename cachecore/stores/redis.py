@@ -316,11 +316,13 @@ class RedisStore:
         items = self._sound(reply)
         if not isinstance(items, list) or len(items) != count:
             raise StoreError(_NO_REDIS)
-        if not all(isinstance(item, bytes | None) for item in items):
-            raise StoreError(_NO_REDIS)
-        return [
-            None if item is None else item.decode("utf-8", "replace") for item in items
-        ]
+        try:
+            return [
+                None if item is None else item.decode("utf-8", "replace")
+                for item in items
+            ]
+        except AttributeError:  # no texts
+            raise StoreError(_NO_REDIS) from None
 
     def _write(self, *command: str | bytes | int) -> Reply:
         return self._accepted(self._run(command)[0])
@@ -332,9 +334,8 @@ class RedisStore:
         forced: bool = False,
         slotted: bool = True,
     ) -> list[Reply]:
-        if slotted and not self._slots.acquire(timeout=SLOT_TIMEOUT):
-            msg = f"All {MAX_CONNECTIONS} connections to Redis are busy."
-            raise NotAsked(msg)
+        if slotted:
+            self._take_slot()
         try:
             # Only now: who waited for a slot must see a breaker that has opened.
             with self._breaker.call(forced=forced):
@@ -350,13 +351,19 @@ class RedisStore:
         """
         if self._breaker.is_open:
             raise NotAsked("Redis did not answer a moment ago and is being left alone.")
-        if not self._slots.acquire(timeout=SLOT_TIMEOUT):
-            msg = f"All {MAX_CONNECTIONS} connections to Redis are busy."
-            raise NotAsked(msg)
+        self._take_slot()
         try:
             return self._door.run(commands, max(self._timeout, PATIENCE))
         finally:
             self._slots.release()
+
+    def _take_slot(self) -> None:
+        # Waiting with a limit costs more than taking one that is free.
+        if self._slots.acquire(blocking=False):
+            return
+        if not self._slots.acquire(timeout=SLOT_TIMEOUT):
+            msg = f"All {MAX_CONNECTIONS} connections to Redis are busy."
+            raise NotAsked(msg)
 
     def close(self) -> None:
         """Drop the connections. The store may be used again; it reconnects."""

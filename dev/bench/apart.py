@@ -44,7 +44,9 @@ def run(
 
 def _main() -> None:
     module, function, arguments = sys.argv[1:4]
-    results = getattr(importlib.import_module(module), function)(**json.loads(arguments))
+    results = getattr(importlib.import_module(module), function)(
+        **json.loads(arguments)
+    )
     for result in results:
         print(json.dumps(asdict(result)), flush=True)
 

@@ -36,4 +36,4 @@ def python() -> Path | None:
 def _runs_at_start(made: Path) -> list[Path]:
     """Files that make every Python there run something: LiteLLM once shipped a theft so."""
     found = made.glob("lib/python*/site-packages/*.pth")
-    return [path for path in found if path.name not in ("_virtualenv.pth",)]
+    return [path for path in found if path.name != "_virtualenv.pth"]
