@@ -10,7 +10,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -223,32 +223,42 @@ def _choice(
 
 
 class Remembered[F]:
-    """Reads a form, and once only: what was read is remembered by its digest.
+    """Reads a form, and once only: what was read is remembered by what it came from.
 
     ``read`` may raise ConfigError; so does this for a form that is no text.
     """
 
     def __init__(self, read: Callable[[Mapping[str, Any]], F]) -> None:
         self._read = read
-        self._forms: LRUCache[str, F] = LRUCache(_REMEMBERED_FORMS)
+        self._forms: LRUCache[Hashable, F] = LRUCache(_REMEMBERED_FORMS)
         self._lock = threading.Lock()  # guards _forms
 
     def __call__(self, form: Mapping[str, Any]) -> F:
         """The form in ``form``."""
-        try:
-            memo = fingerprint(canonical(dict(form)))
-        except UnkeyableError:
-            sentence = (
-                "The form holds characters that are no text; type the fields again."
-            )
-            raise ConfigError("credentials", sentence) from None
+        memo = _memo(form)
         with self._lock:
             read = self._forms.get(memo)
         if read is None:
+            _digest(form)  # Half a surrogate pair would fail each request by itself.
             read = self._read(form)
             with self._lock:
                 self._forms[memo] = read
         return read
+
+
+def _memo(form: Mapping[str, Any]) -> Hashable:
+    """What tells a form from others: itself, where it is texts alone, as most are."""
+    if all(type(value) is str for value in form.values()):
+        return tuple(form.items())
+    return _digest(form)
+
+
+def _digest(form: Mapping[str, Any]) -> str:
+    try:
+        return fingerprint(canonical(dict(form)))
+    except UnkeyableError:
+        sentence = "The form holds characters that are no text; type the fields again."
+        raise ConfigError("credentials", sentence) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from dify_plugin.entities.model.llm import (
@@ -75,9 +76,9 @@ def to_usage(usage: Usage, price: Price) -> LLMUsage:
 
     The host overwrites ``latency`` with its own measure.
     """
-    unit = Decimal(1) / Decimal(price.per)
-    rate_in = Decimal(str(price.input)) if usage.billed else _ZERO
-    rate_out = Decimal(str(price.output)) if usage.billed else _ZERO
+    unit, rate_in, rate_out = _rates(price)
+    if not usage.billed:
+        rate_in = rate_out = _ZERO
     paid_in = (usage.prompt_tokens * rate_in * unit).quantize(_SEVEN_PLACES)
     paid_out = (usage.completion_tokens * rate_out * unit).quantize(_SEVEN_PLACES)
     return LLMUsage(
@@ -94,6 +95,13 @@ def to_usage(usage: Usage, price: Price) -> LLMUsage:
         currency=price.currency,
         latency=0.0,
     )
+
+
+@lru_cache
+def _rates(price: Price) -> tuple[Decimal, Decimal, Decimal]:
+    """The unit, and what an input and an output token costs, as the host counts."""
+    unit = Decimal(1) / Decimal(price.per)
+    return unit, Decimal(str(price.input)), Decimal(str(price.output))
 
 
 def to_embeddings(model: str, made: Embeddings, price: Price) -> TextEmbeddingResult:

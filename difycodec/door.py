@@ -5,6 +5,7 @@ The host kills a plugin that writes a line over 5 MiB, and every answer under wa
 written; one that is too long becomes an error, and only its own caller's.
 """
 
+import gc
 import logging
 import traceback
 from typing import Any, Final
@@ -37,6 +38,14 @@ class GuardedPlugin(Plugin):
     Errors leave by the same door: the SDK would add a trace with every cause's text,
     which may be long, and may repeat what a server or a user said.
     """
+
+    def run(self) -> None:
+        """Serve the host, until it goes."""
+        # The SDK and its imports are objects by the hundred thousand that never die;
+        # looking at all of them again and again takes the seventh part of a hit's time.
+        gc.collect()
+        gc.freeze()
+        super().run()
 
     # The SDK's signature; what comes behind ``writer`` is handed on as it is.
     def _execute_request(

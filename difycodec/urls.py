@@ -7,6 +7,7 @@ signature, and what holds such a URL expires with it.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 VALID_SECONDS: Final = 300
@@ -33,25 +34,32 @@ def may_change(url: str) -> bool:
 
 def unsigned(value: Any) -> Any:
     """The same JSON data with every signature in its texts left out."""
-    if isinstance(value, str):
-        return _SIGNED.sub(r"\1?signed", value) if "sign=" in value else value
     if isinstance(value, dict):
-        return {key: unsigned(item) for key, item in value.items()}
+        return {
+            key: item if _is_clear(item) else unsigned(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
-        return [unsigned(item) for item in value]
+        return [item if _is_clear(item) else unsigned(item) for item in value]
+    if isinstance(value, str):
+        return _SIGNED.sub(r"\1?signed", value)
     return value
 
 
 def expires_at(value: Any) -> float | None:
     """When the first signature in JSON data ends, in seconds since the epoch."""
     if isinstance(value, str):
-        if "sign=" not in value:
-            return None
         times = [int(found[2]) + VALID_SECONDS for found in _SIGNED.finditer(value)]
         return min(times, default=None)
+    items: Iterable[Any] = ()
     if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        ends = [end for item in value if (end := expires_at(item)) is not None]
-        return min(ends, default=None)
-    return None
+        items = value.values()
+    elif isinstance(value, list):
+        items = value
+    ends = [expires_at(item) for item in items if not _is_clear(item)]
+    return min((end for end in ends if end is not None), default=None)
+
+
+def _is_clear(value: Any) -> bool:
+    """Whether it surely holds no signature: what most of a request is made of."""
+    return "sign=" not in value if type(value) is str else value is None

@@ -9,6 +9,7 @@ are saved, if it is allowed. Values always get a time to live.
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from queue import Empty, SimpleQueue
 from typing import Final
 from weakref import WeakSet
 
@@ -73,7 +74,10 @@ class RedisStore:
         self._watching = threading.RLock()  # guards _watchers
         self._breaker = Breaker(url.shown, told=self._tell_watchers)
         self._complaint = health.Complaint(url.shown)
-        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        # A token for each connection: a queue in C, where a semaphore is in Python.
+        self._slots: SimpleQueue[None] = SimpleQueue()
+        for _ in range(MAX_CONNECTIONS):
+            self._slots.put(None)
         self._listeners = threading.BoundedSemaphore(MAX_LISTENERS)
         self._door = open_door(url, self._breaker.fail)
         self._no_bids_until = 0.0
@@ -342,7 +346,7 @@ class RedisStore:
                 return self._door.run(commands, limit or self._timeout)
         finally:
             if slotted:
-                self._slots.release()
+                self._slots.put(None)
 
     def _run_aside(self, *commands: Command) -> list[Reply]:
         """The same for what is done behind the answers, which is longer and may wait.
@@ -355,15 +359,14 @@ class RedisStore:
         try:
             return self._door.run(commands, max(self._timeout, PATIENCE))
         finally:
-            self._slots.release()
+            self._slots.put(None)
 
     def _take_slot(self) -> None:
-        # Waiting with a limit costs more than taking one that is free.
-        if self._slots.acquire(blocking=False):
-            return
-        if not self._slots.acquire(timeout=SLOT_TIMEOUT):
+        try:
+            self._slots.get(timeout=SLOT_TIMEOUT)
+        except Empty:
             msg = f"All {MAX_CONNECTIONS} connections to Redis are busy."
-            raise NotAsked(msg)
+            raise NotAsked(msg) from None
 
     def close(self) -> None:
         """Drop the connections. The store may be used again; it reconnects."""

@@ -86,7 +86,7 @@ class _Meter:
     ) -> None:
         self._host, self._form, self._model, self._plugin = host, form, model, plugin
         self._pid = host.plugin(plugin).process.pid
-        self._used, self._hits = _processor(self._pid), 0
+        self._used, self._hits = processor(self._pid), 0
 
     def turn(self) -> None:
         ends, counts = time.monotonic() + _TURN, [0] * IN_FLIGHT
@@ -107,13 +107,13 @@ class _Meter:
 
     def read(self) -> float:
         """Microseconds for each hit since the last reading."""
-        used, hits = _processor(self._pid), self._hits
+        used, hits = processor(self._pid), self._hits
         cost = (used - self._used) / hits * 1e6
         self._used, self._hits = used, 0
         return cost
 
 
-def _processor(pid: int) -> float:
+def processor(pid: int) -> float:
     """Seconds of processor that a process has used (proc(5), stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

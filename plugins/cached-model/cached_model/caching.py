@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dify_plugin.core.session_context import get_current_session
@@ -85,21 +85,27 @@ def request(
     model: str,
     key_form: Mapping[str, object],
     asking: Caller,
+    **more: Any,
 ) -> Request:
-    """A request to a model, for the cache."""
+    """A request to a model, for the cache; ``more`` are fields of it.
+
+    ``traits`` among them are those of this request without its scope's id.
+    """
     rules = form.settings.rules
     whose = rules.scope.whose(app_id=asking.app_id, user_id=asking.user_id)
+    traits = more.pop("traits", Traits())
     return Request(
         kind=kind,
         label=model,
         form=key_form,
         rules=rules,
         app=asking.app_id,
-        traits=Traits(scope_id=whose),
+        traits=replace(traits, scope_id=whose) if whose else traits,
         belongs=(f"model:{model}",),
         credential=form.credential,
         excuses=lambda error: isinstance(error, _OUTAGES),
         revive=_revived,
+        **more,
     )
 
 

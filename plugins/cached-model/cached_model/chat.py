@@ -20,7 +20,7 @@ from jsonschema.exceptions import SchemaError
 
 from cachecore import config
 from cachecore.errors import ConfigError
-from cachecore.policy import Control, Scope
+from cachecore.policy import Control, Scope, Traits
 from cachecore.request import Request
 from cachecore.streams import Answer, Piece, Usage, merge, split
 from cached_model import caching, schemas, upstream
@@ -151,14 +151,16 @@ def _request(
 ) -> Request:
     ttl = str(ours["cache_ttl"] or "").strip()
     key_form = call.key_form(form, names_user=names_user)
-    request = caching.request(form, "llm", model, key_form, asking)
-    return replace(
-        request,
+    return caching.request(
+        form,
+        "llm",
+        model,
+        key_form,
+        asking,
         control=_control(ours["cache_control"]),
         asked=lambda: codec.question(messages),
         parts=lambda: parts(key_form, codec.question(messages)),
-        traits=replace(
-            request.traits,
+        traits=Traits(
             conversation=codec.is_conversation(messages),
             tools="tools" in call.body or "functions" in call.body,
             external_url=codec.has_external_url(messages),
