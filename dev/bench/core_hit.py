@@ -6,22 +6,27 @@ stamps, checks and decodes the entry, and makes the piece that is replayed.
 
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import redis
 
 from bench.measure import Result, by_turns, ratio, timed
 from bench.texts import messages, prose
 from cachecore.config import StoreSettings, open_cache
+from cachecore.policy import Rules
 from cachecore.request import Request
 from cachecore.streams import Piece, Usage
 
 
-def hits(redis_url: str, text: str, **settings: Any) -> Callable[[], str]:
+def hits(
+    redis_url: str,
+    text: str,
+    *,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+    tags: tuple[str, ...] = (),
+) -> Callable[[], str]:
     """What answers ``text`` from the cache, each time it is called."""
-    settings = {"timeout": 2, **settings}
     namespace = f"bench-{uuid.uuid4().hex[:8]}"
-    cache = open_cache(StoreSettings(namespace, redis_url, **settings))
+    cache = open_cache(StoreSettings(namespace, redis_url, timeout=2))
     asked, loads = messages(), 0
 
     def load() -> Iterator[Piece]:
@@ -34,7 +39,7 @@ def hits(redis_url: str, text: str, **settings: Any) -> Callable[[], str]:
 
     def hit() -> str:
         form = {"model": "m", "temperature": 0.2, "messages": [*map(dict, asked)]}
-        request = Request(kind="llm", label="m", form=form)
+        request = Request(kind="llm", label="m", form=form, rules=rules, tags=tags)
         return "".join(piece.text for piece in cache.stream(request, load))
 
     hit()

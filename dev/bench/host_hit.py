@@ -107,7 +107,7 @@ def floor_package(package: Path, scratch: Path) -> Path:
 
 
 @dataclass
-class _Taken:
+class Taken:
     """Microseconds to the first text, and to the end; of processor; hits a second."""
 
     first: float
@@ -138,7 +138,7 @@ def run(
         if said != prose(size):
             raise AssertionError(f"{plugin} says something else")
     pairs = [
-        tuple(_turn(host, own, p, in_flight, seconds) for p in (PLUGIN, FLOOR))
+        tuple(turn(host, own, p, in_flight, seconds) for p in (PLUGIN, FLOOR))
         for _ in range(rounds + 1)
     ][1:]
     ours, floor = [a for a, _ in pairs], [b for _, b in pairs]
@@ -169,9 +169,10 @@ def run(
     )
 
 
-def _turn(
+def turn(
     host: Host, form: Mapping[str, str], plugin: str, in_flight: int, seconds: float
-) -> _Taken:
+) -> Taken:
+    """One process asked for hits, for about so long."""
     ends = time.monotonic() + seconds
     firsts: list[float] = []
     lasts: list[float] = []
@@ -192,7 +193,7 @@ def _turn(
     for thread in threads:
         thread.join()
     took = time.perf_counter() - began
-    return _Taken(
+    return Taken(
         statistics.median(firsts),
         statistics.median(lasts),
         (processor(pid) - used) / len(lasts) * 1e6,

@@ -74,7 +74,7 @@ def run(
             # Only now: what runs behind the answers runs in the other's turn too.
             ours.append(told.read())
             reference.append(silent.read())
-    name = f"processor of a hit, {IN_FLIGHT} in flight, told / untold"
+    name = f"processor of a hit, {IN_FLIGHT} in flight, told / untold, events: {model}"
     return ratio(name, ours, reference, limit)
 
 

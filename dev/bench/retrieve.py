@@ -8,7 +8,7 @@ from typing import Any
 
 from servers.knowledge import KEY, Document, FakeKnowledgeApi
 
-from bench.measure import Result, by_turns, difference
+from bench.measure import Result, by_turns, difference, ratio
 from bench.packages import changed
 from devhost.host import Host
 
@@ -17,6 +17,7 @@ FLOOR = "answercache/rag_floor"
 # What the article measured of a Knowledge Retrieval node.
 API_SECONDS = 0.8
 PASSAGES = 3
+_CHECKED = 1  # second
 _TOOL = """import json
 from collections.abc import Generator
 from pathlib import Path
@@ -107,3 +108,24 @@ def run(
     if api.retrievals > asked + 1:  # one may have been refreshed behind
         raise AssertionError("the warm calls were no hits")
     return difference("warm cached_retrieve - constant", ours, reference, limit)
+
+
+def after_a_while(
+    host: Host, form: Mapping[str, str], api: FakeKnowledgeApi, *, rounds: int
+) -> Result:
+    """The first hit after a dataset's version has to be read again, against none."""
+    given = credentials(form, api)
+    often = f"{given['cache_options']}\ndataset_check_seconds: {_CHECKED}"
+    given, found = {**given, "cache_options": often}, {"hit": False}
+    dataset, ours, reference = knowledge(api), [], []
+    for number in range(rounds):
+        off = {**given, "cache_mode": "off"}
+        for own, taken in ((given, ours), (off, reference)):
+            call(host, TOOLS, given, dataset)
+            time.sleep(2 * _CHECKED)  # until nobody knows the version any more
+            before, started = api.retrievals, time.perf_counter()
+            found = call(host, TOOLS, own, dataset)
+            taken.append((time.perf_counter() - started) * 1e6)
+            if own is given and (not found["hit"] or api.retrievals != before):
+                raise AssertionError(f"round {number}: no hit")
+    return ratio("first hit after the version's time / no cache", ours, reference, 0.25)

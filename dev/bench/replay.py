@@ -1,0 +1,50 @@
+"""A kept answer of 20 KB as a stream: the processor's time, ours against LiteLLM's.
+
+Ours is that of the whole plugin process, the SDK and the line to the host in it;
+LiteLLM's is of a process that does nothing but call it.
+"""
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench import apart, host_hit
+from bench.measure import Result, times_fewer
+from bench.texts import prose
+from bench.through_host import PLUGIN, ask
+from devhost.host import Host
+
+_ROUNDS = 5
+
+
+def run(
+    host: Host,
+    form: Mapping[str, str],
+    python: Path,
+    redis_url: str,
+    upstream: str,
+    *,
+    limit: float,
+) -> Result:
+    """How many times as long LiteLLM's processor is busy."""
+    own = {**form, "cache_namespace": f"bench-{uuid.uuid4().hex[:8]}"}
+    for _ in range(2):
+        chunks = list(ask(host, own, "m", "the same"))
+        said = "".join(chunk["delta"]["message"]["content"] for chunk in chunks)
+        if said != prose(20480):
+            raise AssertionError("another answer than the model's")
+    ours: list[float] = []
+    theirs: list[float] = []
+    for _ in range(_ROUNDS):
+        ours.append(host_hit.turn(host, own, PLUGIN, 1, 1.0).processor)
+        (result,) = apart.run(
+            "bench.peers.hits",
+            "replay",
+            python=python,
+            redis_url=redis_url,
+            upstream=upstream,
+            rounds=2,
+        )
+        theirs.append(result.ours)
+    name = f"LiteLLM / processor of a streamed hit, 20 KB in {len(chunks)} chunk"
+    return times_fewer(name, ours, theirs, limit)
