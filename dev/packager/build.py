@@ -6,13 +6,18 @@ bytes on every machine; the daemon derives a plugin's identity from them.
 """
 
 import fnmatch
+import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from packager import release as releases
+from packager.release import Release
 
 _TIME = (1980, 1, 1, 0, 0, 0)
+_AUTHOR = re.compile(rb"^( *)author: \S+$", re.MULTILINE)
+_VERSION = re.compile(rb"^version: \S+\n", re.MULTILINE)
 
 # Pattern by pattern; ``*`` stays within a folder. What is not here does not ship.
 _COMMON = (
@@ -86,11 +91,28 @@ def files(root: Path, recipe: Recipe) -> dict[str, bytes]:
 
 def build(root: Path, recipe: Recipe, target: Path) -> Path:
     """Write ``<name>-<version>.difypkg`` into ``target``; return its path."""
-    content = files(root, recipe)
-    version = yaml.safe_load(content["manifest.yaml"])["version"]
-    path = target / f"{recipe.name}-{version}.difypkg"
-    target.mkdir(parents=True, exist_ok=True)
+    release = releases.read(root)
+    path = target / f"{recipe.name}-{release.version}.difypkg"
+    write(path, published(files(root, recipe), release))
+    return path
+
+
+def published(content: Mapping[str, bytes], release: Release) -> dict[str, bytes]:
+    """The files, bearing the release's author, version, repository and contact."""
+    author = f"author: {release.author}".encode()
+    made = {
+        name: _AUTHOR.sub(rb"\1" + author, data) if name.endswith(".yaml") else data
+        for name, data in content.items()
+    }
+    own = f"version: {release.version}\nrepo: {release.repository}\n"
+    own += f'contact: "{release.contact}"\n'
+    manifest = _VERSION.sub(b"", made["manifest.yaml"], count=1)
+    return {**made, "manifest.yaml": own.encode() + manifest}
+
+
+def write(path: Path, content: Mapping[str, bytes]) -> None:
+    """A zip of these files, the same bytes for the same files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(content):
             archive.writestr(zipfile.ZipInfo(name, _TIME), content[name])
-    return path
