@@ -21,16 +21,10 @@ _VERSION = re.compile(rb"^version: \S+\n", re.MULTILINE)
 
 # Pattern by pattern; ``*`` stays within a folder. What is not here does not ship.
 _COMMON = (
-    "manifest.yaml",
-    "main.py",
-    "requirements.txt",
-    "README.md",
-    "PRIVACY.md",
-    "_assets/*.svg",
-    "readme/README_*.md",
-    "provider/*.yaml",
-    "provider/*.py",
+    *("manifest.yaml", "main.py", "requirements.txt", "PRIVACY.md", "_assets/*.svg"),
+    *("provider/*.yaml", "provider/*.py"),
 )
+_README = ("README.md", "readme/README_*.md")
 _CORE = ("cachecore/*.py", "cachecore/stores/*.py")
 _CODEC = ("difycodec/*.py",)
 
@@ -61,6 +55,8 @@ RECIPES = (
                     *("LICENSE", *_CORE, *_CODEC),
                 ),
             ),
+            # The root's are the project's.
+            ("plugins/rag-cache", _README),
         ),
     ),
     Recipe(
@@ -68,7 +64,7 @@ RECIPES = (
         (
             (
                 "plugins/cached-model",
-                (*_COMMON, "models/*/*.py", "cached_model/*.py"),
+                (*_COMMON, *_README, "models/*/*.py", "cached_model/*.py"),
             ),
             (".", ("LICENSE", *_CORE, *_CODEC)),
         ),

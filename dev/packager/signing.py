@@ -27,7 +27,9 @@ def sign(package: Path, key: Path, now: int | None = None) -> None:
     if not isinstance(private, rsa.RSAPrivateKey):
         raise BadSignature(f"{key} holds no RSA private key; make one of 4096 bits.")
     moment = int(time.time()) if now is None else now
-    signature = private.sign(_signed(package, moment), padding.PKCS1v15(), hashes.SHA256())
+    signature = private.sign(
+        _signed(package, moment), padding.PKCS1v15(), hashes.SHA256()
+    )
     told = {"signature": base64.b64encode(signature).decode(), "time": moment}
     with zipfile.ZipFile(package, "a") as archive:
         archive.comment = json.dumps(told).encode()
@@ -54,7 +56,9 @@ def verify(package: Path, key: Path) -> None:
 
 def _signed(package: Path, moment: int) -> bytes:
     with zipfile.ZipFile(package) as archive:
-        digests = [hashlib.sha256(archive.read(name)).digest() for name in archive.namelist()]
+        digests = [
+            hashlib.sha256(archive.read(name)).digest() for name in archive.namelist()
+        ]
     return b"".join(digests) + str(moment).encode()
 
 

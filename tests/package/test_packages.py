@@ -40,6 +40,7 @@ COMMON = {
         "LICENSE",
     ),
     *("_assets/icon.svg", "_assets/icon-dark.svg"),
+    *(f"readme/README_{name}.md" for name in ("zh_Hans", "ja_JP", "pt_BR")),
 }
 SHIPPED = {
     "rag_cache": COMMON

@@ -1,0 +1,1 @@
+"""The pictures in docs/pictures, drawn from what they show."""

@@ -1,0 +1,67 @@
+"""python -m packager.checks: build all, and check it as the marketplace does."""
+
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from packager import release
+from packager.build import RECIPES, build
+from packager.checks import documents, layout, manifest, runtime, safety
+from packager.checks.package import Built, Check
+
+ROOT = Path(__file__).resolve().parents[3]
+# What needs a service or a tool that is not part of this checkout.
+_BY_HAND = {
+    "P7": "known vulnerabilities, at osv.dev",
+    "T2": "packing anew with Dify's CLI",
+    "T7": "a real Dify",
+}
+_STATIC: dict[str, Check] = {
+    **layout.CHECKS,
+    **manifest.CHECKS,
+    **documents.CHECKS,
+    **safety.CHECKS,
+}
+_RUNNING: dict[str, Check] = {
+    "P7, wheels": runtime.wheels,
+    "T1, T3, highest versions": lambda built: runtime.installs(built, "highest"),
+    "T1, T3, lowest versions": lambda built: runtime.installs(built, "lowest-direct"),
+}
+
+
+def problems(built: Built, *, running: bool) -> Iterator[tuple[str, list[str]]]:
+    """Each check's id, and what it found."""
+    for rule, check in (_STATIC | _RUNNING if running else _STATIC).items():
+        yield rule, list(check(built))
+
+
+def unpacked(path: Path, scratch: Path) -> Built:
+    """A built package, unpacked in ``scratch``."""
+    folder = scratch / path.stem
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+    return Built(path, release.read(ROOT), folder)
+
+
+def main() -> int:
+    """Print each check; 0 if none found anything."""
+    failed = 0
+    with tempfile.TemporaryDirectory() as place:
+        scratch = Path(place)
+        for recipe in RECIPES:
+            built = unpacked(build(ROOT, recipe, scratch), scratch)
+            print(f"\n{built.path.name}")
+            for rule, found in problems(built, running=True):
+                print(f"  {rule:26} {'FAILED' if found else 'ok'}")
+                for problem in found:
+                    print(f"    {problem}")
+                failed += bool(found)
+    for rule, what in _BY_HAND.items():
+        print(f"  {rule:26} not run here: {what}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""T1, T3, P7: the package in an environment that has nothing but what it asks for."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from servers.redis import free_port
+
+from packager.checks.package import Built
+
+START_LIMIT = 5.0  # seconds; the marketplace allows 20
+_SOON = 0.05
+_STARTED = b"Serving Flask app"
+_LOADS = """
+import socket, sys
+def refuse(*_): raise OSError("no network while loading")
+socket.socket.connect = refuse
+socket.getaddrinfo = refuse
+import main
+found = main.plugin.registration
+print("loaded", found.configuration.name)
+"""
+_PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
+
+
+def _uv() -> str:
+    beside = str(Path(sys.executable).parent)
+    return shutil.which("uv", path=beside) or shutil.which("uv") or "uv"
+
+
+def wheels(built: Built) -> Iterator[str]:
+    """Whether all that is needed comes as wheels, on both processors."""
+    for platform in _PLATFORMS:
+        done = subprocess.run(
+            [
+                *(_uv(), "pip", "compile", "--quiet", "--only-binary", ":all:"),
+                *("--python-version", "3.12", "--python-platform", platform),
+                str(built.folder / "requirements.txt"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            yield f"{platform}: {done.stderr.strip()[-300:]}"
+
+
+def installs(built: Built, resolution: str) -> Iterator[str]:
+    """Whether it starts in serverless mode, with the ``resolution`` of what it needs."""
+    made = built.folder.parent / f"{built.folder.name}-{resolution}"
+    python = made / "bin" / "python"
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
+    }
+    for command in (
+        [_uv(), "venv", "--quiet", "--python", sys.executable, str(made)],
+        [
+            *(_uv(), "pip", "install", "--quiet", "--python", str(python)),
+            *("--only-binary", ":all:", "--resolution", resolution),
+            *("--requirement", str(built.folder / "requirements.txt")),
+        ],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            yield f"does not install: {done.stderr.strip()[-300:]}"
+            return
+    yield from _loads(built, python, own)
+    yield from _serves(built, python, own)
+
+
+def _loads(built: Built, python: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    done = subprocess.run(
+        [str(python), "-c", _LOADS],
+        cwd=built.folder,
+        env={**environ, "INSTALL_METHOD": "local"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if f"loaded {built.manifest['name']}" not in done.stdout:
+        yield f"does not load without a network: {done.stderr.strip()[-500:]}"
+
+
+def _serves(built: Built, python: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    port = free_port()
+    own = {
+        **environ,
+        "INSTALL_METHOD": "serverless",
+        "SERVERLESS_HOST": "127.0.0.1",
+        "SERVERLESS_PORT": str(port),
+        "PYTHONUNBUFFERED": "1",
+    }
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [str(python), "-m", "main"],
+        cwd=built.folder,
+        env=own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() - started > START_LIMIT:
+                yield f"did not answer within {START_LIMIT:g} s"
+                break
+            time.sleep(_SOON)
+    finally:
+        process.kill()
+        said = process.communicate()[0]
+    if _STARTED not in said:
+        yield f"did not say {_STARTED.decode()!r}: {said.decode()[-300:]}"
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=1).close()
+        except urllib.error.HTTPError as error:
+            return error.code == 404
+        return True
+    return False
