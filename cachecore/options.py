@@ -110,7 +110,8 @@ def _braced(line: str) -> object:
 
 
 def _bad_options(rest: str) -> ConfigError:
-    return ConfigError("cache_options", f"Cache options (cache_options) {rest}.")
+    end = "" if rest.endswith("?") else "."
+    return ConfigError("cache_options", f"Cache options (cache_options) {rest}{end}")
 
 
 def _explain(error: ValidationError, options_type: type[BaseModel]) -> str:
@@ -124,12 +125,8 @@ def _explain(error: ValidationError, options_type: type[BaseModel]) -> str:
     name, shown = path[-1], ".".join(path)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}" if near else f"known are {_names(model)}"
-        return (
-            f"has no option {shown[:60]!r}; {hint}?"
-            if near
-            else (f"has no option {shown[:60]!r}; {hint}")
-        )
+        hint = f"did you mean {near[0]}?" if near else f"known are {_names(model)}"
+        return f"has no option {shown[:60]!r}; {hint}"
     return f"need {model.model_fields[name].description} for {shown}"
 
 

@@ -44,7 +44,7 @@ def choice(parameters: Mapping[str, Any], name: str, *choices: str) -> str:
     """One of ``choices``; the first is the default."""
     value = text(parameters, name).strip() or choices[0]
     if value not in choices:
-        msg = f"The parameter {name} must be one of {', '.join(choices)}."
+        msg = f"The parameter {name} must be one of {', '.join(filter(None, choices))}."
         raise BadInput(msg)
     return value
 

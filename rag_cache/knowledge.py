@@ -200,20 +200,19 @@ def _code(data: Any) -> str:
 
 def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:
     said = f"{_UNWELL} answered HTTP {status}{code}"
+    which = f"the knowledge base {dataset_id}" if dataset_id else "knowledge bases"
     if status == HTTPStatus.UNAUTHORIZED:
         rest = "; check Knowledge API key (knowledge_api_key)"
     elif status == HTTPStatus.FORBIDDEN:
-        rest = f": the API access of the knowledge base {dataset_id} is off, or limited"
+        rest = f": the API access of {which} is off, or limited"
     elif status == HTTPStatus.NOT_FOUND:
-        rest = f": the key's workspace has no knowledge base {dataset_id}"
+        rest = f": the key's workspace does not have {which}"
     elif status == HTTPStatus.TOO_MANY_REQUESTS:
         rest = ", too many requests"
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        rest = f" for the knowledge base {dataset_id}; it is in trouble itself"
+        rest = f" for {which}; it is in trouble itself"
     elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         rest = "; check Knowledge API URL (knowledge_api_url), it leads elsewhere"
     else:
-        rest = (
-            f": it does not accept these settings for the knowledge base {dataset_id}"
-        )
+        rest = f": it does not accept these settings for {which}"
     return KnowledgeError(said + rest + ".")

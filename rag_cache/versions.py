@@ -61,7 +61,7 @@ class Dataset:
 
 
 # What this process knows, and since when: so that a hit costs one round trip.
-_near: LRUCache[tuple[str, str, str, int], tuple[Dataset, float]] = LRUCache(4096)
+_near: LRUCache[tuple[str, str, str, int, bool], tuple[Dataset, float]] = LRUCache(4096)
 _near_lock = threading.Lock()
 
 
@@ -76,7 +76,9 @@ def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
     """A dataset, as it was ``dataset_check_seconds`` ago or later."""
     options = settings.cache.options
     seconds, now = options.dataset_check_seconds, time.time()
-    name = settings.knowledge.digest(), dataset_id, options.dataset_check, seconds
+    # Without a cache nobody remembers since when a version stands: it is another.
+    kept = settings.cache.rules.enabled
+    name = settings.knowledge.digest(), dataset_id, options.dataset_check, seconds, kept
     with _near_lock:
         near = _near.get(name)
     # A half of its time, for in the other half somebody has to ask again behind.

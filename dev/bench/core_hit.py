@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import redis
+from gevent import monkey
 
 from bench.measure import Result, by_turns, ratio, timed
 from bench.texts import messages, prose
@@ -56,7 +57,6 @@ def run(
     rounds: int,
     times: int,
     callers: int = 1,
-    gevent: bool = False,
 ) -> Iterator[Result]:
     """Time both by turns."""
     text = prose(size)
@@ -65,7 +65,8 @@ def run(
     ours, reference = by_turns(
         lambda: timed(hit, times, callers), lambda: timed(raw, times, callers), rounds
     )
-    how = f"{callers} caller{'s' * (callers > 1)}{', gevent' * gevent}"
+    patched = monkey.is_module_patched("socket")
+    how = f"{callers} caller{'s' * (callers > 1)}{', gevent' * patched}"
     name = f"core hit / raw GET, {size // 1024} KB, {how}"
     yield ratio(name, ours, reference, limit)
 

@@ -1,0 +1,139 @@
+"""python -m bench.report RESULTS.json …: tables, charts and the README's figures.
+
+Later files replace the groups of earlier ones, so that one group can be measured anew.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from drawing.__main__ import PICTURES, pictures
+from drawing.charts import draw
+
+ROOT = Path(__file__).resolve().parents[2]
+_TITLES = {
+    "core": "A hit in the core",
+    "peers": "Others' hits: how many times ours",
+    "host": "A hit through the plugin's process",
+    "miss": "A miss",
+    "crowd": "A hundred equal questions at two processes",
+    "replay": "A kept answer of 20 KB as a stream",
+    "knowledge": "Retrieval, prompts, embeddings",
+    "publishing": "What events and statistics cost",
+    "memory": "Memory",
+    "traffic": "A day of an assistant",
+    "growth": "Growth",
+    "model": "A real model",
+}
+# What the README shows: a result's name, and what to say of it.
+_SHOWN = (
+    (
+        "core hit / raw GET, 2 KB, 1 caller",
+        "A hit in the core, against a raw GET of the answer",
+    ),
+    ("LiteLLM SDK / core hit, 2 KB, 1 caller", "LiteLLM's hit, against ours"),
+    (
+        "LangChain RedisCache / core hit, 2 KB, 1 caller",
+        "LangChain's hit, against ours",
+    ),
+    (
+        "host hit / floor, first text, 2 KB, 1 in flight",
+        "First text of a hit through Dify's SDK, against a constant through the same",
+    ),
+    (
+        "first token, warm / cold, real model",
+        "First token, warm against cold, a real model",
+    ),
+    ("first token of a miss - cache off", "What the cache adds to a miss"),
+    ("traffic, Zipf 1.1: hit rate", "Hit rate of a day's traffic (Zipf 1.1)"),
+    ("traffic, Zipf 1.1: paid / without", "What is paid for that day, against without"),
+)
+
+type Groups = dict[str, list[dict[str, Any]]]
+
+
+def main() -> None:
+    """Read, then write."""
+    groups: Groups = {}
+    told: Mapping[str, Any] = {}
+    for name in sys.argv[1:]:
+        told = json.loads(Path(name).read_text("utf-8"))
+        groups |= told["groups"]
+    tables = "\n\n".join(
+        f"### {title}\n\n{_table(groups[name])}"
+        for name, title in _TITLES.items()
+        if name in groups
+    )
+    machine = ", ".join(f"{name} {value}" for name, value in told["machine"].items())
+    _put(ROOT / "dev/bench/README.md", "tables", f"Measured on: {machine}.\n\n{tables}")
+    _put(ROOT / "README.md", "figures", _figures(groups))
+    for name, svg in (pictures() | draw(groups)).items():
+        (PICTURES / name).write_text(svg, "utf-8")
+
+
+def _table(results: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        "| what | ours | reference | figure | quartiles | limit |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in results:
+        low, high = one["spread"]
+        spread = "" if low == high else f"{low:.3g} to {high:.3g}"
+        limit = ""
+        if one["limit"] is not None:
+            sign = "≥" if one["least"] else "≤"
+            limit = f"{sign} {one['limit']:.3g}"
+            if not _held(one):
+                limit += " **missed**"
+        lines.append(
+            f"| {one['name']} | {_amount(one['ours'], one['of'])} "
+            f"| {_amount(one['reference'], one['of'])} | {_figure(one)} | {spread} | {limit} |"
+        )
+    return "\n".join(lines)
+
+
+def _held(one: Mapping[str, Any]) -> bool:
+    if one["least"]:
+        return bool(one["figure"] >= one["limit"])
+    return bool(one["figure"] <= one["limit"])
+
+
+def _figure(one: Mapping[str, Any]) -> str:
+    unit = "×" if one["unit"] == "x" else f" {one['unit']}"
+    figure = one["figure"]
+    return f"{figure:,.0f}{unit}" if figure >= 100 else f"{figure:.3g}{unit}"
+
+
+def _amount(value: float, unit: str) -> str:
+    if not value:
+        return ""
+    if unit == "us" and value >= 10_000:
+        return f"{value / 1e3:,.0f} ms"
+    shown = f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+    return f"{shown} {'µs' if unit == 'us' else unit}"
+
+
+def _figures(groups: Groups) -> str:
+    found = {one["name"]: one for of in groups.values() for one in of}
+    rows = [
+        f"| {said} | {found[name]['figure']:.0%} |"
+        if name.endswith(("hit rate", "without"))
+        else f"| {said} | {_figure(found[name])} |"
+        for name, said in _SHOWN
+        if name in found
+    ]
+    return "\n".join(["| measured | |", "|---|---|", *rows])
+
+
+def _put(path: Path, mark: str, text: str) -> None:
+    """Write ``text`` between the marks of that name."""
+    begins, ends = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    before, _, rest = path.read_text("utf-8").partition(begins)
+    after = rest.partition(ends)[2]
+    path.write_text(f"{before}{begins}\n{text}\n{ends}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
