@@ -5,71 +5,30 @@ text sends one. A text that another batch of this process is loading is waited f
 Between processes nothing is waited for: a text costs too little for a lease.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from cachecore import policy
+from cachecore.batch import Batch, Item, Led, LoadMany, bytes_of, result_of, show
 from cachecore.entry import Cost
 from cachecore.errors import LeaderGone, NothingCached, StoreError, UnkeyableError
-from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight, FlightTable
+from cachecore.finder import Look, Stamps
+from cachecore.flight_table import FlightTable
+from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight
 from cachecore.keys import SWITCH_FIELD, Keyspace
-from cachecore.loads import LENIENT, MAX_LEADERS, Loads
+from cachecore.loads import MAX_LEADERS, Loads
 from cachecore.metrics import Ended, Followed, Kept, Loaded, Result, Stale
-from cachecore.policy import HITS, MISSES, Control, Reason, Refusal
+from cachecore.policy import Control, Reason, Refusal
 from cachecore.request import Request, tags_of
-from cachecore.shelf import Look, Stamps
 from cachecore.stores.base import Found, Store, Write
-from cachecore.streams import Piece, Usage
+from cachecore.trips import LENIENT
 
 # Entries asked for in one round trip, and kept in one: more would not pass within a
 # store's time limit.
 PER_ROUND_TRIP: Final = 32
 # Landings of single answers: a few of the largest batches.
 _REMEMBERED: Final = 16_384
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One answer of a batch.
-
-    ``cost`` is what loading it took, ``billed`` whether this caller paid that.
-    ``keep`` is false for one that is not fit for the next caller.
-    """
-
-    payload: bytes
-    cost: Cost = Cost()  # noqa: RUF009 - frozen
-    billed: bool = True
-    keep: bool = True
-
-
-# Loads the answers to the forms at these places: all of them, some at a time.
-type LoadMany = Callable[[Sequence[int]], Iterable[Mapping[int, Item]]]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """A batch under way. ``items`` are the answers so far, by place."""
-
-    request: Request
-    forms: Sequence[Mapping[str, object]]
-    load: LoadMany
-    idle: float
-    items: dict[int, Item] = field(default_factory=dict)
-    left: list[int] = field(default_factory=list)
-    failed: bool = False  # The store has failed it, and is left alone.
-    reasons: set[Reason] = field(default_factory=set)  # of its look-ups
-    loaded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Led:
-    """An answer that this caller loads for everybody."""
-
-    key: str
-    stamps: Stamps
-    flight: Flight
-    absent: bool  # whether there was nothing before
 
 
 class Batches(Loads):
@@ -94,14 +53,14 @@ class Batches(Loads):
         ``outlives`` says that ``load`` can go on when its caller has left. Raises what
         ``load`` raises, and NothingCached where one is missing under ``only``.
         """
-        batch = _Batch(
+        batch = Batch(
             request, forms, load, IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT
         )
         batch.left = list(range(len(forms)))
         began, result = self._timer(), Result.FAILED
         try:
             items = self._answered(batch)
-            result = _result(batch)
+            result = result_of(batch)
         except NothingCached:
             result = Result.NOTHING
             raise
@@ -112,7 +71,7 @@ class Batches(Loads):
             if forms:
                 self._tell(Ended(request.subject, result, took, took))
 
-    def _answered(self, batch: _Batch) -> list[Item]:
+    def _answered(self, batch: Batch) -> list[Item]:
         forms = batch.forms
         try:
             for round_ in range(MAX_LEADERS):
@@ -171,7 +130,7 @@ class Batches(Loads):
             elif failed:  # Weighing may have to delete what does not decode.
                 look = Look(Reason.UNAVAILABLE, failed=True)
             else:
-                look = self._weigh(request, key, fields, found[key], _bytes, times)
+                look = self._weigh(request, key, fields, found[key], bytes_of, times)
             failed = failed or look.failed
             looks.append(look)
         # Each has its share of the one round trip.
@@ -193,12 +152,12 @@ class Batches(Loads):
 
     # --- one round: what is known, what is mine to load, what others load --
 
-    def _round(self, batch: _Batch, *, told: bool) -> None:
+    def _round(self, batch: Batch, *, told: bool) -> None:
         request, mark = batch.request, self._texts.mark()
         looks = self._known(batch, told=told)
         if batch.left and request.control is Control.ONLY:
             raise NothingCached("there is no cached answer for this request")
-        mine: dict[int, _Led] = {}
+        mine: dict[int, Led] = {}
         own: dict[str, Flight] = {}
         theirs: dict[int, tuple[str, Flight]] = {}
         alone, again = [], []
@@ -223,7 +182,7 @@ class Batches(Loads):
                 again.append(place)
             elif leads:
                 absent = looks[place].reason is Reason.ABSENT
-                mine[place] = _Led(key, stamps, flight, absent)
+                mine[place] = Led(key, stamps, flight, absent)
                 own[key] = flight
             else:
                 theirs[place] = key, flight
@@ -237,7 +196,7 @@ class Batches(Loads):
                 batch.items[place] = item
         batch.left = again
 
-    def _known(self, batch: _Batch, *, told: bool) -> dict[int, Look]:
+    def _known(self, batch: Batch, *, told: bool) -> dict[int, Look]:
         request = batch.request
         forms = [batch.forms[place] for place in batch.left]
         if batch.failed:
@@ -256,7 +215,7 @@ class Batches(Loads):
         batch.left = [place for place in batch.left if place not in batch.items]
         return looks
 
-    def _settled(self, batch: _Batch, looks: Mapping[int, Look]) -> Stamps | None:
+    def _settled(self, batch: Batch, looks: Mapping[int, Look]) -> Stamps | None:
         """The stamps of this batch's entries: all carry the same tags."""
         if batch.failed:
             return None
@@ -280,7 +239,7 @@ class Batches(Loads):
     # --- loading and keeping ----------------------------------------------
 
     def _load_many(
-        self, batch: _Batch, mine: Mapping[int, _Led], alone: Sequence[int]
+        self, batch: Batch, mine: Mapping[int, Led], alone: Sequence[int]
     ) -> None:
         request, waiting = batch.request, dict(mine)
         started = self._timer()
@@ -290,7 +249,7 @@ class Batches(Loads):
                 self._tell(Loaded(request.subject, seconds, seconds))
                 batch.items.update(items)
                 for place in items.keys() & waiting.keys():
-                    _show(waiting[place].flight, items[place])
+                    show(waiting[place].flight, items[place])
                 self._keep_items(batch, {i: mine[i] for i in items if i in mine})
                 for place in items.keys() & waiting.keys():
                     led = waiting.pop(place)
@@ -303,13 +262,13 @@ class Batches(Loads):
             raise
         self._abandon(waiting, LeaderGone("the load gave no answer"))
 
-    def _abandon(self, waiting: Mapping[int, _Led], error: BaseException) -> None:
+    def _abandon(self, waiting: Mapping[int, Led], error: BaseException) -> None:
         for led in waiting.values():
             # Off the table before followers wake: they would join it again.
             self._texts.leave(led.key, led.flight)
             led.flight.crash(error)
 
-    def _keep_items(self, batch: _Batch, led: Mapping[int, _Led]) -> None:
+    def _keep_items(self, batch: Batch, led: Mapping[int, Led]) -> None:
         request, writes = batch.request, []
         for place, one in led.items():
             item = batch.items[place]
@@ -325,7 +284,7 @@ class Batches(Loads):
         for start in range(0, len(writes), PER_ROUND_TRIP):
             self._write_some(batch, writes[start : start + PER_ROUND_TRIP])
 
-    def _write_some(self, batch: _Batch, writes: Sequence[tuple[_Led, Write]]) -> None:
+    def _write_some(self, batch: Batch, writes: Sequence[tuple[Led, Write]]) -> None:
         request = batch.request
         if not batch.failed:
             try:
@@ -340,7 +299,7 @@ class Batches(Loads):
             else:  # A refresh overtook it: rather nothing than the older one.
                 batch.failed = not self._drop(one.key)
 
-    def _spare_many(self, batch: _Batch, error: Exception) -> bool:
+    def _spare_many(self, batch: Batch, error: Exception) -> bool:
         """Fill what is missing with answers past their time; whether that was all.
 
         Looked up anew: what was invalidated while the load failed is dead.
@@ -361,24 +320,3 @@ class Batches(Loads):
         for _ in missing:
             self._tell(Stale(request.subject))
         return True
-
-
-def _result(batch: _Batch) -> Result:
-    if batch.reasons <= HITS:
-        return Result.HIT
-    if batch.reasons <= HITS | MISSES:
-        return Result.MISS if batch.loaded else Result.SHARED
-    return Result.UNCACHED
-
-
-def _bytes(payload: Any) -> bytes:
-    if not isinstance(payload, bytes):
-        msg = "the payload is not that of a batch's item"
-        raise ValueError(msg)  # noqa: TRY004 - a caller handles one error
-    return payload
-
-
-def _show(flight: Flight, item: Item) -> None:
-    usage = Usage(prompt_tokens=item.cost.prompt_tokens)
-    flight.publish(Piece(data=item.payload, usage=usage))
-    flight.land()

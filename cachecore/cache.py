@@ -19,16 +19,17 @@ from cachecore import policy
 from cachecore.batches import Batches
 from cachecore.entry import Entry
 from cachecore.errors import LeaderGone, NothingCached, Standstill
+from cachecore.finder import Look, Stamps
 from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight
 from cachecore.journal import Journal
 from cachecore.keys import Keyspace
-from cachecore.loads import LENIENT, MAX_LEADERS, Load, Met, Trip, joined
+from cachecore.loads import MAX_LEADERS
 from cachecore.metrics import Ended, Followed, Result, Stale
 from cachecore.policy import Control, Reason
 from cachecore.request import Request
-from cachecore.shelf import Look, Stamps
 from cachecore.stores.base import Store
 from cachecore.streams import Answer, Piece, replay
+from cachecore.trips import LENIENT, Load, Met, Trip, joined
 
 logger = logging.getLogger(__name__)
 

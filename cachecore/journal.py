@@ -22,10 +22,10 @@ from cachecore import entry as entries
 from cachecore.behind import Behind
 from cachecore.entry import Cost
 from cachecore.errors import NotAsked, StoreError, UnkeyableError
+from cachecore.finder import Look
 from cachecore.keys import Keyspace, mark_of, part_digest
 from cachecore.metrics import INTERNAL, Ended
 from cachecore.request import Request
-from cachecore.shelf import Look
 from cachecore.stores.base import Store
 from cachecore.streams import Piece, Usage
 

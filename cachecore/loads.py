@@ -5,71 +5,37 @@ the lease of all processes (``relay``); who finds it taken listens. What came wh
 is kept. The order in which all this is asked is ``cache``'s.
 """
 
-import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from cachecore import policy
-from cachecore.entry import Cost
 from cachecore.errors import FlightBroken, LeaderGone, StoreError
-from cachecore.flights import Flight, FlightTable
+from cachecore.finder import Look
+from cachecore.flight_table import FlightTable
 from cachecore.keys import Keyspace
+from cachecore.lead import Lead
 from cachecore.listener import Shared
 from cachecore.metrics import Followed, Kept, Loaded
-from cachecore.policy import Control, Price, Reason, Refusal, Switch
+from cachecore.policy import Control, Reason, Refusal, Switch
 from cachecore.records import Pace
-from cachecore.relay import Lead, Relay
+from cachecore.relay import Relay
 from cachecore.request import Request
-from cachecore.shelf import Look, Sealed, Shelf, Stamps
+from cachecore.shelf import Sealed, Shelf
 from cachecore.stores.base import Bid, Store
 from cachecore.streams import (
     Answer,
     Piece,
     Recorder,
-    Usage,
     merge,
     replay,
-    unbilled,
 )
-
-logger = logging.getLogger(__name__)
-
-type Load = Callable[[], Iterable[Piece]]
+from cachecore.trips import LENIENT, Trip, cost_of, is_accepted, joined
 
 # So many leaders may fail a caller one after another before it waits for no more.
 MAX_LEADERS: Final = 3
 _MAX_PRESENT: Final = 10_000
-# Those who take what is there; the others have said what they want.
-LENIENT: Final = (Control.DEFAULT, Control.ALWAYS)
-
-
-@dataclass(slots=True)
-class Met:
-    """What a request has met so far. A store that failed it once is left alone.
-
-    ``look`` is its last look-up, None before the first; ``shared`` says that the
-    answer came from a load that another caller had begun, ``waited`` that one was
-    waited for in vain.
-    """
-
-    failure: bool = False
-    look: Look | None = None
-    shared: bool = False
-    waited: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Trip:
-    """A load under way: the first of this process for its key."""
-
-    request: Request
-    look: Look
-    stamps: Stamps
-    flight: Flight
-    load: Load
-    met: Met
 
 
 class Loads(Shelf):
@@ -323,12 +289,12 @@ class Loads(Shelf):
         )
         if recorder.overflowed:
             refusal = Refusal.TOO_LARGE
-        if refusal is None and not _accepted(request, answer):
+        if refusal is None and not is_accepted(request, answer):
             refusal = Refusal.INVALID_OUTPUT
         if refusal is not None:
             self._refuse(request, refusal)
             return None
-        cost = _cost(answer.usage, seconds, request.rules.price)
+        cost = cost_of(answer.usage, seconds, request.rules.price)
         return self.seal(
             self._ending(request, answer),
             trip.look.key,
@@ -345,28 +311,3 @@ class Loads(Shelf):
         ends = [self._clock() + seconds, request.traits.ends_at]
         earliest = min(end for end in ends if end is not None)
         return replace(request, traits=replace(request.traits, ends_at=earliest))
-
-
-def joined(pieces: Iterable[Piece]) -> Piece:
-    """Several pieces as one, which another caller has paid for."""
-    piece = merge(pieces)
-    return replace(piece, usage=unbilled(piece.usage))
-
-
-def _cost(usage: Usage | None, seconds: float, price: Price) -> Cost:
-    if usage is None:
-        return Cost(seconds=seconds, currency=price.currency)
-    tokens = usage.prompt_tokens, usage.completion_tokens
-    if usage.price is not None:
-        return Cost(*tokens, usage.price, usage.currency, seconds)
-    return policy.cost(*tokens, seconds, price)
-
-
-def _accepted(request: Request, answer: Answer) -> bool:
-    try:
-        return request.accept is None or request.accept(answer)
-    except Exception as error:  # noqa: BLE001 - the answer was given in full
-        # The name alone: the error's text may repeat the answer.
-        name = type(error).__name__
-        logger.warning("an answer could not be judged and is not kept: %s", name)
-        return False

@@ -14,9 +14,8 @@ import secrets
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from math import isfinite
 from typing import Final
 
@@ -36,6 +35,7 @@ from cachecore.metrics import (
     Missed,
 )
 from cachecore.recent import Recent, Row
+from cachecore.sheets import Sheet
 from cachecore.stores.base import Page, Store
 
 # How long a span is, and how long it is kept, in seconds.
@@ -44,40 +44,11 @@ _LIFE: Final = 8 * 86400
 _MAX_WAITING: Final = 20_000
 # Lists take longer to write than counts; who reads them here has them at once.
 _LISTED_EVERY: Final = 10.0
-_WHOLE_EVERY: Final = 60.0
 _SEALED: Final = "sealed"
 _MAX_UNPUBLISHED: Final = 24  # spans, while the store can't be written to
 # Processes that are read at most, the latest first; hashes read at a time.
 _MAX_INSTANCES: Final = 256
 _AT_ONCE: Final = 100
-
-
-@dataclass(slots=True)
-class _Sheet:
-    """Counters of one hash, and which of them are not published yet."""
-
-    name: str
-    ttl: float
-    counts: defaultdict[str, float]
-    unsaid: set[str]
-    whole_at: float = 0.0
-
-    def add(self, counts: Counts) -> None:
-        for name, amount in counts.items():
-            self.counts[name] += amount
-        self.unsaid |= counts.keys()
-
-    def page(self, now: float) -> Page:
-        """What has changed, as said from now on.
-
-        Once a minute it is all: an eviction has left nothing of the rest.
-        """
-        names: Iterable[str] = self.unsaid
-        if now - self.whole_at >= _WHOLE_EVERY:
-            names, self.whole_at = self.counts, now
-        shown = {name: repr(round(self.counts[name], 6)) for name in names}
-        self.unsaid = set()
-        return Page(self.name, shown, self.ttl)
 
 
 class Statistics:
@@ -105,7 +76,7 @@ class Statistics:
         self._tally = Tally()
         self._recent = Recent()
         self._listed_at = 0.0
-        self._sheets: dict[str, _Sheet] = {}
+        self._sheets: dict[str, Sheet] = {}
 
     # --- counting ---------------------------------------------------------
 
@@ -208,11 +179,11 @@ class Statistics:
         for span, kept in SPANS.items():
             self._sheet(kept, span, now // span).add(counts)
 
-    def _sheet(self, ttl: float, span: int = 0, number: int = 0) -> _Sheet:
+    def _sheet(self, ttl: float, span: int = 0, number: int = 0) -> Sheet:
         name = self._keyspace.statistics(self._instance, span, number)
         sheet = self._sheets.get(name)
         if sheet is None:
-            sheet = self._sheets[name] = _Sheet(name, ttl, defaultdict(float), set())
+            sheet = self._sheets[name] = Sheet(name, ttl, defaultdict(float), set())
         return sheet
 
     # --- reading ----------------------------------------------------------

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from cachecore.batches import Item, LoadMany
+from cachecore.batch import Item
+from cachecore.batches import LoadMany
 from cachecore.cache import Cache
 from cachecore.errors import NothingCached
 from cachecore.policy import Control

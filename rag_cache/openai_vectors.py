@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dify_plugin.entities.model import EmbeddingInputType
 
-from cachecore.batches import Item
+from cachecore.batch import Item
 from cachecore.entry import Cost
 from cachecore.errors import NothingCached
 from difycodec import embedding, vectors

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from time import time
 
-from cachecore.loads import Met
-from cachecore.shelf import Look
+from cachecore.finder import Look
+from cachecore.trips import Met
 
 # An answer from a load that another caller had begun.
 SHARED = "shared_load"

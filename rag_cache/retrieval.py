@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any, Final
 
 from cachecore.errors import FlightBroken, NothingCached
-from cachecore.loads import Met
 from cachecore.policy import Control, Traits
 from cachecore.request import Request
 from cachecore.streams import Answer, Piece, data_of
+from cachecore.trips import Met
 from difycodec import runtime, urls
 from rag_cache import citations, knowledge, settings, versions
 from rag_cache.asks import Ask, Json

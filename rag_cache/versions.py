@@ -16,11 +16,11 @@ from cachetools import LRUCache
 
 from cachecore.cache import Cache
 from cachecore.keys import canonical
-from cachecore.loads import Met
 from cachecore.metrics import INTERNAL
 from cachecore.policy import Control, Rules, Traits
 from cachecore.request import Request
 from cachecore.streams import Piece, data_of
+from cachecore.trips import Met
 from difycodec import runtime
 from rag_cache import knowledge
 from rag_cache.knowledge import KnowledgeError

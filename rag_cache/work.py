@@ -19,10 +19,10 @@ from dify_plugin.entities.model.message import (
 
 from cachecore.errors import FlightBroken, NothingCached
 from cachecore.keys import Kind
-from cachecore.loads import Met
 from cachecore.policy import Traits
 from cachecore.request import Request
 from cachecore.streams import Answer, Piece, Usage, split
+from cachecore.trips import Met
 from difycodec import messages, urls
 from rag_cache import inputs, models, settings
 from rag_cache.caller import Caller

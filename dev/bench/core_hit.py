@@ -12,7 +12,7 @@ from gevent import monkey
 
 from bench.measure import Result, by_turns, ratio, timed
 from bench.texts import messages, prose
-from cachecore.config import StoreSettings, open_cache
+from cachecore.opening import StoreSettings, open_cache
 from cachecore.policy import Rules
 from cachecore.request import Request
 from cachecore.streams import Piece, Usage

@@ -14,7 +14,7 @@ from servers import redis as servers
 from bench.core_hit import hits, raw_get
 from bench.measure import Result, by_turns, ratio, timed
 from bench.texts import prose
-from cachecore.config import StoreSettings, open_cache
+from cachecore.opening import StoreSettings, open_cache
 from cachecore.policy import Rules
 from cachecore.request import Request
 from cachecore.streams import Piece, Usage

@@ -7,7 +7,7 @@ import orjson
 
 from bench.measure import Result, by_turns, ratio, timed
 from bench.texts import prose
-from cachecore.config import StoreSettings, open_cache
+from cachecore.opening import StoreSettings, open_cache
 from cachecore.request import Request
 
 

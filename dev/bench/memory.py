@@ -12,7 +12,7 @@ from servers import redis as servers
 
 from bench.measure import Result
 from bench.texts import random_prose
-from cachecore.config import StoreSettings, open_cache
+from cachecore.opening import StoreSettings, open_cache
 from cachecore.request import Request
 from cachecore.streams import Piece, Usage
 

@@ -23,12 +23,12 @@ from bench.texts import random_prose
 from cachecore.cache import Cache
 from cachecore.config import read_ttl
 from cachecore.keys import Keyspace
-from cachecore.loads import Met
 from cachecore.policy import HITS, Price, Rules
 from cachecore.redis_url import parse
 from cachecore.request import Request
 from cachecore.stores.redis import RedisStore
 from cachecore.streams import Piece, Usage
+from cachecore.trips import Met
 
 LAWS = (0.7, 0.9, 1.1)
 _DAY = 86_400

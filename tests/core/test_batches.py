@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from cachecore.batches import PER_ROUND_TRIP, Item
+from cachecore.batch import Item
+from cachecore.batches import PER_ROUND_TRIP
 from cachecore.entry import Cost
 from cachecore.errors import NothingCached
 from cachecore.metrics import Ended, Followed, Kept, Loaded, Lookup, Stale

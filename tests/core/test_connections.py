@@ -10,9 +10,9 @@ from cachecore.errors import StillConnecting, StoreError
 from cachecore.redis_url import parse
 from cachecore.stores import health
 from cachecore.stores.breaker import Breaker
-from cachecore.stores.connections import _Aside, _Bounded
 from cachecore.stores.redis import RedisStore
 from cachecore.stores.remedies import ErrorReply
+from cachecore.stores.sockets import Aside, Bounded
 
 
 class Slowly:
@@ -25,7 +25,7 @@ class Slowly:
         self.failed: list[Exception] = []
         self.told = threading.Event()
         self.error: Exception | None = None
-        self.aside = _Aside(self._make, self._keep, self._fail)
+        self.aside = Aside(self._make, self._keep, self._fail)
 
     def _make(self) -> int:
         assert self.go.wait(10)
@@ -95,15 +95,15 @@ def test_a_person_who_waits_is_let_through_an_open_breaker_and_closes_it() -> No
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, _Bounded]]:
+def pair() -> Iterator[tuple[socket.socket, Bounded]]:
     here, there = socket.socketpair()
-    yield here, _Bounded(there)
+    yield here, Bounded(there)
     here.close()
     there.close()
 
 
 def test_a_flood_that_never_ends_is_not_read_for_ever(
-    pair: tuple[socket.socket, _Bounded],
+    pair: tuple[socket.socket, Bounded],
 ) -> None:
     here, bounded = pair
     here.sendall(b"and so on")
@@ -113,7 +113,7 @@ def test_a_flood_that_never_ends_is_not_read_for_ever(
 
 
 def test_a_process_too_busy_to_look_still_gets_its_reply(
-    pair: tuple[socket.socket, _Bounded], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[socket.socket, Bounded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, bounded = pair
     here.sendall(b"in time")
@@ -125,7 +125,7 @@ def test_a_process_too_busy_to_look_still_gets_its_reply(
 
 
 def test_a_connection_is_stale_once_the_other_end_has_left_or_spoken(
-    pair: tuple[socket.socket, _Bounded],
+    pair: tuple[socket.socket, Bounded],
 ) -> None:
     here, bounded = pair
     assert not bounded.is_stale()
@@ -168,7 +168,7 @@ def test_advice_is_given_only_about_what_is_known() -> None:
 
 
 def test_caches_on_one_redis_share_its_breaker() -> None:
-    from cachecore.config import StoreSettings, open_cache
+    from cachecore.opening import StoreSettings, open_cache
 
     url = "redis://127.0.0.1:1/9"
     one = open_cache(StoreSettings("one", url))

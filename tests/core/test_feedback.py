@@ -5,12 +5,12 @@ import pytest
 from cachecore.entry import Cost
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
-from cachecore.loads import Met
 from cachecore.policy import Control, Reason
 from cachecore.request import Request
 from cachecore.shelf import Vote
 from cachecore.stores.memory import MemoryStore
 from cachecore.streams import Piece, Usage, data_of
+from cachecore.trips import Met
 from tests.core.helpers import Bench, FailingFrom, request
 
 DATA = {"result": [{"content": "a", "score": 0.5}], "warnings": []}

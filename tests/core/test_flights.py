@@ -3,7 +3,8 @@ import threading
 import pytest
 
 from cachecore.errors import FlightBroken, LeaderGone
-from cachecore.flights import MAX_BUFFER, MORTAL_IDLE_LIMIT, Flight, FlightTable
+from cachecore.flight_table import FlightTable
+from cachecore.flights import MAX_BUFFER, MORTAL_IDLE_LIMIT, Flight
 from cachecore.streams import Piece
 
 STAMPS = {"t": "1"}

@@ -21,11 +21,12 @@ def modules(folder: str, names: str) -> set[str]:
 
 CORE = modules(
     "cachecore",
-    "batches behind cache config counting differences entry errors flights journal keys listener loads metrics options policy records "
-    "recent redis_url relay request shelf statistics streams",
+    "batch batches behind cache config counting differences entry errors finder flight_table flights journal keys lead listener "
+    "loads metrics opening options policy records "
+    "recent redis_url relay request sheets shelf statistics streams trips",
 ) | modules(
     "cachecore/stores",
-    "base breaker connections health memory redis remedies scripts",
+    "base breaker calls cluster commands connections health memory redis remedies scripts sockets",
 )
 CODEC = modules(
     "difycodec", "answers chats door embedding messages runtime urls vectors web"

@@ -22,7 +22,7 @@ from answer_worker.events import BadRecord, NewerRecord
 from answer_worker.settings import Settings
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
-from cachecore.stores.connections import Command, Door, open_door
+from cachecore.stores.connections import Door, open_door
 from cachecore.stores.remedies import ErrorReply
 
 logger = logging.getLogger(__name__)
@@ -150,8 +150,7 @@ class Relay:
         return reply
 
     def _reply(self, *command: str | bytes | int) -> Any:
-        one: Command = command
-        return self._door.run([one], _LIMIT + _WAIT)[0]
+        return self._door.run([command], _LIMIT + _WAIT)[0]
 
 
 def _records(stream: str, found: Any) -> Iterator[Record]:

@@ -9,8 +9,9 @@ from importlib import import_module
 from elasticsearch import Elasticsearch
 from kombu.connection import Connection
 
-from cachecore.config import NAMESPACE, derive_keys
+from cachecore.config import NAMESPACE
 from cachecore.errors import ConfigError
+from cachecore.opening import derive_keys
 from cachecore.redis_url import RedisUrl, parse
 
 _YES = {"yes": True, "no": False, "": False}

@@ -17,7 +17,7 @@ from dify_plugin.errors.model import (
 )
 
 from cachecore import policy
-from cachecore.batches import Item
+from cachecore.batch import Item
 from cached_model import caching, upstream
 from cached_model.caching import Caller
 from cached_model.form import Form

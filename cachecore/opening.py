@@ -1,0 +1,130 @@
+"""Opens a cache from settings, and remembers it: equal settings are one cache.
+
+Dify builds the plugins' shells anew for every call; what was opened is remembered here, by
+the settings. With what ``config`` has read, the only state of the core outside a Cache.
+"""
+
+import hashlib
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Final
+from weakref import WeakValueDictionary
+
+from cachetools import LRUCache
+
+from cachecore import redis_url
+from cachecore.behind import Behind
+from cachecore.cache import Cache
+from cachecore.journal import Journal, Mode
+from cachecore.keys import PREFIX, Keyspace
+from cachecore.statistics import Statistics
+from cachecore.stores.memory import MemoryStore
+from cachecore.stores.redis import RedisStore
+
+_REMEMBERED_CACHES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Which cache to open. Equal settings open the same one."""
+
+    namespace: str
+    redis_url: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False)
+    timeout: float = 0.05
+    memory_bytes: int = 64 * 1024 * 1024
+    events: Mode = "sizes"
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A cache, and what was counted in its namespace."""
+
+    cache: Cache
+    statistics: Statistics
+
+
+_opened: LRUCache[StoreSettings, Opened] = LRUCache(_REMEMBERED_CACHES)
+
+
+# One for each Redis, whatever the namespaces in it: it is slow or gone for all.
+_stores: WeakValueDictionary[tuple[str, float], RedisStore] = WeakValueDictionary()
+
+
+_opened_lock = threading.Lock()  # guards both
+
+
+def open_cache(settings: StoreSettings) -> Cache:
+    """The cache that these settings name: the same one for equal settings.
+
+    Connects to nothing yet.
+    """
+    return _open(settings).cache
+
+
+def open_statistics(settings: StoreSettings) -> Statistics:
+    """What was counted in the namespace that these settings name, by everybody."""
+    return _open(settings).statistics
+
+
+def _open(settings: StoreSettings) -> Opened:
+    with _opened_lock:
+        opened = _opened.get(settings)
+        if opened is None:
+            opened = _opened[settings] = _make(settings)
+        return opened
+
+
+def _make(settings: StoreSettings) -> Opened:
+    store = (
+        _redis_store(settings)
+        if settings.redis_url
+        else MemoryStore(settings.memory_bytes)
+    )
+    fingerprint_key = cipher_key = None
+    if settings.secret:
+        fingerprint_key, cipher_key = derive_keys(settings.secret, settings.namespace)
+    keyspace = Keyspace(settings.namespace, fingerprint_key)
+    behind = Behind(at_once=settings.at_once)
+    statistics = Statistics(
+        store,
+        keyspace,
+        cipher_key=cipher_key,
+        behind=behind,
+    )
+    store.watch(statistics)
+    journal = None
+    if store.shared and settings.events != "off":  # Nobody else reads a memory.
+        texts = settings.events == "texts"
+        journal = Journal(
+            store, keyspace, behind, time.time, statistics.lost, texts, cipher_key
+        )
+        behind.also(journal.flush)
+    behind.also(statistics.job)  # The last: what the journal loses is counted.
+    cache = Cache(
+        store, keyspace, cipher_key=cipher_key, hook=statistics, journal=journal
+    )
+    return Opened(cache, statistics)
+
+
+def _redis_store(settings: StoreSettings) -> RedisStore:
+    place = settings.redis_url, settings.timeout
+    store = _stores.get(place)
+    if store is None:
+        store = RedisStore(redis_url.parse(settings.redis_url), settings.timeout)
+        _stores[place] = store
+    return store
+
+
+def derive_keys(secret: str, namespace: str) -> tuple[bytes, bytes]:
+    """A key for fingerprints and one for entries, of 32 bytes each.
+
+    scrypt, about 50 ms, because people choose secrets and a stolen Redis can
+    be tried against them; once per cache, for the cache is remembered. Both
+    plugins derive the same keys: the parameters are part of the contract.
+    """
+    salt = f"{PREFIX}:{namespace}".encode()
+    keys = hashlib.scrypt(secret.encode(), salt=salt, n=2**14, r=8, p=1, dklen=64)
+    return keys[:32], keys[32:]
