@@ -206,7 +206,7 @@ def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:
     elif status == HTTPStatus.FORBIDDEN:
         rest = f": the API access of {which} is off, or limited"
     elif status == HTTPStatus.NOT_FOUND:
-        rest = f": the key's workspace does not have {which}"
+        rest = f": the key's workspace has no knowledge base {dataset_id}".rstrip()
     elif status == HTTPStatus.TOO_MANY_REQUESTS:
         rest = ", too many requests"
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from cachecore import config
+from cachecore import config, opening
 from cachecore.cache import Cache
 from cachecore.errors import ConfigError
 from cachecore.keys import canonical
@@ -148,12 +148,12 @@ def _read_knowledge(credentials: Mapping[str, Any]) -> Knowledge:
 
 def open_cache(settings: Settings) -> Cache:
     """The cache that the settings name."""
-    return config.open_cache(settings.cache.store)
+    return opening.open_cache(settings.cache.store)
 
 
 def open_statistics(settings: Settings) -> Statistics:
     """What was counted in the settings' namespace."""
-    return config.open_statistics(settings.cache.store)
+    return opening.open_statistics(settings.cache.store)
 
 
 def ticket_key(settings: Settings) -> bytes:

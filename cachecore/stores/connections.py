@@ -1,7 +1,8 @@
 """How a Redis is reached: its connections, and their limits.
 
-Nothing but this, its ``sockets``, ``cluster`` and ``remedies`` imports redis. redis-py's defaults retry for
-up to a minute (its 8.1: ten tries of 5 s), which is why every limit is set here:
+Nothing but this, ``sockets``, ``cluster`` and ``remedies`` imports redis. redis-py's
+defaults retry for up to a minute (its 8.1: ten tries of 5 s), which is why every limit
+is set here:
 
 - a call, whatever it waits for, ends after the ``limit`` that its caller gives;
 - connecting has a limit of its own, CONNECT_LIMIT, and is done aside: a caller

@@ -126,7 +126,7 @@ class TestRedisStore(StoreContract):
 def test_a_crowd_larger_than_the_pool_waits_and_opens_no_breaker(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cachecore.stores.redis.SLOT_TIMEOUT", 30)
+    monkeypatch.setattr("cachecore.stores.calls.SLOT_TIMEOUT", 30)
     store = RedisStore(parse(redis_url), timeout=2)
     failed: list[Exception] = []
 

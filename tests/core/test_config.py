@@ -1,6 +1,6 @@
 import pytest
 
-from cachecore import config
+from cachecore import config, opening
 from cachecore.errors import ConfigError
 from cachecore.options import Options, read_options
 from cachecore.policy import Price, Scope
@@ -19,7 +19,7 @@ def test_an_empty_form_means_a_bounded_memory_and_the_defaults() -> None:
     assert settings.rules.enabled
     assert settings.rules.ttl == 6 * 3600
     assert settings.rules.scope is Scope.SHARED
-    assert isinstance(config.open_cache(settings.store)._store, MemoryStore)
+    assert isinstance(opening.open_cache(settings.store)._store, MemoryStore)
 
 
 def test_every_field_is_read() -> None:
@@ -180,7 +180,7 @@ def test_without_a_redis_nobody_shares_a_memory_with_who_knows_the_namespace_onl
     None
 ):
     def memory(tenant: str, **form: str):
-        return config.open_cache(config.read(form, {}, Options, tenant).store)
+        return opening.open_cache(config.read(form, {}, Options, tenant).store)
 
     mine = memory("me", cache_namespace="a")
     assert memory("me", cache_namespace="a") is mine
@@ -194,17 +194,18 @@ def test_without_a_redis_nobody_shares_a_memory_with_who_knows_the_namespace_onl
 
 
 def test_equal_settings_open_one_cache_and_others_another() -> None:
-    one = config.open_cache(read({"cache_namespace": "a"}).store)
+    one = opening.open_cache(read({"cache_namespace": "a"}).store)
     assert (
-        config.open_cache(read({"cache_namespace": "a", "cache_ttl": "5"}).store) is one
+        opening.open_cache(read({"cache_namespace": "a", "cache_ttl": "5"}).store)
+        is one
     )
-    assert config.open_cache(read({"cache_namespace": "b"}).store) is not one
+    assert opening.open_cache(read({"cache_namespace": "b"}).store) is not one
 
 
 def test_both_plugins_derive_the_same_keys_from_a_secret() -> None:
-    keys = config.derive_keys("a long enough secret", "shop")
-    assert keys == config.derive_keys("a long enough secret", "shop")
-    assert len({*keys, *config.derive_keys("a long enough secret", "other")}) == 4
+    keys = opening.derive_keys("a long enough secret", "shop")
+    assert keys == opening.derive_keys("a long enough secret", "shop")
+    assert len({*keys, *opening.derive_keys("a long enough secret", "other")}) == 4
 
 
 @pytest.mark.parametrize(

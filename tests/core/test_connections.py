@@ -117,7 +117,7 @@ def test_a_process_too_busy_to_look_still_gets_its_reply(
 ) -> None:
     here, bounded = pair
     here.sendall(b"in time")
-    monkeypatch.setattr("cachecore.stores.connections.CONNECT_LIMIT", 1e12)
+    monkeypatch.setattr("cachecore.stores.sockets.CONNECT_LIMIT", 1e12)
     bounded.until = 0.0
     assert bounded.recv(100) == b"in time"
     with pytest.raises(TimeoutError):

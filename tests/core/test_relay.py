@@ -695,7 +695,7 @@ def test_who_takes_over_from_a_refresh_stands_for_it(store: MemoryStore) -> None
 def test_data_too_large_for_a_stream_is_followed_by_nobody(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cachecore.relay.MAX_BUFFER", 1000)
+    monkeypatch.setattr("cachecore.lead.MAX_BUFFER", 1000)
     begun, go = threading.Event(), threading.Event()
 
     def load() -> Iterator[Piece]:

@@ -11,14 +11,14 @@ from cached_model.form import ModelOptions
 from rag_cache.settings import RagOptions
 
 ROOT = Path(__file__).parents[2]
-MODEL = ROOT / "plugins/cached-model/README.md"
-RAG = ROOT / "docs/operations.md"
+# The first table is of Cached Model and of what both have, the second of RAG Cache.
+MODEL, RAG = (ROOT / "docs/options.md").read_text("utf-8").split("## Of RAG Cache")
 _ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \| `([^`]+)` \| [^|]+ \|$", re.MULTILINE)
 
 
-def rows(path: Path) -> dict[str, str]:
+def rows(text: str) -> dict[str, str]:
     """The examples in a table of options, by option."""
-    return dict(_ROW.findall(path.read_text("utf-8")))
+    return dict(_ROW.findall(text))
 
 
 def own(options: type[Options]) -> set[str]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from cachecore import config
+from cachecore import config, opening
 from cachecore.cache import Cache
 from cachecore.config import Settings
 from cachecore.errors import ConfigError
@@ -103,7 +103,7 @@ class Form:
     @property
     def cache(self) -> Cache:
         """The cache that the form names."""
-        return config.open_cache(self.settings.store)
+        return opening.open_cache(self.settings.store)
 
     def model_name(self, model: str) -> str:
         """What the upstream calls the model that Dify calls ``model``."""
