@@ -69,6 +69,8 @@ def main() -> None:
     machine = ", ".join(f"{name} {value}" for name, value in told["machine"].items())
     _put(ROOT / "dev/bench/README.md", "tables", f"Measured on: {machine}.\n\n{tables}")
     _put(ROOT / "README.md", "figures", _figures(groups))
+    if "memory" in groups:
+        _put(ROOT / "docs/operations.md", "sizes", _sizes(groups["memory"]))
     for name, svg in (pictures() | draw(groups)).items():
         (PICTURES / name).write_text(svg, "utf-8")
 
@@ -125,6 +127,16 @@ def _figures(groups: Groups) -> str:
         if name in found
     ]
     return "\n".join(["| measured | |", "|---|---|", *rows])
+
+
+def _sizes(results: Sequence[Mapping[str, Any]]) -> str:
+    """What an entry takes, by the answer's size and language."""
+    rows: dict[str, list[str]] = {}
+    for one in results:
+        size = one["name"].split(", ")[1]
+        rows.setdefault(size, []).append(f"{one['ours'] / 1024:.1f} KB")
+    lines = [f"| {size} | {' | '.join(sizes)} |" for size, sizes in rows.items()]
+    return "\n".join(["| answer | English | Chinese |", "|---|---|---|", *lines])
 
 
 def _put(path: Path, mark: str, text: str) -> None:

@@ -1,0 +1,88 @@
+"""What is written down leads somewhere, and says what the product says."""
+
+import re
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_LINK = re.compile(r"(?:\]\(|src=\")(?!https?://|mailto:)([^)\s\"]+)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\u3040-\u30ff]")
+
+
+def _documents() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    return [ROOT / name for name in listed]
+
+
+def _anchors(path: Path) -> set[str]:
+    """The names of its headings, as forges make them."""
+    headings = _HEADING.findall(path.read_text("utf-8"))
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in headings
+    }
+
+
+@pytest.mark.parametrize("path", _documents(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for link in _LINK.findall(path.read_text("utf-8")):
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), f"{path.name} links to {link}"
+        if anchor:
+            assert anchor in _anchors(target), f"{path.name} links to {link}"
+
+
+def test_the_readme_is_short_and_in_english() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.split()) < 750
+    assert not _CJK.search(text)
+
+
+def _source() -> str:
+    """All that the product may say, its pieces of text joined as Python joins them."""
+    folders = ("cachecore", "difycodec", "rag_cache", "plugins", "ops/worker", "tools")
+    texts = [
+        path.read_text("utf-8")
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
+    joined = re.sub(r"[\"']\s*\n\s*f?[\"']", "", "\n".join(texts))
+    return re.sub(r"\\(.)", r"\1", joined)
+
+
+def _pairs(sentence: str) -> list[str]:
+    """Each two words that follow one another, without what is filled in."""
+    parts = re.split(r"\{[^}]*\}|\d+|[();:,.'\"]", sentence.replace("\\|", "|"))
+    return [
+        f"{one} {other}"
+        for part in parts
+        for words in [part.split()]
+        for one, other in pairwise(words)
+    ]
+
+
+def test_what_troubleshooting_lists_is_what_the_product_says() -> None:
+    """By its words: many a sentence is put together from parts."""
+    source = " ".join(_source().split())
+    text = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
+    said = [line.split(" | ")[0][2:] for line in text.split("\n") if line[:2] == "| "]
+    sentences = [one for one in said if one not in ("it says", "--")]
+    unknown = []
+    for sentence in sentences:
+        pairs = _pairs(sentence)
+        known = sum(pair in source for pair in pairs)
+        if known < 0.4 * len(pairs):
+            unknown.append(sentence)
+    assert len(sentences) > 250
+    assert not unknown
