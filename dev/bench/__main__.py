@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=GROUPS, help="of these groups")
     asked = parser.parse_args()
     found: dict[str, list[Result]] = {}
+    told = {"machine": machine(), "quick": asked.quick}
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
     with ExitStack() as stack:
         bench = Bench(stack, quick=asked.quick)
         for name, run in GROUPS.items():
@@ -31,16 +35,18 @@ def main() -> int:
             for result in run(bench):
                 found.setdefault(name, []).append(result)
                 print(_line(result), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
-    groups = {name: [asdict(result) for result in of] for name, of in found.items()}
-    told = {"machine": machine(), "quick": asked.quick, "groups": groups}
-    path.write_text(json.dumps(told, indent=2))
-    print(
-        f"\n{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else path
-    )
+            # After each group: a later one may fail.
+            _write(path, told, found)
+    print(f"\n{path}")
     held = all(result.held for results in found.values() for result in results)
     return 0 if held else 1
+
+
+def _write(
+    path: Path, told: Mapping[str, object], found: Mapping[str, Sequence[Result]]
+) -> None:
+    groups = {name: [asdict(result) for result in of] for name, of in found.items()}
+    path.write_text(json.dumps({**told, "groups": groups}, indent=2))
 
 
 def _line(result: Result) -> str:
