@@ -51,6 +51,9 @@ _SHOWN = (
     ("traffic, Zipf 1.1: paid / without", "What is paid for that day, against without"),
 )
 
+# Of these the README gives percent.
+_SHARES = ("hit rate", "/ without", "warm / cold, real model")
+
 type Groups = dict[str, list[dict[str, Any]]]
 
 
@@ -120,13 +123,17 @@ def _amount(value: float, unit: str) -> str:
 def _figures(groups: Groups) -> str:
     found = {one["name"]: one for of in groups.values() for one in of}
     rows = [
-        f"| {said} | {found[name]['figure']:.0%} |"
-        if name.endswith(("hit rate", "without"))
+        f"| {said} | {_percent(found[name]['figure'])} |"
+        if name.endswith(_SHARES)
         else f"| {said} | {_figure(found[name])} |"
         for name, said in _SHOWN
         if name in found
     ]
     return "\n".join(["| measured | |", "|---|---|", *rows])
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
 
 
 def _sizes(results: Sequence[Mapping[str, Any]]) -> str:
