@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from cachecore.batch import Item
-from cachecore.batches import LoadMany
+from cachecore.batch import Item, LoadMany
 from cachecore.cache import Cache
 from cachecore.errors import NothingCached
 from cachecore.policy import Control

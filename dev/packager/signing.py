@@ -66,16 +66,12 @@ def _key(path: Path, *, private: bool) -> rsa.RSAPrivateKey | rsa.RSAPublicKey:
     try:
         data = path.read_bytes()
         if private or b"PRIVATE KEY" in data:
-            key = serialization.load_pem_private_key(data, password=None)
+            key: object = serialization.load_pem_private_key(data, password=None)
         else:
-            key = _public(data)
+            key = serialization.load_pem_public_key(data)
     except (OSError, ValueError, TypeError) as error:
         msg = f"{path} can't be read as an RSA key in PEM: {type(error).__name__}."
         raise BadSignature(msg) from None
     if not isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
         raise BadSignature(f"{path} holds a key of another kind than RSA.")
     return key
-
-
-def _public(data: bytes) -> object:
-    return serialization.load_pem_public_key(data)
