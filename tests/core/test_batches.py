@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from cachecore.batch import Item
-from cachecore.batches import PER_ROUND_TRIP
 from cachecore.entry import Cost
 from cachecore.errors import NothingCached
+from cachecore.many import PER_ROUND_TRIP
 from cachecore.metrics import Ended, Followed, Kept, Loaded, Lookup, Stale
 from cachecore.policy import Control, Rules, Switch
 from cachecore.request import Request

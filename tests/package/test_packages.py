@@ -21,9 +21,9 @@ def modules(folder: str, names: str) -> set[str]:
 
 CORE = modules(
     "cachecore",
-    "batch batches behind cache config counting differences entry errors finder flight_table flights journal keys lead listener "
-    "loads metrics opening options policy records "
-    "recent redis_url relay request sheets shelf statistics streams trips",
+    "batch batches behind bidding cache config counting differences entry errors finder flight_table flights journal keys lead listener "
+    "loads many metrics opening options policy records "
+    "recent redis_url relay request sheets shelf statistics streams telling trips",
 ) | modules(
     "cachecore/stores",
     "base breaker calls cluster commands connections health memory redis remedies scripts sockets",
@@ -69,7 +69,7 @@ SHIPPED = {
         "rag_cache",
         "apps asks caller calls charts citations dashboard doors exposition external frames gateway inputs knowledge "
         "model_servers models openai_chat openai_vectors operating outcome overview "
-        "purse "
+        "purse reasons "
         "retrieval reverse sandbox savings served settings shell steps templates ticket toll versions work "
         "words wrapping",
     )
@@ -81,7 +81,7 @@ SHIPPED = {
     | {"models/text_embedding/text_embedding.py", "models/rerank/rerank.py"}
     | modules(
         "cached_model",
-        "body caching chat check embeddings form reader reranking rules schema schemas sse "
+        "address body caching chat check embeddings form reader reranking rules schema schemas sse "
         "tokens upstream",
     ),
 }

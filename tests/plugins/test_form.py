@@ -6,7 +6,7 @@ import pytest
 import yaml
 from dify_plugin.errors.model import CredentialsValidateFailedError
 
-from cached_model import chat, check
+from cached_model import address, chat, check
 from cached_model import form as forms
 from tests.fake_upstream import FakeUpstream, Script
 
@@ -35,7 +35,7 @@ FIELDS = {
     ],
 )
 def test_a_base_url_is_taken_with_and_without_v1(text: str, base: str) -> None:
-    assert forms.read_base_url(text.strip()) == base
+    assert address.read_base_url(text.strip()) == base
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""Where a model server is, and what is sent to it in headers: read from a form's text."""
+
+import json
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+from cachecore.errors import ConfigError
+
+_ENDPOINT_PATHS: Final = ("/chat/completions", "/completions", "/embeddings", "/rerank")
+
+
+# Another length of a body would cut into the next request on the same connection, which
+# may be another workspace's.
+_CONNECTIONS_OWN: Final = frozenset(
+    {
+        *(
+            "connection",
+            "content-length",
+            "expect",
+            "keep-alive",
+            "proxy-authorization",
+        ),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("accept-encoding", "content-encoding"),
+    }
+)
+
+
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def read_base_url(text: str) -> str:
+    """The base of an OpenAI-compatible API, without a slash at its end.
+
+    One rule: an address without a path means its ``/v1``; a path is taken as
+    it is. Where the path of a single endpoint was pasted, what stands before
+    it is the base, even if that is nothing: some servers have no ``/v1``.
+    """
+
+    def mistake(rest: str) -> ConfigError:
+        return ConfigError("endpoint_url", f"API endpoint URL (endpoint_url) {rest}.")
+
+    if not text:
+        raise mistake("is required, as in https://api.openai.com/v1")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise mistake("has a host or port that makes no sense") from None
+    if parts.scheme not in ("http", "https"):
+        raise mistake("must begin with http:// or https://")
+    if not parts.hostname or port == 0:
+        raise mistake("has no host, as in https://api.openai.com/v1")
+    if parts.username is not None or parts.password is not None:
+        raise mistake(
+            "must not hold a user name or password; use API Key (api_key), or an "
+            "Authorization in Extra headers (extra_headers)"
+        )
+    if parts.query or parts.fragment:
+        raise mistake("must not have a ? or # part")
+    path = parts.path.rstrip("/") or "/v1"
+    for ending in _ENDPOINT_PATHS:
+        path = path.removesuffix(ending)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    place = host if port is None else f"{host}:{port}"
+    return f"{parts.scheme}://{place}{path}"
+
+
+def read_api_key(text: str) -> str:
+    """An API key that can stand in a header."""
+    if not (text.isascii() and text.isprintable()):
+        sentence = "API Key (api_key) has characters that a header can't carry; paste it again."
+        raise ConfigError("api_key", sentence)
+    return text
+
+
+def read_headers(text: str) -> dict[str, str]:
+    """Extra headers from a JSON object of strings."""
+
+    def mistake(rest: str) -> ConfigError:
+        return ConfigError("extra_headers", f"Extra headers (extra_headers) {rest}.")
+
+    if not text:
+        return {}
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        raise mistake('must be a JSON object, as in {"X-Team": "support"}') from None
+    if not isinstance(data, dict):
+        raise mistake('must be a JSON object, as in {"X-Team": "support"}')
+    for name, value in data.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise mistake("has a name that is not a header's name")
+        if name.lower() in _CONNECTIONS_OWN:
+            raise mistake(f"must not set {name}, which belongs to the connection")
+        if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+            raise mistake(f"has a value under {name[:60]!r} that is not plain text")
+    return {name.lower(): value for name, value in data.items()}
