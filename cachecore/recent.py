@@ -84,8 +84,9 @@ def unsealed(
         try:
             data = base64.b85decode(text)
             rows = orjson.loads(entries.unseal(data, name, cipher_key))
-            decisions += filter(_is_decision, rows["decisions"])
-            invalidations += filter(_is_invalidation, rows["invalidations"])
+            # The latest first, for those of one moment stay in the order they come in.
+            decisions += filter(_is_decision, reversed(rows["decisions"]))
+            invalidations += filter(_is_invalidation, reversed(rows["invalidations"]))
         except (CorruptEntry, ValueError, TypeError, KeyError):
             continue
     decisions.sort(key=_when, reverse=True)

@@ -12,7 +12,12 @@ from typing import Any, Final
 
 from dify_plugin import Plugin
 from dify_plugin.core.server.__base.response_writer import ResponseWriter
-from dify_plugin.errors.model import InvokeBadRequestError, InvokeError
+from dify_plugin.errors.model import (
+    CredentialsValidateFailedError,
+    InvokeBadRequestError,
+    InvokeError,
+)
+from dify_plugin.errors.tool import ToolProviderCredentialValidationError
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +35,15 @@ _REMEDIES: Final = {
     "invoke_rerank": "send fewer or shorter documents",
     "invoke_multimodal_rerank": "send fewer or shorter documents",
 }
+
+
+# What is raised on purpose, with a sentence for who asked.
+_FORESEEN: Final = (
+    InvokeError,
+    CredentialsValidateFailedError,
+    ToolProviderCredentialValidationError,
+    ValueError,
+)
 
 
 class GuardedPlugin(Plugin):
@@ -63,7 +77,7 @@ class GuardedPlugin(Plugin):
 
 def _note(action: str, error: Exception) -> None:
     """Log where an unforeseen error was, without what it says."""
-    if not isinstance(error, InvokeError | ValueError):
+    if not isinstance(error, _FORESEEN):
         trace = "".join(traceback.format_tb(error.__traceback__))
         logger.error("%s failed: %s\n%s", action, type(error).__name__, trace)
 

@@ -10,6 +10,6 @@ from rag_cache import operating
 class RagCacheProvider(ToolProvider):
     def _validate_credentials(self, credentials: dict[str, Any]) -> None:
         try:
-            operating.check(credentials)
+            operating.advise(operating.check(credentials))
         except ConfigError as error:
             raise ToolProviderCredentialValidationError(str(error)) from error

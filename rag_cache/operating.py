@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from cachetools import LRUCache
@@ -137,11 +137,15 @@ def check(credentials: Mapping[str, Any]) -> tuple[str, ...]:
         raise ConfigError(
             "redis_url", f"Redis URL (redis_url): {error.remedy}"
         ) from error
-    for sentence in advice:  # Dify shows errors only, and this is none.
-        logger.warning("Redis URL (redis_url): %s", sentence)
     if read.knowledge.url or read.knowledge.key:
         try:
             knowledge.check(read.knowledge)
         except KnowledgeError as error:
             raise ConfigError("knowledge_api_url", str(error)) from error
     return advice
+
+
+def advise(advice: Iterable[str]) -> None:
+    """Log what could be better: Dify shows errors only, and this is none."""
+    for sentence in advice:
+        logger.warning("Redis URL (redis_url): %s", sentence)

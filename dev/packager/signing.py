@@ -67,6 +67,12 @@ def _key(path: Path, *, private: bool) -> rsa.RSAPrivateKey | rsa.RSAPublicKey:
         data = path.read_bytes()
         if private or b"PRIVATE KEY" in data:
             key: object = serialization.load_pem_private_key(data, password=None)
+        elif b"BEGIN PUBLIC KEY" in data:
+            msg = (
+                f"{path} is a public key in a form that the plugin daemon does not read; "
+                "write it with openssl rsa -RSAPublicKey_out."
+            )
+            raise BadSignature(msg)
         else:
             key = serialization.load_pem_public_key(data)
     except (OSError, ValueError, TypeError) as error:

@@ -171,6 +171,21 @@ def test_what_is_no_key_is_one_sentence(package: Path, tmp_path: Path) -> None:
         signing.sign(package, tmp_path / "absent")
 
 
+def test_a_public_key_that_the_daemon_cannot_read_is_refused(
+    package: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    signing.sign(package, keys[0])
+    public = serialization.load_pem_public_key(keys[1].read_bytes())
+    other = tmp_path / "other"
+    other.write_bytes(
+        public.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    with pytest.raises(signing.BadSignature, match="-RSAPublicKey_out"):
+        signing.verify(package, other)
+
+
 # --- the bundle -----------------------------------------------------------
 
 

@@ -1,12 +1,18 @@
 """The one door: a line that the host would kill a plugin for is an error instead."""
 
 import json
+import logging
 
 import pytest
 from dify_plugin.core.server.__base.response_writer import ResponseWriter
 from dify_plugin.core.server.__base.writer_entities import Event
-from dify_plugin.errors.model import InvokeBadRequestError
+from dify_plugin.errors.model import (
+    CredentialsValidateFailedError,
+    InvokeBadRequestError,
+)
+from dify_plugin.errors.tool import ToolProviderCredentialValidationError
 
+from difycodec import door
 from difycodec.door import MAX_LINE, Door
 
 
@@ -34,10 +40,10 @@ def test_what_fits_goes_through_unchanged() -> None:
 def test_the_longest_line_is_measured_in_bytes(letter: str) -> None:
     count = MAX_LINE // len(letter.encode())
     written = Written()
-    door = Door(written, "ask for less of it")
-    door.write(letter * count)
+    strict = Door(written, "ask for less of it")
+    strict.write(letter * count)
     with pytest.raises(InvokeBadRequestError, match="; ask for less of it"):
-        door.write(letter * (count + 1))
+        strict.write(letter * (count + 1))
     assert len(written.lines) == 1
 
 
@@ -45,3 +51,31 @@ def test_the_end_of_a_call_passes() -> None:
     written = Written()
     Door(written, "").done()
     assert written.ended
+
+
+def _noted(error: Exception, caplog: pytest.LogCaptureFixture) -> str:
+    with caplog.at_level(logging.WARNING):
+        door._note("validate", error)
+    return caplog.text
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        CredentialsValidateFailedError,
+        ToolProviderCredentialValidationError,
+        InvokeBadRequestError,
+    ],
+)
+def test_a_mistake_in_a_form_is_no_trace_in_the_log(
+    kind: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert _noted(kind("The field is empty."), caplog) == ""
+
+
+def test_what_was_not_foreseen_is_told_without_its_words(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    said = _noted(KeyError("a secret"), caplog)
+    assert "validate failed: KeyError" in said
+    assert "a secret" not in said
