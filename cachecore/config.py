@@ -139,13 +139,7 @@ def _read_store(
             "that no other workspace on this Redis uses."
         )
         raise ConfigError("cache_namespace", sentence)
-    secret = _text(form, "cache_secret")
-    if secret and len(secret) < _MIN_SECRET:
-        sentence = (
-            f"Cache secret (cache_secret) needs at least {_MIN_SECRET} characters; "
-            "use a long random one, or leave it empty."
-        )
-        raise ConfigError("cache_secret", sentence)
+    secret = _secret(form)
     if not url:
         if not (tenant or secret):
             sentence = (
@@ -162,6 +156,17 @@ def _read_store(
         memory_bytes=options.memory_bytes,
         events=options.events,
     )
+
+
+def _secret(form: Mapping[str, object]) -> str:
+    secret = _text(form, "cache_secret")
+    if secret and len(secret) < _MIN_SECRET:
+        sentence = (
+            f"Cache secret (cache_secret) needs at least {_MIN_SECRET} characters; "
+            "use a long random one, or leave it empty."
+        )
+        raise ConfigError("cache_secret", sentence)
+    return secret
 
 
 def _allow(url: redis_url.RedisUrl, allowed: str | None) -> None:

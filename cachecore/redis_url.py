@@ -68,21 +68,8 @@ class RedisUrl:
 
 def parse(text: str) -> RedisUrl:
     """The URL in ``text``; raises ConfigError with one sentence for each mistake."""
-    try:
-        parts = urlsplit(text.strip())
-    except ValueError:
-        raise _mistake("is not a URL; write redis://host:6379/0") from None
-    if parts.scheme not in _SCHEMES:
-        raise _mistake(
-            "must begin with redis://, rediss://, redis+sentinel://, redis+cluster:// "
-            "or unix://"
-        )
+    parts = _parts(text)
     form, tls = _SCHEMES[parts.scheme]
-    if parts.fragment or "@" in parts.path + parts.query:
-        raise _mistake(
-            "has a user name or password with one of @ / ? # in it; write them as "
-            "%40 %2F %3F %23"
-        )
     options = _options(parts, form, tls=tls)
     if form == "unix":
         return _unix(parts, options)
@@ -94,14 +81,7 @@ def parse(text: str) -> RedisUrl:
             "names several hosts; use redis+sentinel:// or redis+cluster:// for that"
         )
     path = parts.path.strip("/").split("/")
-    service = ""
-    if form == "sentinel":
-        service = path.pop(0)
-        if not service:
-            raise _mistake(
-                "needs the name of the master after the hosts, as in "
-                "redis+sentinel://host:26379/mymaster"
-            )
+    service = _service(path) if form == "sentinel" else ""
     return RedisUrl(
         form=form,
         tls=tls,
@@ -116,6 +96,35 @@ def parse(text: str) -> RedisUrl:
         sentinel_username=options.get("sentinel_username"),
         sentinel_password=options.get("sentinel_password"),
     )
+
+
+def _parts(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text.strip())
+    except ValueError:
+        raise _mistake("is not a URL; write redis://host:6379/0") from None
+    if parts.scheme not in _SCHEMES:
+        raise _mistake(
+            "must begin with redis://, rediss://, redis+sentinel://, redis+cluster:// "
+            "or unix://"
+        )
+    if parts.fragment or "@" in parts.path + parts.query:
+        raise _mistake(
+            "has a user name or password with one of @ / ? # in it; write them as "
+            "%40 %2F %3F %23"
+        )
+    return parts
+
+
+def _service(path: list[str]) -> str:
+    """Takes the master's name off the path."""
+    service = path.pop(0)
+    if not service:
+        raise _mistake(
+            "needs the name of the master after the hosts, as in "
+            "redis+sentinel://host:26379/mymaster"
+        )
+    return service
 
 
 def _mistake(rest: str) -> ConfigError:

@@ -138,13 +138,26 @@ def _call(
             "Set Knowledge API URL (knowledge_api_url) and Knowledge API key "
             "(knowledge_api_key) in the plugin's credentials."
         )
-    url = place.url + path
     try:
-        data_sent = None if body is None else orjson.dumps(body)
+        sent = None if body is None else orjson.dumps(body)
     except TypeError:
         raise KnowledgeError(
             "The query or a setting holds a character or a number that JSON can't carry."
         ) from None
+    status, data = _exchange(place, method, place.url + path, deadline, sent)
+    if status != HTTPStatus.OK:
+        raise _refused(status, _code(data), dataset_id)
+    if not isinstance(data, dict):
+        raise KnowledgeError(
+            f"What answers at Knowledge API URL (knowledge_api_url) is not {_UNWELL}."
+        )
+    return data
+
+
+def _exchange(
+    place: Knowledge, method: str, url: str, deadline: float, body: bytes | None
+) -> tuple[int, Any]:
+    """The status and the JSON that came back in time."""
     left = max(0.001, deadline - time.monotonic())
     try:
         with (
@@ -152,7 +165,7 @@ def _call(
             web.ask(
                 method,
                 url,
-                body=data_sent,
+                body=body,
                 headers={
                     "Authorization": f"Bearer {place.key}",
                     "Content-Type": "application/json",
@@ -160,7 +173,7 @@ def _call(
                 seconds=left,
             ) as response,
         ):
-            data = _read(response)
+            return response.status, _read(response)
     except (web.DeadlinePassed, urllib3.exceptions.TimeoutError):
         raise KnowledgeError(
             f"{_UNWELL} at {urlsplit(url).netloc} did not answer in time."
@@ -170,13 +183,6 @@ def _call(
             f"The connection to {_UNWELL} at {urlsplit(url).netloc} failed; check "
             "Knowledge API URL (knowledge_api_url)."
         ) from error
-    if response.status != HTTPStatus.OK:
-        raise _refused(response.status, _code(data), dataset_id)
-    if not isinstance(data, dict):
-        raise KnowledgeError(
-            f"What answers at Knowledge API URL (knowledge_api_url) is not {_UNWELL}."
-        )
-    return data
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> Any:
