@@ -18,7 +18,7 @@ _BY_HAND = {
     "T2": "packing anew with Dify's CLI",
     "T7": "a real Dify",
 }
-_STATIC: dict[str, Check] = {
+STATIC: dict[str, Check] = {
     **layout.CHECKS,
     **manifest.CHECKS,
     **documents.CHECKS,
@@ -33,7 +33,7 @@ _RUNNING: dict[str, Check] = {
 
 def problems(built: Built, *, running: bool) -> Iterator[tuple[str, list[str]]]:
     """Each check's id, and what it found."""
-    for rule, check in (_STATIC | _RUNNING if running else _STATIC).items():
+    for rule, check in (STATIC | _RUNNING if running else STATIC).items():
         yield rule, list(check(built))
 
 
