@@ -122,13 +122,20 @@ class Batches(ManyFinder):
                 theirs[place] = key, flight
         # First what others may be waiting for: two batches may wait for each other.
         self._load_many(batch, mine, alone)
+        batch.left = again + self._follow_all(batch, theirs)
+
+    def _follow_all(
+        self, batch: Batch, theirs: Mapping[int, tuple[str, Flight]]
+    ) -> list[int]:
+        """Take what others load; the places for which that came to nothing."""
+        again = []
         for place, (key, flight) in theirs.items():
-            item = self._followed(request, key, flight)
+            item = self._followed(batch.request, key, flight)
             if item is None:
                 again.append(place)
             else:
                 batch.items[place] = item
-        batch.left = again
+        return again
 
     def _known(self, batch: Batch, *, told: bool) -> dict[int, Look]:
         request = batch.request

@@ -126,19 +126,7 @@ def _read_store(
         url = environ.get(ENV_REDIS_URL, "").strip()
         if url:
             redis_url.parse(url)
-    namespace = _text(form, "cache_namespace")
-    if namespace and not NAMESPACE.fullmatch(namespace):
-        sentence = (
-            "Cache namespace (cache_namespace) may have 1 to 64 letters, digits, dots, "
-            "hyphens and underscores."
-        )
-        raise ConfigError("cache_namespace", sentence)
-    if url and not namespace:
-        sentence = (
-            "Cache namespace (cache_namespace) is required with a Redis; choose a name "
-            "that no other workspace on this Redis uses."
-        )
-        raise ConfigError("cache_namespace", sentence)
+    namespace = _namespace(form, needed=bool(url))
     secret = _secret(form)
     if not url:
         if not (tenant or secret):
@@ -156,6 +144,23 @@ def _read_store(
         memory_bytes=options.memory_bytes,
         events=options.events,
     )
+
+
+def _namespace(form: Mapping[str, object], *, needed: bool) -> str:
+    namespace = _text(form, "cache_namespace")
+    if namespace and not NAMESPACE.fullmatch(namespace):
+        sentence = (
+            "Cache namespace (cache_namespace) may have 1 to 64 letters, digits, dots, "
+            "hyphens and underscores."
+        )
+        raise ConfigError("cache_namespace", sentence)
+    if needed and not namespace:
+        sentence = (
+            "Cache namespace (cache_namespace) is required with a Redis; choose a name "
+            "that no other workspace on this Redis uses."
+        )
+        raise ConfigError("cache_namespace", sentence)
+    return namespace
 
 
 def _secret(form: Mapping[str, object]) -> str:

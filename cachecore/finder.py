@@ -160,18 +160,17 @@ class Finder:
             return Look(Reason.QUARANTINED, key, seconds=self._timer() - started)
         stamps = dict(zip(fields, found.fields[2:], strict=True))
         reason, entry = self.judge(request, key, found.value, stamps, read)
-        over = found.fields[1] is not None
-        if over:
+        sound = True
+        if found.fields[1] is not None:
             # A quarantine is over. What was on its way when it began may have been
             # kept since: it is as little wanted.
             reason = Reason.ABSENT if found.value is None else Reason.INVALIDATED
             entry = None
-        # What can't be read or served is deleted; if that fails, the store has failed
-        # once.
-        sound = self._drop(key) if over or reason is Reason.CORRUPT else True
-        sound = sound and (
-            not over or self._forget(self._keyspace.quarantine_field(key))
-        )
+            sound = self._drop(key) and self._forget(
+                self._keyspace.quarantine_field(key)
+            )
+        elif reason is Reason.CORRUPT:
+            sound = self._drop(key)
         return Look(
             reason,
             key,

@@ -12,12 +12,13 @@ from typing import Any, Final
 from werkzeug import Request as HttpRequest
 from werkzeug import Response
 
-from cachecore.policy import Scope
+from cachecore.policy import Scope, Traits
 from difycodec import messages, urls
 from rag_cache import doors, inputs, served, settings, work
 from rag_cache.caller import Caller
 from rag_cache.frames import Frames, paced
 from rag_cache.inputs import BadInput
+from rag_cache.models import Chat
 from rag_cache.openai_chat import chat_of
 from rag_cache.openai_vectors import FORMATS, AskVectors, vectors_of, written
 from rag_cache.served import Served
@@ -132,24 +133,29 @@ def _chat_work(
         form,
         (f"model:{config.model}",),
     )
-    named = messages.has_url(asked.messages)
-    if named and read.cache.options.gateway_file_urls == "refuse":
-        raise BadInput(
-            "A file in messages is given by a URL, which would be fetched from inside "
-            "Dify's network; send its content as a data URL."
-        )
-    traits = replace(
-        request.traits,
-        conversation=messages.is_conversation(asked.messages),
-        tools=bool(asked.tools),
-        external_url=named,
-    )
+    traits = _traits(request.traits, asked, read)
     return work.begin(
         read,
         replace(
             request, traits=traits, asked=lambda: messages.question(asked.messages)
         ),
         lambda: ask(asked, work.limits(read)),
+    )
+
+
+def _traits(traits: Traits, asked: Chat, read: Settings) -> Traits:
+    """What the policy goes by; raises BadInput for a file that is not to be fetched."""
+    named = messages.has_url(asked.messages)
+    if named and read.cache.options.gateway_file_urls == "refuse":
+        raise BadInput(
+            "A file in messages is given by a URL, which would be fetched from inside "
+            "Dify's network; send its content as a data URL."
+        )
+    return replace(
+        traits,
+        conversation=messages.is_conversation(asked.messages),
+        tools=bool(asked.tools),
+        external_url=named,
     )
 
 

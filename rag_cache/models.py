@@ -80,6 +80,17 @@ def model_config(selector: Mapping[str, Any], name: str) -> LLMModelConfig:
         ) from error
 
 
+def _check_count(model: str, count: int, *, ended: bool) -> None:
+    if not count:
+        raise ReverseError(f"The model {model} gave no answer.")
+    if count >= HOST_QUEUE and not ended:
+        # Its end is missing, so that more may be.
+        raise ReverseError(
+            f"The answer of the model {model} lost parts on its way through Dify; "
+            "ask for a shorter one."
+        )
+
+
 def llm(session: Session, chat: Chat, limits: Limits) -> Iterator[Piece]:
     """A model's answer in pieces. Raises ReverseError.
 
@@ -107,15 +118,9 @@ def llm(session: Session, chat: Chat, limits: Limits) -> Iterator[Piece]:
         pure = pure and _is_text(delta.message.content)
         # One without text too: it shows that the model is alive.
         yield Piece(text=delta.message.get_text_content())
-    if not numbers.count:
-        raise ReverseError(f"The model {config.model} gave no answer.")
-    if numbers.count >= HOST_QUEUE and (usage is None or finish_reason is None):
-        # Its end is missing, so that more may be.
-        raise ReverseError(
-            f"The answer of the model {config.model} lost parts on its way through Dify; "
-            "ask for a shorter one."
-        )
-    whole = pure and numbers.proven and usage is not None and finish_reason is not None
+    ended = usage is not None and finish_reason is not None
+    _check_count(config.model, numbers.count, ended=ended)
+    whole = pure and numbers.proven and ended
     yield Piece(
         tool_calls=calls.whole(),
         finish_reason=finish_reason if whole else UNPROVEN,

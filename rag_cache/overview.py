@@ -51,15 +51,16 @@ def shown(read: Settings, window: str, told: Words) -> Json:
             {"at": _when(row["at"]), "tags": ", ".join(map(str, row["tags"]))}
             for row in invalidations
         ],
-        "decisions": [
-            {
-                "at": _when(row["at"]),
-                "what": f"{row['kind']} {row['label']}",
-                "decision": told("hit" if row["reason"] == "hit" else row["reason"]),
-                "key": row["key"],
-            }
-            for row in decisions
-        ],
+        "decisions": [_decision(row, told) for row in decisions],
+    }
+
+
+def _decision(row: Json, told: Words) -> Json:
+    return {
+        "at": _when(row["at"]),
+        "what": f"{row['kind']} {row['label']}",
+        "decision": told(row["reason"]),
+        "key": row["key"],
     }
 
 

@@ -112,6 +112,20 @@ def _outlives(ask: Ask) -> bool:
     return ask.reranker is None and runtime.outlives()
 
 
+def _form(read: Settings, ask: Ask, datasets: Sequence[Dataset]) -> Json:
+    """Everything that can change what is found."""
+    return {
+        "of": read.knowledge.digest(),
+        "query": ask.query,
+        "datasets": [[one.id, one.version, one.since] for one in datasets],
+        # Another form may let it grow older.
+        "max_age": read.cache.options.retrieval_max_age_seconds,
+        "overrides": ask.overrides(),
+        "top_k": ask.top_k,
+        "rerank": [ask.reranker.form, ask.score_threshold] if ask.reranker else None,
+    }
+
+
 def _request(
     caller: Caller, read: Settings, ask: Ask, datasets: Sequence[Dataset]
 ) -> Request:
@@ -122,18 +136,7 @@ def _request(
     return Request(
         kind="retrieval",
         label="cached_retrieve",
-        form={
-            "of": place.digest(),
-            "query": ask.query,
-            "datasets": [[one.id, one.version, one.since] for one in datasets],
-            # Another form may let it grow older.
-            "max_age": most,
-            "overrides": ask.overrides(),
-            "top_k": ask.top_k,
-            "rerank": [ask.reranker.form, ask.score_threshold]
-            if ask.reranker
-            else None,
-        },
+        form=_form(read, ask, datasets),
         # Served for the first half of its life, and for the second half too while
         # it is retrieved again behind; never after it.
         rules=replace(rules, ttl=ttl, stale_while_revalidate=behind, stale_if_error=0),
@@ -174,6 +177,11 @@ def _at_most(since: float, answer: Answer) -> float | None:
 # --- loading --------------------------------------------------------------
 
 
+def _found(dataset: Dataset, answer: list[Json] | KnowledgeError) -> Json:
+    count = 0 if isinstance(answer, KnowledgeError) else len(answer)
+    return {"id": dataset.id, "name": dataset.name, "found": count}
+
+
 def _loaded(
     read: Settings, ask: Ask, described: Sequence[Dataset | KnowledgeError]
 ) -> Piece:
@@ -208,14 +216,7 @@ def _loaded(
             warnings.append(str(error))
     data = {
         "result": citations.ranked(found, _top_k(ask, named)),
-        "datasets": [
-            {
-                "id": one.id,
-                "name": one.name,
-                "found": 0 if isinstance(answer, KnowledgeError) else len(answer),
-            }
-            for one, answer in zip(named, answers, strict=True)
-        ],
+        "datasets": list(map(_found, named, answers)),
         "warnings": warnings,
     }
     return Piece(data=data, finish_reason="partial" if warnings else "stop")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from servers.knowledge import KEY, Document, FakeKnowledgeApi
+from servers.documents import Document
+from servers.knowledge import KEY, FakeKnowledgeApi
 
 from bench.measure import Result, by_turns, difference, ratio
 from bench.packages import changed

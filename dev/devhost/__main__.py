@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from devhost.endpoints import Endpoints
+from devhost.failures import PluginError
 from devhost.host import Host
-from devhost.process import PluginError
 
 _DESCRIPTION = """\
 A Dify host for development. It unpacks .difypkg files, installs each one's

@@ -16,7 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus, unquote_to_bytes, urlsplit
 
-from devhost.process import PluginDied, PluginError, PluginProcess
+from devhost.failures import PluginDied, PluginError
+from devhost.process import PluginProcess
 
 MAX_BODY = 10 * 1024 * 1024  # endpoint.go:48: what is longer is cut without a word
 QUEUE_SIZE = 128  # endpoint_service.go:33

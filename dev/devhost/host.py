@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from devhost import environment, retyping
+from devhost.failures import PluginDied
 from devhost.gotypes import UnmarshalError
 from devhost.package import Package
-from devhost.process import PluginDied, PluginProcess
+from devhost.process import PluginProcess
 
 # D/internal/core/io_tunnel/backwards_invocation/task.go:71-196, those served here:
 # the permission a manifest needs, the action it becomes, and the message it comes as.

@@ -16,10 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from devhost import retyping
+from devhost.failures import PluginDied, PluginError
 from devhost.gotypes import UnmarshalError
+from devhost.lines import parsed
 
 # internal/types/app/config.go:228-234: bufio.Scanner fails on a longer line, and
 # instance.go:175-236 then kills the process.
@@ -33,39 +33,6 @@ EXECUTION_TIMEOUT = 600.0
 # at once, into another one that drops: endpoints.py.)
 QUEUE_SIZES = {"invoke_llm": 512, "invoke_tool": 1024, "invoke_endpoint": 128}
 _CLOSED = object()
-
-
-def _parsed(line: bytes) -> Any:
-    """The JSON in a line, as Go reads it; None for anything else.
-
-    orjson is quick, for vectors come in lines of megabytes; what it is stricter about
-    than Go (bytes that are no UTF-8, halves of surrogate pairs) is read the slow way.
-    """
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(line.decode("utf-8", "replace"), parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return None
-
-
-class PluginError(Exception):
-    """The plugin answered a request with an error."""
-
-    def __init__(self, error_type: str, message: str) -> None:
-        super().__init__(f"{error_type}: {message}")
-        self.error_type = error_type
-        self.message = message
-
-
-class PluginDied(Exception):
-    """The process is gone.
-
-    The daemon lets a waiting caller hang until EXECUTION_TIMEOUT; here it is
-    told at once.
-    """
 
 
 type Reverse = Callable[["PluginProcess", str, dict[str, Any]], None]
@@ -247,7 +214,7 @@ class PluginProcess:
             session.put(_CLOSED)
 
     def _take(self, line: bytes) -> None:
-        event = _parsed(line)
+        event = parsed(line)
         if not isinstance(event, dict):
             # plugin_entities/event.go:38-49: logged as an error, else ignored.
             self.log.append(f"ERROR not JSON on stdout: {line[:200]!r}")
@@ -312,8 +279,3 @@ class PluginProcess:
                 self.why_gone = "no heartbeat"
                 self._process.kill()
                 return
-
-
-def _no_constant(name: str) -> None:
-    # Python reads NaN and Infinity, which are not JSON; Go refuses them.
-    raise ValueError(name)

@@ -26,8 +26,8 @@ from graphon.dsl.slim.client import (
 )
 from graphon.model_runtime.utils.encoders import jsonable_encoder
 
+from devhost.failures import PluginDied, PluginError
 from devhost.host import Host
-from devhost.process import PluginDied, PluginError
 
 # Dify shows of a stream what an Answer node names (ResponseStreamCoordinator);
 # graphon gives every node's.

@@ -8,15 +8,12 @@ import json
 import re
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-type Json = dict[str, Any]
+from servers.documents import Dataset, Document, Json, listed, passes, record
 
 KEY = "dataset-the-key"
 MAX_QUERY = 250  # services/hit_testing_service.py: hit_testing_args_check
@@ -28,80 +25,6 @@ _METHODS = (
     *("semantic_search", "full_text_search", "hybrid_search"),
     *("keyword_search", "sparse_search"),
 )
-
-
-@dataclass
-class Document:
-    """A document of one segment."""
-
-    name: str
-    text: str
-    answer: str | None = None  # of a question-and-answer document
-    enabled: bool = True
-    metadata: Json = field(default_factory=dict)
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    segment_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    hit_count: int = 0
-
-    @property
-    def word_count(self) -> int:
-        # models/dataset.py: the count of characters, in spite of its name
-        return len(self.text) + len(self.answer or "")
-
-
-@dataclass
-class Dataset:
-    """A dataset; ``settings`` is its own ``retrieval_model``."""
-
-    name: str
-    documents: list[Document] = field(default_factory=list)
-    settings: Json = field(
-        default_factory=lambda: {
-            "search_method": "semantic_search",
-            "reranking_enable": False,
-            "reranking_mode": None,
-            "reranking_model": {
-                "reranking_provider_name": "",
-                "reranking_model_name": "",
-            },
-            "weights": None,
-            "top_k": 3,
-            "score_threshold_enabled": False,
-            "score_threshold": None,
-        }
-    )
-    enable_api: bool = True
-    updated_at: int = 1_790_000_000
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-
-    def detail(self) -> Json:
-        """fields/dataset_fields.py: DatasetDetailResponse, what matters of it.
-
-        The counters are those of models/dataset.py: all documents, their words,
-        and those that are completed, enabled and not archived. ``updated_at`` is
-        the dataset row's own: no change of a document moves it.
-        """
-        return {
-            "id": self.id,
-            "name": self.name,
-            "provider": "vendor",
-            "indexing_technique": "high_quality",
-            "app_count": 1,
-            "document_count": len(self.documents),
-            "total_documents": len(self.documents),
-            "total_available_documents": sum(d.enabled for d in self.documents),
-            "word_count": sum(d.word_count for d in self.documents),
-            "created_at": 1_780_000_000,
-            "updated_at": self.updated_at,
-            "embedding_model": "embed",
-            "embedding_model_provider": "tester/embed/embed",
-            "embedding_available": True,
-            "retrieval_model_dict": self.settings,
-            "doc_form": "text_model",
-            "enable_api": self.enable_api,
-            "doc_metadata": [],
-            "built_in_field_enabled": False,
-        }
 
 
 class FakeKnowledgeApi:
@@ -196,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             # controllers/service_api/wraps.py: validate_dataset_token
             return _error(403, "forbidden")
         if found[2] == "/documents":
-            return 200, _page([_listed(d) for d in dataset.documents], query)
+            return 200, _page([listed(d) for d in dataset.documents], query)
         if found[2]:
             return self._retrieve(dataset, json.loads(body))
         if dataset.id in self.api.hidden:
@@ -220,13 +143,13 @@ class _Handler(BaseHTTPRequestHandler):
         for document in dataset.documents:
             words = set(_WORD.findall(document.text.lower()))
             score = len(wanted & words) / len(wanted) if wanted else 0.0
-            if document.enabled and score and _passes(document, model):
+            if document.enabled and score and passes(document, model):
                 scored.append((score, document))
         if model["score_threshold_enabled"]:
             least = model.get("score_threshold") or 0
             scored = [one for one in scored if one[0] >= least]
         scored.sort(key=lambda one: one[0], reverse=True)
-        records = [_record(d, score) for score, d in scored[: model["top_k"]]]
+        records = [record(d, score) for score, d in scored[: model["top_k"]]]
         return 200, {"query": {"content": query}, "records": records}
 
 
@@ -236,67 +159,6 @@ def _is_model(model: Json) -> bool:
         and model["search_method"] in _METHODS
         and isinstance(model["top_k"], int)
     )
-
-
-def _passes(document: Document, model: Json) -> bool:
-    """hit_testing_service.py: metadata_filtering_conditions; only ``is`` here."""
-    filtering = model.get("metadata_filtering_conditions") or {}
-    return all(
-        document.metadata.get(one["name"]) == one["value"]
-        for one in filtering.get("conditions") or ()
-    )
-
-
-def _record(document: Document, score: float) -> Json:
-    """hit_testing_service.py: _dump_retrieval_records; hit_testing_base.py fills in."""
-    document.hit_count += 1
-    return {
-        "segment": {
-            "id": document.segment_id,
-            "position": 1,
-            "document_id": document.id,
-            "content": document.text,
-            "sign_content": document.text,
-            "answer": document.answer,
-            "word_count": document.word_count,
-            "tokens": document.word_count // 4,
-            "keywords": [],
-            "index_node_id": document.segment_id,
-            "index_node_hash": f"hash-of-{document.name}",
-            "hit_count": document.hit_count,
-            "enabled": True,
-            "status": "completed",
-            "document": {
-                "id": document.id,
-                "data_source_type": "upload_file",
-                "name": document.name,
-                "doc_type": None,
-                "doc_metadata": document.metadata or None,
-            },
-        },
-        "child_chunks": [],
-        "score": score,
-        "tsne_position": None,
-        "files": [],
-        "summary": None,
-    }
-
-
-def _listed(document: Document) -> Json:
-    """fields/document_fields.py: DocumentResponse, what matters of it."""
-    return {
-        "id": document.id,
-        "name": document.name,
-        "enabled": document.enabled,
-        "archived": False,
-        "indexing_status": "completed",
-        "display_status": "available" if document.enabled else "disabled",
-        "word_count": document.word_count,
-        "tokens": document.word_count // 4,
-        "hit_count": document.hit_count,
-        "doc_metadata": [],
-        "created_at": 1_785_000_000,
-    }
 
 
 def _page(items: list[Json], query: Json) -> Json:

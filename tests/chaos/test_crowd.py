@@ -18,8 +18,8 @@ import pytest
 import redis
 from servers import redis as servers
 
+from devhost.failures import PluginDied, PluginError
 from devhost.host import Host
-from devhost.process import PluginDied, PluginError
 from packager.build import RECIPES, build
 from tests.fake_upstream import FakeUpstream, Script, delta, fake_upstream, finish
 from tests.llm_request import llm_request

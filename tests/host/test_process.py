@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from devhost.process import MAX_LINE, PluginDied, PluginError, PluginProcess
+from devhost.failures import PluginDied, PluginError
+from devhost.process import MAX_LINE, PluginProcess
 
 type Start = Callable[..., PluginProcess]
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import redis
 
+from devhost.failures import PluginError
 from devhost.host import Host
-from devhost.process import MAX_LINE, PluginError
+from devhost.process import MAX_LINE
 from tests.fake_upstream import FakeUpstream, Script, score, vector
 from tests.llm_request import llm_request
 

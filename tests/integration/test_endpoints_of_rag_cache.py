@@ -9,12 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from servers.knowledge import (
-    KEY,
-    Dataset,
-    Document,
-    FakeKnowledgeApi,
-)
+from servers.documents import Dataset, Document
+from servers.knowledge import KEY, FakeKnowledgeApi
 
 from devhost.endpoints import Endpoints
 from devhost.host import Host

@@ -4,12 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers.knowledge import (
-    KEY,
-    Dataset,
-    Document,
-    FakeKnowledgeApi,
-)
+from servers.documents import Dataset, Document
+from servers.knowledge import KEY, FakeKnowledgeApi
 
 from devhost import workflow
 from devhost.host import Host

@@ -12,8 +12,8 @@ import redis
 
 from devhost import workflow
 from devhost.endpoints import Endpoints
+from devhost.failures import PluginError
 from devhost.host import Host
-from devhost.process import PluginError
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 from tests.llm_request import llm_request
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from devhost.failures import PluginError
 from devhost.host import Host
-from devhost.process import PluginError
 from tests.fake_upstream import FakeUpstream, Script
 
 MANIFEST = """

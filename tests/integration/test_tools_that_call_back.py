@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers.knowledge import KEY, Document, FakeKnowledgeApi, fake_knowledge_api
+from servers.documents import Document
+from servers.knowledge import KEY, FakeKnowledgeApi, fake_knowledge_api
 
 from devhost import workflow
+from devhost.failures import PluginError
 from devhost.host import Host
-from devhost.process import PluginError
 from tests.fake_upstream import FakeUpstream
 from tests.integration.test_plugins_in_the_host import TOOLS, tool
 

@@ -4,12 +4,8 @@ import uuid
 from typing import Any
 
 import pytest
-from servers.knowledge import (
-    KEY,
-    Dataset,
-    Document,
-    FakeKnowledgeApi,
-)
+from servers.documents import Dataset, Document
+from servers.knowledge import KEY, FakeKnowledgeApi
 
 from rag_cache import asks, citations, retrieval
 from rag_cache.caller import Caller

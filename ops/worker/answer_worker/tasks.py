@@ -63,9 +63,7 @@ def ship(self: Task, given: list[Event], tries: int = 0) -> None:
             if status in _LATER or status == _TOO_LARGE or "exception" in result:
                 later.append(one)
             else:
-                error = result.get("error")
-                kind = error.get("type") if isinstance(error, dict) else "refused"
-                bury([one], f"Elasticsearch: {kind}")
+                bury([one], f"Elasticsearch: {_kind_of(result.get('error'))}")
     except (TransportError, ApiError) as error:
         status = type(error).__name__
     # What nobody said anything of is as good as not sent.
@@ -87,6 +85,10 @@ def _action(one: Event) -> dict[str, Any]:
         "_id": one["id"],
         "_source": shipped(one) if "texts" in one else one,
     }
+
+
+def _kind_of(error: Any) -> str:
+    return str(error.get("type")) if isinstance(error, dict) else "refused"
 
 
 def _again(task: Task, documents: list[Event], tries: int, status: Any) -> None:
