@@ -85,7 +85,7 @@ def _table(results: Sequence[Mapping[str, Any]]) -> str:
     ]
     for one in results:
         low, high = one["spread"]
-        spread = "" if low == high else f"{low:.3g} to {high:.3g}"
+        spread = "" if low == high else f"{_number(low)} to {_number(high)}"
         limit = ""
         if one["limit"] is not None:
             sign = "≥" if one["least"] else "≤"
@@ -107,8 +107,11 @@ def _held(one: Mapping[str, Any]) -> bool:
 
 def _figure(one: Mapping[str, Any]) -> str:
     unit = "×" if one["unit"] == "x" else f" {one['unit']}"
-    figure = one["figure"]
-    return f"{figure:,.0f}{unit}" if figure >= 100 else f"{figure:.3g}{unit}"
+    return _number(one["figure"]) + unit
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _amount(value: float, unit: str) -> str:
