@@ -56,6 +56,7 @@ class Led:
 
 
 def result_of(batch: Batch) -> Result:
+    """What became of a batch that was answered to its end."""
     if batch.reasons <= HITS:
         return Result.HIT
     if batch.reasons <= HITS | MISSES:
@@ -64,6 +65,7 @@ def result_of(batch: Batch) -> Result:
 
 
 def bytes_of(payload: Any) -> bytes:
+    """Reads a payload that has to be bytes; raises ValueError for another."""
     if not isinstance(payload, bytes):
         msg = "the payload is not that of a batch's item"
         raise ValueError(msg)  # noqa: TRY004 - a caller handles one error
@@ -71,6 +73,7 @@ def bytes_of(payload: Any) -> bytes:
 
 
 def show(flight: Flight, item: Item) -> None:
+    """Give an answer to those who follow it."""
     usage = Usage(prompt_tokens=item.cost.prompt_tokens)
     flight.publish(Piece(data=item.payload, usage=usage))
     flight.land()

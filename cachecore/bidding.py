@@ -13,9 +13,7 @@ from cachecore.relay import Relay
 from cachecore.request import Request
 from cachecore.shelf import Shelf
 from cachecore.stores.base import Bid, Store
-from cachecore.streams import (
-    Answer,
-)
+from cachecore.streams import Answer
 from cachecore.trips import LENIENT
 
 _MAX_PRESENT: Final = 10_000

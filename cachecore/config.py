@@ -1,9 +1,8 @@
-"""Settings from strings, checked once; opens a cache from them.
+"""Settings from strings, checked once.
 
 A form hands over text. Each mistake in it raises ConfigError: one English
 sentence that names the field and the remedy. Dify builds the plugins' shells
-anew for every call, so what was read and opened is remembered here, by the
-text it came from; this is the only state of the core outside a Cache.
+anew for every call, so what was read is remembered here, by the text it came from.
 """
 
 import re
@@ -18,9 +17,7 @@ from cachetools import LRUCache
 from cachecore import redis_url
 from cachecore.errors import ConfigError, UnkeyableError
 from cachecore.keys import canonical, fingerprint
-from cachecore.opening import (
-    StoreSettings,
-)
+from cachecore.opening import StoreSettings
 from cachecore.options import Options, read_options
 from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
 

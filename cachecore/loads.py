@@ -19,13 +19,7 @@ from cachecore.policy import Control, Reason, Refusal
 from cachecore.relay import Relay
 from cachecore.request import Request
 from cachecore.shelf import Sealed
-from cachecore.streams import (
-    Answer,
-    Piece,
-    Recorder,
-    merge,
-    replay,
-)
+from cachecore.streams import Answer, Piece, Recorder, merge, replay
 from cachecore.trips import Trip, cost_of, is_accepted, joined
 
 # So many leaders may fail a caller one after another before it waits for no more.

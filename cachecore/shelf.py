@@ -1,12 +1,11 @@
-"""What is kept, and how it is got at: look up, judge, keep, invalidate.
+"""What is kept, and how it is got at: keep, invalidate, count votes, operate.
 
 Whoever makes a value by other means than a load (the tools that wrap any node)
 uses this much; ``cache`` adds the load and its company.
 
-What the store raises never leaves ``find``, ``settle`` and ``keep``.
+What the store raises never leaves ``settle`` and ``keep``.
 """
 
-import logging
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,17 +19,10 @@ from cachecore.entry import Cost, Entry
 from cachecore.errors import StoreError
 from cachecore.finder import Finder, Look, Stamps
 from cachecore.keys import SWITCH_FIELD, votes_key
-from cachecore.metrics import (
-    Invalidated,
-    Kept,
-    Refused,
-)
+from cachecore.metrics import Invalidated, Kept, Refused
 from cachecore.policy import Refusal, Switch
 from cachecore.request import Request
 from cachecore.stores.base import Facts, digest
-
-logger = logging.getLogger(__name__)
-
 
 _MAX_TAGS: Final = 20  # in an event
 _MAX_TAG: Final = 120

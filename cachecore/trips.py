@@ -11,18 +11,11 @@ from cachecore.finder import Look, Stamps
 from cachecore.flights import Flight
 from cachecore.policy import Control, Price
 from cachecore.request import Request
-from cachecore.streams import (
-    Answer,
-    Piece,
-    Usage,
-    merge,
-    unbilled,
-)
+from cachecore.streams import Answer, Piece, Usage, merge, unbilled
 
 logger = logging.getLogger(__name__)
 
 type Load = Callable[[], Iterable[Piece]]
-
 
 # Those who take what is there; the others have said what they want.
 LENIENT: Final = (Control.DEFAULT, Control.ALWAYS)
@@ -62,6 +55,7 @@ def joined(pieces: Iterable[Piece]) -> Piece:
 
 
 def cost_of(usage: Usage | None, seconds: float, price: Price) -> Cost:
+    """What a load cost: as whoever was asked says, or by the form's price."""
     if usage is None:
         return Cost(seconds=seconds, currency=price.currency)
     tokens = usage.prompt_tokens, usage.completion_tokens
@@ -71,6 +65,7 @@ def cost_of(usage: Usage | None, seconds: float, price: Price) -> Cost:
 
 
 def is_accepted(request: Request, answer: Answer) -> bool:
+    """Whether the request takes the answer as a valid one."""
     try:
         return request.accept is None or request.accept(answer)
     except Exception as error:  # noqa: BLE001 - the answer was given in full

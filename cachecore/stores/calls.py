@@ -9,9 +9,7 @@ from weakref import WeakSet
 from cachecore.errors import NotAsked, StoreError
 from cachecore.redis_url import RedisUrl
 from cachecore.stores import commands, health
-from cachecore.stores.base import (
-    Watcher,
-)
+from cachecore.stores.base import Watcher
 from cachecore.stores.breaker import Breaker
 from cachecore.stores.connections import open_door
 from cachecore.stores.remedies import ErrorReply

@@ -5,19 +5,12 @@ from typing import Final
 
 from cachecore.errors import StoreError
 from cachecore.stores import scripts
-from cachecore.stores.base import (
-    Beat,
-    Bid,
-    Landing,
-    Write,
-)
+from cachecore.stores.base import Beat, Bid, Landing, Write
 from cachecore.stores.sockets import Command, Reply
 
 NO_REDIS: Final = (
     "What answers at the Redis URL (redis_url) does not speak as Redis does."
 )
-
-
 # Entries for which the time limit of one call is meant.
 _AT_ONCE: Final = 8
 
@@ -28,28 +21,33 @@ def patience(entries: int) -> float:
 
 
 def put(write: Write) -> Command:
+    """Write an entry."""
     command = ("SET", write.key, write.value, "PX", ms(write.ttl))
     return (*command, "NX") if write.only_if_absent else command
 
 
 def look(key: str, hash_key: str, fields: Sequence[str], bid: Bid) -> Command:
+    """Look an entry and stamps up, and take the lease where all is as was bid for."""
     wanted = ["-" if text is None else f"+{text}" for text in bid.fields]
     names = key, hash_key, bid.lease
     return ("EVAL", scripts.LOOK, 3, *names, bid.token, ms(bid.ttl), *fields, *wanted)
 
 
 def claim(entry: str, lease: str, token: str, ttl: float, over: str) -> Command:
+    """Take a lease, or learn who has it."""
     mark = token[token.rindex(".") :]
     return ("EVAL", scripts.CLAIM, 2, entry, lease, token, ms(ttl), mark, over)
 
 
 def beat(beat: Beat) -> Command:
+    """Keep a lease, and tell what is new under it."""
     ttls = int(beat.lease_ttl * 1000), ms(beat.stream_ttl)
     names = beat.lease, beat.stream, beat.token
     return ("EVAL", scripts.BEAT, 2, *names, *ttls, *beat.records)
 
 
 def land(landing: Landing) -> Command:
+    """Write the entry, end the stream and give the lease back."""
     names = landing.entry, landing.lease, landing.stream, landing.token
     ttls = ms(landing.ttl), ms(landing.stream_ttl)
     value, told = landing.value or b"", landing.records
@@ -57,11 +55,13 @@ def land(landing: Landing) -> Command:
 
 
 def append(stream: str, records: Sequence[bytes], most: int, ttl: float) -> Command:
+    """Append records to a stream of at most so many."""
     # One script: as many commands would cost twenty times a record's time to send.
     return ("EVAL", scripts.APPEND, 1, stream, most, ms(ttl), *records)
 
 
 def ms(seconds: float) -> int:
+    """Whole milliseconds, one at least."""
     return max(1, int(seconds * 1000))
 
 
@@ -89,6 +89,7 @@ def table(reply: Reply) -> dict[str, str]:
 
 
 def fields(pairs: Reply) -> dict[bytes, bytes]:
+    """Names and values of a flat list of both."""
     if isinstance(pairs, dict):  # redis-py's client for a Cluster has parsed it
         return pairs
     return dict(zip(pairs[::2], pairs[1::2], strict=True))

@@ -16,7 +16,6 @@ MAX_CONNECTIONS: Final = 64
 type Command = tuple[str | bytes | int, ...]
 type Reply = Any
 
-
 CONNECT_LIMIT: Final = 2.0
 
 

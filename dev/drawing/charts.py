@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from drawing.shapes import INK, LIMIT, OURS, SOFT, THEIRS, Canvas
+from drawing.shapes import OURS, THEIRS, Canvas
 
 _WIDTH, _LEFT, _RIGHT, _BAR = 720, 250, 90, 22
 
@@ -51,7 +51,7 @@ def _traffic(found: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     return rows
 
 
-def bars(title: str, rows: Sequence[Row], limit: float | None = None) -> str:
+def bars(title: str, rows: Sequence[Row]) -> str:
     """A chart of horizontal bars."""
     canvas = Canvas(_WIDTH, title)
     canvas.text(20, 32, title, size=15, bold=True)
@@ -64,9 +64,5 @@ def bars(title: str, rows: Sequence[Row], limit: float | None = None) -> str:
             _LEFT, y, max(1, value * scale), _BAR, fill=colour, line=colour, round_=3
         )
         shown = f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
-        canvas.text(_LEFT + value * scale + 8, y + 16, shown, fill=INK)
-    if limit is not None:
-        x = _LEFT + limit * scale
-        canvas.line(x, 44, x, canvas.height, LIMIT)
-        canvas.text(x, 44, "limit", size=11, fill=SOFT)
+        canvas.text(_LEFT + value * scale + 8, y + 16, shown)
     return canvas.svg()

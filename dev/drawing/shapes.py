@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
 INK, SOFT, LINE, PAPER = "#1f2937", "#6b7280", "#d1d5db", "#ffffff"
-OURS, THEIRS, LIMIT = "#2563eb", "#9ca3af", "#dc2626"
+OURS, THEIRS = "#2563eb", "#9ca3af"
 _FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 
 
@@ -64,13 +64,6 @@ class Canvas:
         self.parts.append(
             f'<line x1="{x:g}" y1="{y:g}" x2="{to_x:g}" y2="{to_y:g}" stroke="{SOFT}" '
             f'stroke-width="1.5" marker-end="url(#head)"{dashed}/>'
-        )
-
-    def line(self, x: float, y: float, to_x: float, to_y: float, colour: str) -> None:
-        """A line."""
-        self._reach(max(y, to_y))
-        self.parts.append(
-            f'<line x1="{x:g}" y1="{y:g}" x2="{to_x:g}" y2="{to_y:g}" stroke="{colour}"/>'
         )
 
     def svg(self) -> str:
