@@ -7,7 +7,7 @@ is bounded: so many labels, so many apps with them, the rest together.
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from cachecore.differences import Differences
@@ -242,6 +242,15 @@ class Tally:
 def _text(text: str) -> str:
     # Half a surrogate pair would fail every publication of its hash.
     return text.encode("utf-8", "replace").decode().replace("|", "/")[:_MAX_TEXT]
+
+
+def total(many: Iterable[Counts]) -> Counts:
+    """Several counts as one."""
+    summed: Counts = defaultdict(float)
+    for counts in many:
+        for name, amount in counts.items():
+            summed[name] += amount
+    return dict(summed)
 
 
 def bucket(seconds: float) -> int:

@@ -21,7 +21,7 @@ from typing import Final
 
 from cachecore import recent
 from cachecore.behind import Behind
-from cachecore.counting import BARS, Counts, Tally
+from cachecore.counting import BARS, Counts, Tally, total
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
 from cachecore.metrics import (
@@ -193,11 +193,7 @@ class Statistics:
 
         Raises StoreError.
         """
-        total: Counts = defaultdict(float)
-        for counts in self.spans(seconds)[1].values():
-            for name, amount in counts.items():
-                total[name] += amount
-        return dict(total)
+        return total(self.spans(seconds)[1].values())
 
     def spans(self, seconds: float) -> tuple[int, dict[int, Counts]]:
         """The same, by the time at which each span began; and a span's length.

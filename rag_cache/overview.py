@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cachecore.counting import Counts
+from cachecore.counting import Counts, total
 from cachecore.errors import StoreError
 from cachecore.metrics import INTERNAL
 from cachecore.policy import HITS, MISSES
@@ -23,11 +23,7 @@ def shown(read: Settings, window: str, told: Words) -> Json:
     """What the page shows; raises StoreError."""
     statistics = settings.open_statistics(read)
     length, spans = statistics.spans(WINDOWS[window])
-    total: Counts = {}
-    for counts in spans.values():
-        for name, amount in counts.items():
-            total[name] = total.get(name, 0) + amount
-    saved = savings.summed(total)
+    saved = savings.summed(total(spans.values()))
     decisions, invalidations = statistics.recent()
     names = told("hits"), told("misses"), told("uncached")
     return {

@@ -35,8 +35,7 @@ def run(
         command, stdout=subprocess.PIPE, text=True, env=environ, cwd=_ROOT
     ) as process:
         for line in process.stdout or ():
-            fields = json.loads(line)
-            yield Result(**{**fields, "spread": tuple(fields["spread"])})
+            yield Result.read(json.loads(line))
     if process.returncode:
         msg = f"{module}.{function} failed; what it said stands above"
         raise RuntimeError(msg)

@@ -3,8 +3,9 @@
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Result:
     unit: str = "x"
     of: str = "us"
     least: bool = False
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> "Result":
+        """A result, from what ``asdict`` made of it and JSON gave back."""
+        return cls(**{**data, "spread": tuple(data["spread"])})
 
     @property
     def held(self) -> bool:

@@ -48,10 +48,10 @@ def silent_package(package: Path, scratch: Path, root: Path) -> Path:
 def run(
     pairs: Sequence[Host],
     form: Mapping[str, str],
-    model: str,
     *,
+    events: str,
     rounds: int,
-    limit: float,
+    limit: float | None,
 ) -> Result:
     """Microseconds of processor for a hit, with events and statistics and without.
 
@@ -60,9 +60,11 @@ def run(
     ours: list[float] = []
     reference: list[float] = []
     for host in pairs:
-        own = {**form, "cache_namespace": f"bench-{uuid.uuid4().hex[:8]}"}
-        told = _Meter(host, own, model, through_host.PLUGIN)
-        silent = _Meter(host, own, model, SILENT)
+        options = f"{form['cache_options']}\nevents: {events}"
+        namespace = f"bench-{uuid.uuid4().hex[:8]}"
+        own = {**form, "cache_options": options, "cache_namespace": namespace}
+        told = _Meter(host, own, through_host.PLUGIN)
+        silent = _Meter(host, own, SILENT)
         for meter in (told, silent):
             meter.turn()
             meter.read()
@@ -74,17 +76,15 @@ def run(
             # Only now: what runs behind the answers runs in the other's turn too.
             ours.append(told.read())
             reference.append(silent.read())
-    name = f"processor of a hit, {IN_FLIGHT} in flight, told / untold, events: {model}"
+    name = f"processor of a hit, {IN_FLIGHT} in flight, told / untold, events: {events}"
     return ratio(name, ours, reference, limit)
 
 
 class _Meter:
     """Asks one process for hits, and reads what they cost its processor."""
 
-    def __init__(
-        self, host: Host, form: Mapping[str, str], model: str, plugin: str
-    ) -> None:
-        self._host, self._form, self._model, self._plugin = host, form, model, plugin
+    def __init__(self, host: Host, form: Mapping[str, str], plugin: str) -> None:
+        self._host, self._form, self._plugin = host, form, plugin
         self._pid = host.plugin(plugin).process.pid
         self._used, self._hits = processor(self._pid), 0
 
@@ -94,7 +94,7 @@ class _Meter:
         def work(number: int) -> None:
             while time.monotonic() < ends:
                 through_host.first_token(
-                    self._host, self._form, self._model, "the same", self._plugin
+                    self._host, self._form, "m", "the same", self._plugin
                 )
                 counts[number] += 1
 

@@ -12,6 +12,8 @@ from typing import Any
 from drawing.__main__ import PICTURES, pictures
 from drawing.charts import draw
 
+from bench.measure import Result
+
 ROOT = Path(__file__).resolve().parents[2]
 _TITLES = {
     "core": "A hit in the core",
@@ -54,7 +56,7 @@ _SHOWN = (
 # Of these the README gives percent.
 _SHARES = ("hit rate", "/ without", "warm / cold, real model")
 
-type Groups = dict[str, list[dict[str, Any]]]
+type Groups = dict[str, list[Result]]
 
 
 def main() -> None:
@@ -63,7 +65,8 @@ def main() -> None:
     told: Mapping[str, Any] = {}
     for name in sys.argv[1:]:
         told = json.loads(Path(name).read_text("utf-8"))
-        groups |= told["groups"]
+        for group, of in told["groups"].items():
+            groups[group] = [Result.read(one) for one in of]
     tables = "\n\n".join(
         f"### {title}\n\n{_table(groups[name])}"
         for name, title in _TITLES.items()
@@ -78,36 +81,30 @@ def main() -> None:
         (PICTURES / name).write_text(svg, "utf-8")
 
 
-def _table(results: Sequence[Mapping[str, Any]]) -> str:
+def _table(results: Sequence[Result]) -> str:
     lines = [
         "| what | ours | reference | figure | quartiles | limit |",
         "|---|---|---|---|---|---|",
     ]
     for one in results:
-        low, high = one["spread"]
+        low, high = one.spread
         spread = "" if low == high else f"{_number(low)} to {_number(high)}"
         limit = ""
-        if one["limit"] is not None:
-            sign = "≥" if one["least"] else "≤"
-            limit = f"{sign} {one['limit']:.3g}"
-            if not _held(one):
+        if one.limit is not None:
+            sign = "≥" if one.least else "≤"
+            limit = f"{sign} {one.limit:.3g}"
+            if not one.held:
                 limit += " **missed**"
         lines.append(
-            f"| {one['name']} | {_amount(one['ours'], one['of'])} "
-            f"| {_amount(one['reference'], one['of'])} | {_figure(one)} | {spread} | {limit} |"
+            f"| {one.name} | {_amount(one.ours, one.of)} "
+            f"| {_amount(one.reference, one.of)} | {_figure(one)} | {spread} | {limit} |"
         )
     return "\n".join(lines)
 
 
-def _held(one: Mapping[str, Any]) -> bool:
-    if one["least"]:
-        return bool(one["figure"] >= one["limit"])
-    return bool(one["figure"] <= one["limit"])
-
-
-def _figure(one: Mapping[str, Any]) -> str:
-    unit = "×" if one["unit"] == "x" else f" {one['unit']}"
-    return _number(one["figure"]) + unit
+def _figure(one: Result) -> str:
+    unit = "×" if one.unit == "x" else f" {one.unit}"
+    return _number(one.figure) + unit
 
 
 def _number(value: float) -> str:
@@ -124,9 +121,9 @@ def _amount(value: float, unit: str) -> str:
 
 
 def _figures(groups: Groups) -> str:
-    found = {one["name"]: one for of in groups.values() for one in of}
+    found = {one.name: one for of in groups.values() for one in of}
     rows = [
-        f"| {said} | {_percent(found[name]['figure'])} |"
+        f"| {said} | {_percent(found[name].figure)} |"
         if name.endswith(_SHARES)
         else f"| {said} | {_figure(found[name])} |"
         for name, said in _SHOWN
@@ -139,12 +136,12 @@ def _percent(share: float) -> str:
     return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
 
 
-def _sizes(results: Sequence[Mapping[str, Any]]) -> str:
+def _sizes(results: Sequence[Result]) -> str:
     """What an entry takes, by the answer's size and language."""
     rows: dict[str, list[str]] = {}
     for one in results:
-        size = one["name"].split(", ")[1]
-        rows.setdefault(size, []).append(f"{one['ours'] / 1024:.1f} KB")
+        size = one.name.split(", ")[1]
+        rows.setdefault(size, []).append(f"{one.ours / 1024:.1f} KB")
     lines = [f"| {size} | {' | '.join(sizes)} |" for size, sizes in rows.items()]
     return "\n".join(["| answer | English | Chinese |", "|---|---|---|", *lines])
 

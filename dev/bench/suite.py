@@ -208,10 +208,8 @@ def _publishing(bench: Bench) -> Iterator[Result]:
         pairs.append(host)
     form = {**bench.form, "endpoint_url": bench.upstream()}
     for events in ("sizes", "off"):
-        options = f"{form['cache_options']}\nevents: {events}"
-        own = {**form, "cache_options": options}
         limit = 1 / 0.97 if events == "sizes" else None
-        yield publishing.run(pairs, own, events, rounds=4, limit=limit)
+        yield publishing.run(pairs, form, events=events, rounds=4, limit=limit)
 
 
 def _memory(bench: Bench) -> Iterator[Result]:

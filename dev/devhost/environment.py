@@ -6,6 +6,7 @@ flag file that says it was finished (:372-401).
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,12 @@ INSTALL_TIMEOUT = 600  # seconds; setup_python_environment.go:166
 
 class InstallFailed(Exception):
     """uv could not install what the package asks for."""
+
+
+def find_uv() -> str:
+    """The uv of this environment, or one on the PATH."""
+    beside = str(Path(sys.executable).parent)
+    return shutil.which("uv", path=beside) or shutil.which("uv") or "uv"
 
 
 def python_of(folder: Path, uv: str) -> Path:

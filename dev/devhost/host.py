@@ -1,7 +1,5 @@
 """The host: installs packages, routes calls to them, answers theirs."""
 
-import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -50,8 +48,7 @@ class Host:
 
     def __init__(self, root: Path, uv: str | None = None) -> None:
         self._root = root
-        beside = str(Path(sys.executable).parent)
-        self._uv = uv or shutil.which("uv", path=beside) or shutil.which("uv") or "uv"
+        self._uv = uv or environment.find_uv()
         self._installed: dict[str, Installed] = {}
         self._model_credentials: dict[tuple[str, str], dict[str, Any]] = {}
         self._servers: dict[tuple[str, str], Server] = {}

@@ -1,10 +1,8 @@
-"""python -m drawing [RESULTS.json]: draw docs/pictures; charts from measured results."""
+"""python -m drawing: draw docs/pictures, but for the charts, which bench.report draws."""
 
-import json
-import sys
 from pathlib import Path
 
-from drawing import charts, forms, overview
+from drawing import forms, overview
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "pictures"
@@ -17,11 +15,8 @@ def pictures() -> dict[str, str]:
 
 def main() -> None:
     """Write them."""
-    drawn = pictures()
-    if len(sys.argv) > 1:
-        drawn |= charts.draw(json.loads(Path(sys.argv[1]).read_text("utf-8"))["groups"])
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for name, svg in drawn.items():
+    for name, svg in pictures().items():
         (PICTURES / name).write_text(svg, "utf-8")
         print(f"docs/pictures/{name}")
 

@@ -1,7 +1,7 @@
 """Bars of measured ratios, from what scripts/bench wrote."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 from drawing.shapes import OURS, THEIRS, Canvas
 
@@ -10,9 +10,25 @@ _WIDTH, _LEFT, _RIGHT, _BAR = 720, 250, 90, 22
 type Row = tuple[str, float, str]
 
 
-def draw(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+class Measured(Protocol):
+    """A line of the benchmarks: ``bench.measure.Result``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ours(self) -> float: ...
+
+    @property
+    def reference(self) -> float: ...
+
+    @property
+    def figure(self) -> float: ...
+
+
+def draw(groups: Mapping[str, Sequence[Measured]]) -> dict[str, str]:
     """The charts by their names; one for which nothing was measured is left out."""
-    found = {one["name"]: one for of in groups.values() for one in of}
+    found = {one.name: one for of in groups.values() for one in of}
     charts = {}
     rows = _hits(found)
     if rows:
@@ -26,28 +42,28 @@ def draw(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
     return charts
 
 
-def _hits(found: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+def _hits(found: Mapping[str, Measured]) -> list[Row]:
     """Others' hits as so many of ours, for each was measured in turn with ours."""
     core = found.get("core hit / raw GET, 2 KB, 1 caller")
     if core is None:
         return []
-    ours = core["ours"]
-    rows: list[Row] = [("a raw GET of the answer", core["reference"], THEIRS)]
+    ours = core.ours
+    rows: list[Row] = [("a raw GET of the answer", core.reference, THEIRS)]
     rows.append(("Answer Cache", ours, OURS))
     for name, one in found.items():
         other, _, rest = name.partition(" / core hit, ")
         if rest == "2 KB, 1 caller":
-            rows.append((other, ours * one["figure"], THEIRS))
+            rows.append((other, ours * one.figure, THEIRS))
     return sorted(rows, key=lambda row: row[1])
 
 
-def _traffic(found: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+def _traffic(found: Mapping[str, Measured]) -> list[Row]:
     rows: list[Row] = []
     for name, one in found.items():
         if name.endswith("hit rate / the best"):
             law = name.split(": ")[0].removeprefix("traffic, ")
-            rows.append((f"{law}, with the cache", one["ours"], OURS))
-            rows.append((f"{law}, best possible", one["reference"], THEIRS))
+            rows.append((f"{law}, with the cache", one.ours, OURS))
+            rows.append((f"{law}, best possible", one.reference, THEIRS))
     return rows
 
 

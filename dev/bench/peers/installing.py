@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from devhost.environment import find_uv
+
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[2]
 
@@ -16,8 +18,7 @@ def python() -> Path | None:
     wanted = _HERE / "requirements.txt"
     if ready.exists() and ready.read_bytes() == wanted.read_bytes():
         return interpreter
-    beside = Path(sys.executable).parent
-    uv = shutil.which("uv", path=str(beside)) or shutil.which("uv") or "uv"
+    uv = find_uv()
     shutil.rmtree(made, ignore_errors=True)
     venv = [uv, "venv", "--quiet", "--python", sys.executable, str(made)]
     sync = [uv, "pip", "sync", "--quiet", "--python", str(interpreter)]

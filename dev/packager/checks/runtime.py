@@ -1,7 +1,6 @@
 """T1, T3, P7: the package in an environment that has nothing but what it asks for."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from servers.redis import free_port
 
+from devhost.environment import find_uv
 from packager.checks.package import Built
 
 START_LIMIT = 5.0  # seconds; the marketplace allows 20
@@ -30,17 +30,12 @@ print("loaded", found.configuration.name)
 _PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 
 
-def _uv() -> str:
-    beside = str(Path(sys.executable).parent)
-    return shutil.which("uv", path=beside) or shutil.which("uv") or "uv"
-
-
 def wheels(built: Built) -> Iterator[str]:
     """Whether all that is needed comes as wheels, on both processors."""
     for platform in _PLATFORMS:
         done = subprocess.run(
             [
-                *(_uv(), "pip", "compile", "--quiet", "--only-binary", ":all:"),
+                *(find_uv(), "pip", "compile", "--quiet", "--only-binary", ":all:"),
                 *("--python-version", "3.12", "--python-platform", platform),
                 str(built.folder / "requirements.txt"),
             ],
@@ -62,9 +57,9 @@ def installs(built: Built, resolution: str) -> Iterator[str]:
         if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
     }
     for command in (
-        [_uv(), "venv", "--quiet", "--python", sys.executable, str(made)],
+        [find_uv(), "venv", "--quiet", "--python", sys.executable, str(made)],
         [
-            *(_uv(), "pip", "install", "--quiet", "--python", str(python)),
+            *(find_uv(), "pip", "install", "--quiet", "--python", str(python)),
             *("--only-binary", ":all:", "--resolution", resolution),
             *("--requirement", str(built.folder / "requirements.txt")),
         ],

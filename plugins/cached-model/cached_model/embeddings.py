@@ -4,7 +4,7 @@ import base64
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from dify_plugin.entities.model.text_embedding import (
@@ -18,6 +18,7 @@ from dify_plugin.errors.model import (
 
 from cachecore import policy
 from cachecore.batch import Item
+from cachecore.policy import Traits
 from cached_model import caching, upstream
 from cached_model.caching import Caller
 from cached_model.form import Form
@@ -54,11 +55,11 @@ def embed(
 
     Texts have their prefix already. Raises an InvokeError.
     """
-    request = caching.request(form, "embedding", model, {}, asking)
     shown = [one.url for one in inputs if isinstance(one, Picture)]
-    outside = any(map(urls.may_change, shown))
-    ends_at = urls.expires_at(shown)
-    traits = replace(request.traits, external_url=outside, ends_at=ends_at)
+    traits = Traits(
+        external_url=any(map(urls.may_change, shown)), ends_at=urls.expires_at(shown)
+    )
+    request = caching.request(form, "embedding", model, {}, asking, traits=traits)
     forms = [_key_form(form, model, one) for one in inputs]
 
     def load(places: Sequence[int]) -> Iterator[Mapping[int, Item]]:
@@ -70,7 +71,7 @@ def embed(
     with caching.errors():
         items = embedding.ask(
             form.cache,
-            replace(request, traits=traits),
+            request,
             forms,
             load,
             outlives=runtime.outlives(),

@@ -6,7 +6,7 @@ on the other documents beside it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -16,6 +16,7 @@ from dify_plugin.entities.model.text_embedding import (
 )
 from dify_plugin.errors.model import InvokeServerUnavailableError
 
+from cachecore.policy import Traits
 from cachecore.streams import Piece, Usage, data_of
 from cached_model import caching, upstream
 from cached_model.caching import Caller
@@ -62,15 +63,17 @@ def rerank(
     url, body = _call(form, model, query, documents)
     headers = form.headers_digest
     key_form = {"url": url, "body": urls.unsigned(body), "headers": headers}
-    request = caching.request(form, "rerank", model, key_form, asking)
-    # Dify signs the files that documents show anew for each question.
-    outside = any(map(_is_outside, [query, *documents]))
-    traits = replace(
-        request.traits, external_url=outside, ends_at=urls.expires_at(body)
-    )
-    request = replace(
-        request,
-        traits=traits,
+    request = caching.request(
+        form,
+        "rerank",
+        model,
+        key_form,
+        asking,
+        traits=Traits(
+            external_url=any(map(_is_outside, [query, *documents])),
+            # Dify signs the files that documents show anew for each question.
+            ends_at=urls.expires_at(body),
+        ),
         asked=lambda: query if isinstance(query, str) else "",
         parts=lambda: {"context": [query, *documents]},
     )
