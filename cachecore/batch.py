@@ -1,19 +1,34 @@
-"""Many small answers that are asked for at once: what a batch knows of each."""
+"""Many small answers at once: what is known comes from the store, the rest is loaded.
+
+Made for embeddings: each text is an entry of its own, so that a batch with one new
+text sends one. A text that another batch of this process is loading is waited for.
+Between processes nothing is waited for: a text costs too little for a lease.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from cachecore.answer import Piece, Usage
 from cachecore.entry import Cost
-from cachecore.finder import Stamps
-from cachecore.flights import Flight
-from cachecore.metrics import Result
-from cachecore.policy import HITS, MISSES, Reason
+from cachecore.errors import LeaderGone, NothingCached, StoreError
+from cachecore.events import Ended, Followed, Hook, Loaded, Result, Stale
+from cachecore.flight import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight, FlightTable
+from cachecore.keep import Keeper, Sealed
+from cachecore.lookup import PER_ROUND_TRIP, Look, Lookup
+from cachecore.policy import HITS, LENIENT, MISSES, Control, Reason, Refusal
+from cachecore.reports import Reports
 from cachecore.request import Request
-from cachecore.streams import Piece, Usage
+from cachecore.stamps import Stamps, StampTable
+from cachecore.stores.base import Store, Write
 
 # Loads the answers to the forms at these places: all of them, some at a time.
 type LoadMany = Callable[[Sequence[int]], Iterable[Mapping[int, Item]]]
+
+# Rounds of waiting for what others load, before a batch loads the rest by itself.
+_ROUNDS: Final = 3
+# Landings of single answers: a few of the largest batches.
+_REMEMBERED: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +46,7 @@ class Item:
 
 
 @dataclass(slots=True)
-class Batch:
+class _Batch:
     """A batch under way. ``items`` are the answers so far, by place."""
 
     request: Request
@@ -46,7 +61,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Led:
+class _Led:
     """An answer that this caller loads for everybody."""
 
     key: str
@@ -55,7 +70,277 @@ class Led:
     absent: bool  # whether there was nothing before
 
 
-def result_of(batch: Batch) -> Result:
+class Batches:
+    """Answers that are asked for by the batch. Thread-safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        lookup: Lookup,
+        stamps: StampTable,
+        keeper: Keeper,
+        reports: Reports,
+        emit: Hook,
+        timer: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._lookup = lookup
+        self._stamps = stamps
+        self._keeper = keeper
+        self._reports = reports
+        self._emit = emit
+        self._timer = timer
+        # A table of its own: a batch has thousands of flights, and the other kinds
+        # would be forgotten for them.
+        self._flights = FlightTable(_REMEMBERED)
+
+    def batch(
+        self,
+        request: Request,
+        forms: Sequence[Mapping[str, object]],
+        load: LoadMany,
+        *,
+        outlives: bool = True,
+    ) -> list[Item]:
+        """The answer to each of ``forms``, in order; ``request`` says all else of them.
+
+        ``outlives`` says that ``load`` can go on when its caller has left. Raises what
+        ``load`` raises, and NothingCached where one is missing under ``only``.
+        """
+        batch = _Batch(
+            request, forms, load, IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT
+        )
+        batch.left = list(range(len(forms)))
+        began, result = self._timer(), Result.FAILED
+        try:
+            items = self._answered(batch)
+            result = _result_of(batch)
+        except NothingCached:
+            result = Result.NOTHING
+            raise
+        else:
+            return items
+        finally:
+            took = self._timer() - began
+            if forms:
+                self._emit(Ended(request.subject, result, took, took))
+
+    def _answered(self, batch: _Batch) -> list[Item]:
+        forms = batch.forms
+        try:
+            for round_ in range(_ROUNDS):
+                self._round(batch, reported=round_ > 0)
+                if not batch.left:
+                    break
+            self._load_many(batch, {}, batch.left)
+        except Exception as error:
+            if not self._spare_many(batch, error):
+                raise
+        if len(batch.items) < len(forms):
+            msg = "the load gave fewer answers than it was asked for"
+            raise LookupError(msg)
+        return [batch.items[place] for place in range(len(forms))]
+
+    # --- one round: what is known, what is mine to load, what others load --
+
+    def _round(self, batch: _Batch, *, reported: bool) -> None:
+        request, since = batch.request, self._flights.moment()
+        looks = self._known(batch, reported=reported)
+        if batch.left and request.control is Control.ONLY:
+            raise NothingCached("there is no cached answer for this request")
+        mine: dict[int, _Led] = {}
+        own: dict[str, Flight] = {}
+        theirs: dict[int, tuple[str, Flight]] = {}
+        alone, again = [], []
+        stamps = self._settled(batch, looks)
+        for place in batch.left:
+            key = looks[place].key
+            if stamps is None or looks[place].stamps is None:
+                alone.append(place)
+                continue
+            if key in own:  # the same text once more
+                theirs[place] = key, own[key]
+                continue
+            flight, leads = self._flights.join(
+                key,
+                stamps,
+                request.credential,
+                since=since,
+                alone=request.control is Control.REFRESH,
+                idle=batch.idle,
+            )
+            if flight is None:
+                again.append(place)
+            elif leads:
+                absent = looks[place].reason is Reason.ABSENT
+                mine[place] = _Led(key, stamps, flight, absent)
+                own[key] = flight
+            else:
+                theirs[place] = key, flight
+        # First what others may be waiting for: two batches may wait for each other.
+        self._load_many(batch, mine, alone)
+        batch.left = again + self._follow_all(batch, theirs)
+
+    def _follow_all(
+        self, batch: _Batch, theirs: Mapping[int, tuple[str, Flight]]
+    ) -> list[int]:
+        """Take what others load; the places for which that came to nothing."""
+        again = []
+        for place, (key, flight) in theirs.items():
+            item = self._followed(batch.request, key, flight)
+            if item is None:
+                again.append(place)
+            else:
+                batch.items[place] = item
+        return again
+
+    def _known(self, batch: _Batch, *, reported: bool) -> dict[int, Look]:
+        request = batch.request
+        forms = [batch.forms[place] for place in batch.left]
+        if batch.failed:
+            found = [Look(Reason.UNAVAILABLE, failed=True)] * len(forms)
+        else:
+            found = self._lookup.find_many(request, forms, _bytes_of)
+        looks = dict(zip(batch.left, found, strict=True))
+        for place, look in looks.items():
+            if not reported:
+                batch.reasons.add(look.reason)
+                self._reports.look(request, look)
+            if look.entry is not None:
+                entry = look.entry
+                batch.items[place] = Item(entry.payload, entry.cost, billed=False)
+            batch.failed = batch.failed or look.failed
+        batch.left = [place for place in batch.left if place not in batch.items]
+        return looks
+
+    def _settled(self, batch: _Batch, looks: Mapping[int, Look]) -> Stamps | None:
+        """The stamps of this batch's entries: all carry the same tags."""
+        if batch.failed:
+            return None
+        for place in batch.left:
+            standing = looks[place].stamps
+            if standing is not None:
+                stamps = self._stamps.settle(standing)
+                batch.failed = stamps is None
+                return stamps
+        return None
+
+    def _order(self, batch: _Batch, mine: Mapping[int, _Led]) -> int:
+        """When this batch asks for what it may have to replace; 0 where it has none to."""
+        for led in mine.values():
+            if not led.absent:
+                try:
+                    return self._store.order(led.key)
+                except StoreError:
+                    batch.failed = True
+                    break
+        return 0
+
+    def _followed(self, request: Request, key: str, flight: Flight) -> Item | None:
+        """What another batch has loaded; None where it did not."""
+        try:
+            for pieces in flight.follow(request.credential):
+                last = pieces[-1]
+                tokens = last.usage.prompt_tokens if last.usage else 0
+                self._emit(Followed(request.subject))
+                return Item(last.data, Cost(prompt_tokens=tokens), billed=False)
+        except LeaderGone:
+            self._flights.leave(key, flight)
+        return None
+
+    # --- loading and keeping ----------------------------------------------
+
+    def _load_many(
+        self, batch: _Batch, mine: Mapping[int, _Led], alone: Sequence[int]
+    ) -> None:
+        request, waiting = batch.request, dict(mine)
+        order = self._order(batch, mine)
+        started = self._timer()
+        try:
+            for items in batch.load([*mine, *alone]) if mine or alone else ():
+                seconds, batch.loaded = self._timer() - started, True
+                self._emit(Loaded(request.subject, seconds, seconds))
+                batch.items.update(items)
+                for place in items.keys() & waiting.keys():
+                    _show(waiting[place].flight, items[place])
+                self._keep_items(batch, {i: mine[i] for i in items if i in mine}, order)
+                for place in items.keys() & waiting.keys():
+                    led = waiting.pop(place)
+                    self._flights.leave(led.key, led.flight)
+                started = self._timer()
+        except BaseException as error:
+            # What failed was a call for all that were left: another's text may be why.
+            left = len({*mine, *alone} - batch.items.keys())
+            self._abandon(waiting, error if left == 1 else LeaderGone("a load failed"))
+            raise
+        self._abandon(waiting, LeaderGone("the load gave no answer"))
+
+    def _abandon(self, waiting: Mapping[int, _Led], error: BaseException) -> None:
+        for led in waiting.values():
+            # Off the table before followers wake: they would join it again.
+            self._flights.leave(led.key, led.flight)
+            led.flight.crash(error)
+
+    def _keep_items(
+        self, batch: _Batch, led: Mapping[int, _Led], order: int
+    ) -> None:
+        request = batch.request
+        writes: list[Write] = []
+        for place, one in led.items():
+            item = batch.items[place]
+            if not item.keep:
+                self._keeper.refuse(request, Refusal.INVALID_OUTPUT)
+                continue
+            sealed = self._keeper.seal(
+                request, one.key, one.stamps, item.payload, item.cost, order
+            )
+            if sealed is not None:
+                writes.append(Write(one.key, sealed.data, sealed.ttl, one.absent))
+        for start in range(0, len(writes), PER_ROUND_TRIP):
+            self._write_some(batch, writes[start : start + PER_ROUND_TRIP])
+
+    def _write_some(self, batch: _Batch, writes: Sequence[Write]) -> None:
+        request = batch.request
+        kept: Sequence[bool] = [False] * len(writes)
+        if not batch.failed:
+            try:
+                kept = self._store.keep_many(writes)
+            except StoreError:
+                batch.failed = True
+        for write, done in zip(writes, kept, strict=True):
+            if done:
+                self._keeper.kept(request, Sealed(write.value, write.ttl))
+            else:
+                failed = batch.failed
+                why = Refusal.UNAVAILABLE if failed else Refusal.SUPERSEDED
+                self._keeper.refuse(request, why)
+
+    def _spare_many(self, batch: _Batch, error: Exception) -> bool:
+        """Fill what is missing with answers past their time; whether that was all.
+
+        Looked up anew: what was invalidated while the load failed is dead.
+        """
+        request, window = batch.request, batch.request.rules.stale_if_error
+        lenient = window and request.control in LENIENT and not batch.failed
+        if not lenient or not request.excuses(error):
+            return False
+        missing = [i for i in range(len(batch.forms)) if i not in batch.items]
+        forms = [batch.forms[place] for place in missing]
+        looks = self._lookup.find_many(request, forms, _bytes_of)
+        for place, look in zip(missing, looks, strict=True):
+            entry = look.entry or look.stale
+            if entry is None:
+                return False
+            stale = self._lookup.may_serve_stale(request, look.stale, window)
+            if look.entry is None and not stale:
+                return False
+            batch.items[place] = Item(entry.payload, entry.cost, billed=False)
+        for _ in missing:
+            self._emit(Stale(request.subject))
+        return True
+
+
+def _result_of(batch: _Batch) -> Result:
     """What became of a batch that was answered to its end."""
     if batch.reasons <= HITS:
         return Result.HIT
@@ -64,7 +349,7 @@ def result_of(batch: Batch) -> Result:
     return Result.UNCACHED
 
 
-def bytes_of(payload: Any) -> bytes:
+def _bytes_of(payload: Any) -> bytes:
     """Reads a payload that has to be bytes; raises ValueError for another."""
     if not isinstance(payload, bytes):
         msg = "the payload is not that of a batch's item"
@@ -72,7 +357,7 @@ def bytes_of(payload: Any) -> bytes:
     return payload
 
 
-def show(flight: Flight, item: Item) -> None:
+def _show(flight: Flight, item: Item) -> None:
     """Give an answer to those who follow it."""
     usage = Usage(prompt_tokens=item.cost.prompt_tokens)
     flight.publish(Piece(data=item.payload, usage=usage))

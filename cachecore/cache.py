@@ -1,43 +1,132 @@
-"""The order of things, and nothing else.
+"""The cache: what happens to one request, from its key to its answer.
 
-key -> look up -> judge -> join or lead -> load -> keep -> tell. Decisions are
-in ``policy``, bytes in ``entry``, what is kept in ``shelf``, the load and its company
-in ``loads``.
+``Cache.stream`` reads from top to bottom: key -> look up -> judge -> join or lead ->
+load -> keep. What each step means stands elsewhere: ``keys``, ``lookup``, ``policy``,
+``flight`` (one process), ``lease`` (all processes), ``keep``, ``stamps`` (invalidation).
 
-Two promises shape every line: what the loader raises reaches the caller
-unchanged, and what the store raises never does. After its first store failure
-a request does not touch the store again.
+Two promises shape every line: what the loader raises reaches the caller unchanged, and
+what the store raises never does. After its first store failure a request leaves the
+store alone.
 """
 
 import logging
 import threading
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Final
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from cachecore import policy
-from cachecore.batches import Batches
-from cachecore.entry import Entry
-from cachecore.errors import LeaderGone, NothingCached, Standstill
-from cachecore.finder import Look, Stamps
-from cachecore.flights import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight
-from cachecore.journal import Journal
+from cachecore import entry as entries
+from cachecore.admin import Admin
+from cachecore.answer import Piece, Recorder, merge, replay, unbilled
+from cachecore.batch import Batches, Item, LoadMany
+from cachecore.entry import Cost, Entry
+from cachecore.errors import (
+    FlightBroken,
+    LeaderFailed,
+    LeaderGone,
+    NothingCached,
+    Standstill,
+    StoreError,
+    UnkeyableError,
+)
+from cachecore.event_log import EventLog
+from cachecore.events import Ended, Followed, Hook, Loaded, Result, Stale, guarded
+from cachecore.events import ignore as ignore_events
+from cachecore.flight import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight, FlightTable
+from cachecore.keep import Keeper
 from cachecore.keys import Keyspace
-from cachecore.loads import MAX_LEADERS
-from cachecore.metrics import Ended, Followed, Result, Stale
-from cachecore.policy import Control, Reason
+from cachecore.lease import Lead, Leases, Pace
+from cachecore.lookup import Look, Lookup, Read
+from cachecore.policy import LENIENT, Control, Reason, Refusal
+from cachecore.reports import Reports
 from cachecore.request import Request
+from cachecore.stamps import Stamps, StampTable
 from cachecore.stores.base import Store
-from cachecore.streams import Answer, Piece, replay
-from cachecore.trips import LENIENT, Load, Met, Trip, joined
 
 logger = logging.getLogger(__name__)
 
+type Load = Callable[[], Iterable[Piece]]
+
+# So many leaders may fail a caller one after another before it waits for no more.
+MAX_LEADERS: Final = 3
 # Refreshes behind a stale answer at a time, by one cache.
 MAX_BEHIND: Final = 16
 
 
-class Cache(Batches):
+@dataclass(slots=True)
+class RequestState:
+    """How a request is being answered.
+
+    ``look`` is its last look-up, None before the first; ``failed`` says that the store
+    failed it, ``shared`` that the answer comes from a load that another caller began,
+    ``waited`` that one was waited for in vain.
+    """
+
+    look: Look | None = None
+    failed: bool = False
+    shared: bool = False
+    waited: bool = False
+
+
+@dataclass(slots=True)
+class Shown:
+    """What a caller was shown of an answer whose leader died.
+
+    Another answer may stand in only if it begins with the same text: then the caller has
+    that answer from its first word to its last, and nothing is spliced.
+    """
+
+    text: str = ""
+    tool_calls: bool = False
+    finished: bool = False
+    owed: str = field(default="", init=False)
+
+    def add(self, piece: Piece) -> None:
+        """The caller was shown this."""
+        self.text += piece.text
+        self.tool_calls = self.tool_calls or bool(piece.tool_calls)
+        self.finished = self.finished or piece.finish_reason is not None
+
+    def begin(self) -> None:
+        """Another answer begins."""
+        self.owed = self.text
+
+    def take(self, piece: Piece) -> Piece | None:
+        """What of the other answer's next piece is new; raises FlightBroken."""
+        if not self.text:
+            return piece
+        owed = self.owed
+        common = min(len(owed), len(piece.text))
+        self.owed = owed[common:]
+        ends = piece.tool_calls or piece.finish_reason
+        if owed[:common] != piece.text[:common] or self.tool_calls:
+            raise FlightBroken("the load that this answer came from ended early")
+        if self.owed and ends:
+            raise FlightBroken("the load that this answer came from ended early")
+        rest = replace(piece, text=piece.text[common:])
+        return None if rest == Piece() else rest
+
+    def end(self) -> None:
+        """The other answer has ended; raises FlightBroken if it was the shorter one."""
+        if self.owed:
+            raise FlightBroken("the load that this answer came from ended early")
+
+
+@dataclass(slots=True)
+class _Job:
+    """A load that this caller leads in this process. ``stamps`` is None without a store."""
+
+    request: Request
+    key: str
+    stamps: Stamps | None
+    flight: Flight
+    load: Load
+    state: RequestState
+    over: str = ""  # the token of a leader that was given up
+
+
+class Cache:
     """A cache over one store and one namespace. Thread-safe."""
 
     def __init__(
@@ -45,12 +134,31 @@ class Cache(Batches):
         store: Store,
         keyspace: Keyspace,
         *,
-        journal: Journal | None = None,
-        **options: Any,
+        cipher_key: bytes | None = None,
+        hook: Hook = ignore_events,
+        event_log: EventLog | None = None,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        pace: Pace | None = None,
     ) -> None:
-        super().__init__(store, keyspace, **options)
-        self._journal = journal
+        emit = guarded(hook)
+        self._store = store
+        self._emit = emit
+        self._timer = timer
+        self._event_log = event_log
+        self._lookup = Lookup(store, keyspace, cipher_key, clock, timer)
+        self._stamps = StampTable(store, keyspace)
+        self._keeper = Keeper(cipher_key, clock, emit)
+        self._flights = FlightTable(timer=monotonic)
+        self._leases = Leases(store, cipher_key, monotonic, sleep, pace)
+        self._reports = Reports(keyspace, clock, emit)
+        self._batches = Batches(
+            store, self._lookup, self._stamps, self._keeper, self._reports, emit, timer
+        )
         self._behind = threading.BoundedSemaphore(MAX_BEHIND)
+        self.admin = Admin(store, keyspace, self._stamps, clock, emit)
 
     # --- asking -----------------------------------------------------------
 
@@ -60,163 +168,305 @@ class Cache(Batches):
         load: Load,
         *,
         outlives: bool = True,
-        met: Met | None = None,
+        state: RequestState | None = None,
     ) -> Iterator[Piece]:
         """The answer in pieces: kept, followed, or loaded and kept.
 
         ``outlives`` says that ``load`` can go on when the call has ended; only
         then is a stale answer refreshed behind, and a load waited for that is long
-        silent. ``met`` is told how the answer came about. Raises what ``load``
-        raises; NothingCached for a miss under ``only``; FlightBroken where a
-        followed answer ended after a part was shown.
+        silent. ``state`` says, when the pieces have ended, how the answer came about.
+        Raises what ``load`` raises; NothingCached for a miss under ``only``;
+        FlightBroken where a followed answer ended after a part was shown.
         """
-        met = met or Met()
-        pieces = self._answer(request, load, met, outlives=outlives)
+        state = state or RequestState()
+        pieces = self._answer(request, load, state, outlives=outlives)
         if request.rules.stale_if_error and request.control in LENIENT:
-            pieces = self._or_stale(request, met, pieces)
-        return self._watched(request, met, pieces)
-
-    def _watched(
-        self, request: Request, met: Met, pieces: Iterator[Piece]
-    ) -> Iterator[Piece]:
-        """The pieces; how it went is told when they end, however they do."""
-        began, first, journal = self._timer(), None, self._journal
-        seen = journal.see(request) if journal else None
-        result = Result.FAILED
-        try:
-            for piece in pieces:
-                if first is None and (piece.text or piece.data is not None):
-                    first = self._timer() - began
-                if seen is not None:
-                    seen.add(piece)
-                yield piece
-            reason = met.look.reason if met.look else Reason.MODE_OFF
-            result = Result.of(reason, shared=met.shared)
-            if result is Result.HIT and met.waited:
-                result = Result.SHARED
-        except NothingCached:
-            result = Result.NOTHING
-            raise
-        except GeneratorExit:
-            result = Result.LEFT
-            raise
-        finally:
-            ended = Ended(request.subject, result, first, self._timer() - began)
-            if journal is not None and seen is not None:
-                journal.add(request, met.look, ended, seen)
-            self.tell_miss(met.look, request)
-            self._tell(ended)
+            pieces = self._or_stale(request, state, pieces)
+        return self._measured(request, state, pieces)
 
     def _answer(
-        self, request: Request, load: Load, met: Met, *, outlives: bool
+        self, request: Request, load: Load, state: RequestState, *, outlives: bool
     ) -> Iterator[Piece]:
-        leaders, told, only = 0, False, request.control is Control.ONLY
+        """key -> look up -> judge -> join or lead; again where a leader ended in vain."""
+        idle = IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT
+        leaders, over, reported = 0, "", False
         while True:
-            mark = self._flights.mark()
-            look = self.seek(request)
-            if look.entry is None and outlives and self._may_lag(request, look.stale):
+            since = self._flights.moment()
+            look = state.look if state.failed and state.look else self.look_up(request)
+            if outlives and self._may_lag(request, look):
+                self._refresh_behind(request, look, load, since)
                 look = replace(look, reason=Reason.STALE, entry=look.stale)
-                self._refresh(request, look, load, mark)
-            met.look, met.shared = look, False
-            loads = not (only or look.entry)
-            stamps = self.settle(look) if loads else None
-            unsettled = loads and look.writable and stamps is None
-            met.failure = met.failure or look.failed or unsettled
-            flight, leads = None, False
-            # Who has the lease waits for nobody.
-            flies = leaders < MAX_LEADERS or look.held is not None
-            if stamps is not None and flies:
-                flight, leads = self._join(request, look, stamps, mark, outlives)
-            if flight is None:
-                self._give_back(look)
-                if stamps is not None and flies:
-                    continue
-            if not told:  # However often it has to look: it is one request.
-                told = True
-                self.tell_look(look, request)
-            if stamps is None or flight is None:
-                yield from self._unshared(request, look, load)
+            state.look, state.shared = look, False
+            state.failed = state.failed or look.failed
+            wanted = look.entry is None and request.control is not Control.ONLY
+            job, leads = None, False
+            if wanted and look.key and leaders < MAX_LEADERS:
+                job, leads = self._join(request, look, load, state, since, idle)
+                if job is None and not state.failed and look.stamps is not None:
+                    continue  # It landed since: its entry is there by now.
+            if not reported:  # However often it has to look, it is one request.
+                reported = True
+                self._reports.look(request, look)
+            if look.entry is not None:
+                yield from replay(look.entry.payload)
                 return
-            trip = Trip(request, look, stamps, flight, load, met)
+            if not wanted:
+                msg = f"no cached answer may be served ({look.reason.value})"
+                raise NothingCached(msg)
+            if job is None:
+                yield from load()
+                return
+            job.over = over
             try:
-                yield from self.fly(trip) if leads else self._follow(trip)
+                yield from self._lead(job) if leads else self._follow(job)
             except LeaderGone as gone:
-                self._flights.leave(look.key, flight)
-                met.waited = True
+                self._flights.leave(job.key, job.flight)
+                state.waited, over = True, job.flight.token
                 # Who only is slow is not given up for good: all would ask at once.
                 leaders += not isinstance(gone, Standstill)
                 continue
             return
 
-    @staticmethod
-    def _unshared(request: Request, look: Look, load: Load) -> Iterator[Piece]:
-        """The entry that was found, or a load that is nobody else's affair."""
-        if look.entry is not None:
-            yield from replay(look.entry.payload)
-        elif request.control is Control.ONLY:
-            msg = f"no cached answer may be served ({look.reason.value})"
-            raise NothingCached(msg)
-        else:
-            yield from load()
-
     def _join(
-        self, request: Request, look: Look, stamps: Stamps, mark: int, outlives: bool
-    ) -> tuple[Flight | None, bool]:
-        return self._flights.join(
-            look.key,
-            stamps,
-            request.credential,
-            mark=mark,
-            alone=request.control is Control.REFRESH,
-            idle=IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT,
-        )
+        self,
+        request: Request,
+        look: Look,
+        load: Load,
+        state: RequestState,
+        since: int,
+        idle: float,
+    ) -> tuple[_Job | None, bool]:
+        """A flight to lead or to follow; None where there is none to be had."""
+        refreshes = request.control is Control.REFRESH
+        stamps = None if look.stamps is None else self._stamps.settle(look.stamps)
+        flight: Flight | None
+        if stamps is not None:
+            flight, leads = self._flights.join(
+                look.key,
+                stamps,
+                request.credential,
+                since=since,
+                alone=refreshes,
+                idle=idle,
+            )
+        elif look.failed or look.stamps is not None:
+            # The store is away: one load in this process is still enough.
+            state.failed = True
+            most = 0.0 if refreshes else request.rules.join_without_store
+            if most <= 0:
+                return None, False
+            flight, leads = self._flights.join_blind(
+                look.key, request.credential, idle, most
+            )
+        else:
+            return None, False
+        if flight is None:
+            return None, False
+        return _Job(request, look.key, stamps, flight, load, state), leads
 
-    def _follow(self, trip: Trip) -> Iterator[Piece]:
-        request, trip.met.shared = trip.request, True
+    # --- following and leading --------------------------------------------
+
+    def _follow(self, job: _Job) -> Iterator[Piece]:
+        """What another caller of this process loads."""
+        job.state.shared = True
+        for pieces in job.flight.follow(job.request.credential):
+            yield _shared(merge(pieces))
+        self._emit(Followed(job.request.subject))
+
+    def _lead(self, job: _Job, *, behind: bool = False) -> Iterator[Piece]:
+        """Lead this process, whichever process loads.
+
+        ``behind`` loads only where nobody else does.
+        """
         try:
-            for pieces in trip.flight.follow(request.credential):
-                yield joined(pieces)
-        finally:
-            # Only now: until then the leader of this process may take the lease over.
-            self._give_back(trip.look)
-        self._tell(Followed(request.subject))
+            yield from self._led(job, behind=behind)
+        except BaseException as error:
+            # Off the table before followers wake: they would join it again.
+            self._flights.leave(job.key, job.flight)
+            job.flight.crash(error)
+            raise
+        # After keeping: who misses the flight must find the entry.
+        self._flights.leave(job.key, job.flight)
+
+    def _led(self, job: _Job, *, behind: bool) -> Iterator[Piece]:
+        shown = Shown()
+        over = "*" if job.request.control is Control.REFRESH else job.over
+        for _ in range(MAX_LEADERS if job.stamps is not None else 0):
+            shown.begin()
+            try:
+                lead, value = self._leases.claim(job.key, job.stamps, over=over)
+            except StoreError:
+                job.state.failed = True
+                break
+            kept = self._kept_since(job, value)
+            if kept is not None:
+                if isinstance(lead, Lead):
+                    lead.release()
+                yield from self._replay(job, kept, shown)
+                return
+            if isinstance(lead, Lead):
+                job.flight.token = lead.token
+                job.state.shared = False
+                yield from self._load(job, lead, shown)
+                return
+            if behind:
+                raise LeaderGone("another process is loading it")
+            over = job.flight.token = lead
+            if (yield from self._follow_afar(job, lead, shown)):
+                return
+            if job.stamps is None:
+                break
+            if not shown.text and not shown.tool_calls:
+                # To be looked up anew: an invalidation may have overtaken the stamps.
+                raise LeaderGone("the leader ended without an answer")
+        if behind:
+            raise LeaderGone("nothing could be kept")
+        job.state.shared = False
+        shown.begin()
+        yield from self._load(job, None, shown)
+
+    def _kept_since(self, job: _Job, value: bytes | None) -> Entry | None:
+        """The entry that a claim found, if it may be served: kept since the look-up."""
+        reason, entry = self._lookup.judge(
+            job.request, job.key, value, job.stamps or {}, Piece.from_payload
+        )
+        return entry if reason is Reason.HIT else None
+
+    def _replay(self, job: _Job, entry: Entry, shown: Shown) -> Iterator[Piece]:
+        for piece in replay(entry.payload):
+            rest = shown.take(piece)
+            if rest is not None:
+                job.flight.publish(rest)
+                yield rest
+        shown.end()
+        job.flight.land()
+
+    def _load(self, job: _Job, lead: Lead | None, shown: Shown) -> Iterator[Piece]:
+        """Ask the upstream; keep the answer where a lease gave the right to."""
+        request, flight = job.request, job.flight
+        recorder = Recorder(request.rules.max_entry_bytes)
+        started, first = self._timer(), None
+        try:
+            if lead is not None and self._store.shared:
+                lead.publishes = not shown.text
+                lead.attach(flight)
+            for piece in job.load():
+                if first is None and (piece.text or piece.data is not None):
+                    first = self._timer() - started
+                recorder.add(piece)
+                rest = shown.take(piece)
+                if rest is None:
+                    continue
+                flight.publish(rest)
+                if lead is not None:
+                    # It begins as what was shown did: now others may have it too.
+                    lead.publishes = not shown.owed
+                    lead.moved()
+                yield rest
+            shown.end()
+        except BaseException as error:
+            if lead is not None:
+                lead.fail(error, request.credential)
+            raise
+        # Reached by exhaustion only: close() and errors leave the loop above.
+        flight.land()
+        seconds = self._timer() - started
+        self._emit(Loaded(request.subject, first or seconds, seconds))
+        self._keep(job, lead, recorder, seconds)
+
+    def _keep(
+        self, job: _Job, lead: Lead | None, recorder: Recorder, seconds: float
+    ) -> None:
+        request, keeper = job.request, self._keeper
+        order = lead.order if lead is not None else 0
+        sealed = keeper.seal_answer(
+            request, job.key, job.stamps or {}, recorder, seconds, order
+        )
+        refusal: Refusal | None = Refusal.UNAVAILABLE
+        if lead is not None:
+            try:
+                if sealed is None:
+                    lead.commit(None, 1)
+                elif lead.commit(sealed.data, sealed.ttl):
+                    refusal = None
+                else:
+                    refusal = Refusal.SUPERSEDED
+            except StoreError:
+                job.state.failed = True
+        if sealed is None:
+            return
+        if refusal is None:
+            keeper.kept(request, sealed)
+        else:
+            keeper.refuse(request, refusal)
+
+    def _follow_afar(
+        self, job: _Job, token: str, shown: Shown
+    ) -> Iterator[Piece]:
+        """What another process loads; returns whether that came to its end."""
+        request, job.state.shared = job.request, True
+        pieces = self._leases.follow(
+            job.key, token, request.credential, patience=job.flight.idle
+        )
+        try:
+            for piece in pieces:
+                rest = shown.take(piece)
+                if rest is not None:
+                    shown.add(rest)
+                    job.flight.publish(rest)
+                    yield _shared(rest)
+            shown.end()
+        except LeaderFailed as error:
+            revived = request.revive(error.name, error.text)
+            if revived is not None:
+                raise revived from None
+            return False
+        except LeaderGone:
+            if not shown.finished:  # Else only the word that it landed is missing.
+                return False
+        except StoreError:
+            job.state.failed, job.stamps = True, None
+            return False
+        job.flight.land()
+        self._emit(Followed(request.subject, afar=True))
+        return True
 
     # --- stale answers ----------------------------------------------------
 
-    def _may_lag(self, request: Request, stale: Entry | None) -> bool:
+    def _may_lag(self, request: Request, look: Look) -> bool:
+        """Whether a stale answer may be served now and refreshed behind."""
         window = request.rules.stale_while_revalidate
-        return request.control in LENIENT and self._is_spare(stale, window)
+        return (
+            look.entry is None
+            and request.control in LENIENT
+            and self._lookup.may_serve_stale(request, look.stale, window)
+        )
 
-    def _is_spare(self, stale: Entry | None, window: float) -> bool:
-        return stale is not None and policy.may_lag(stale, window, self._clock())
-
-    def _refresh(self, request: Request, look: Look, load: Load, mark: int) -> None:
+    def _refresh_behind(
+        self, request: Request, look: Look, load: Load, since: int
+    ) -> None:
         """Load anew behind a stale answer, unless somebody does already."""
         if not self._behind.acquire(blocking=False):
             return
-        stamps = self.settle(look)
-        flight, leads = None, False
-        if stamps is not None:
-            flight, leads = self._flights.join(
-                look.key, stamps, request.credential, mark=mark, alone=False
-            )
-        if stamps is None or flight is None or not leads:
+        job, leads = self._join(
+            request, look, load, RequestState(), since, IDLE_LIMIT
+        )
+        if job is None or not leads:
             self._behind.release()
             return
-        trip = Trip(request, look, stamps, flight, load, Met())
-        behind = threading.Thread(
-            target=self._refreshed, args=(trip,), name="cache-refresh", daemon=True
+        thread = threading.Thread(
+            target=self._refresh, args=(job,), name="cache-refresh", daemon=True
         )
         try:
-            behind.start()
+            thread.start()
         except RuntimeError as error:  # no more threads to be had
-            self._flights.leave(look.key, flight)
-            flight.crash(LeaderGone(str(error)))
+            self._flights.leave(job.key, job.flight)
+            job.flight.crash(LeaderGone(str(error)))
             self._behind.release()
 
-    def _refreshed(self, trip: Trip) -> None:
+    def _refresh(self, job: _Job) -> None:
         try:
-            for _ in self.fly(trip, behind=True):
+            for _ in self._lead(job, behind=True):
                 pass
         except LeaderGone:
             pass  # Another process refreshes it.
@@ -228,7 +478,7 @@ class Cache(Batches):
             self._behind.release()
 
     def _or_stale(
-        self, request: Request, met: Met, pieces: Iterator[Piece]
+        self, request: Request, state: RequestState, pieces: Iterator[Piece]
     ) -> Iterator[Piece]:
         """The pieces, or a stale answer where they fail before the first of them."""
         shown = False
@@ -237,12 +487,13 @@ class Cache(Batches):
                 shown = True
                 yield piece
         except Exception as error:
-            stale = None if shown or met.failure else self._spare(request, error)
-            if stale is None:
+            spare = None if shown or state.failed else self._spare(request, error)
+            if spare is None:
                 raise
-            self._tell(Stale(request.subject))
-            met.look = Look(Reason.STALE, met.look.key if met.look else "", entry=stale)
-            yield from replay(stale.payload)
+            self._emit(Stale(request.subject))
+            key = state.look.key if state.look else ""
+            state.look = Look(Reason.STALE, key, entry=spare)
+            yield from replay(spare.payload)
 
     def _spare(self, request: Request, error: Exception) -> Entry | None:
         """What may be served in place of ``error``; looked up anew.
@@ -251,8 +502,125 @@ class Cache(Batches):
         """
         if isinstance(error, NothingCached) or not request.excuses(error):
             return None
-        look = self.find(request, Answer.from_payload)
+        look = self.look_up(request)
         if look.entry is not None:
             return look.entry
         window = request.rules.stale_if_error
-        return look.stale if self._is_spare(look.stale, window) else None
+        spare = self._lookup.may_serve_stale(request, look.stale, window)
+        return look.stale if spare else None
+
+    # --- what is told of a request ----------------------------------------
+
+    def _measured(
+        self, request: Request, state: RequestState, pieces: Iterator[Piece]
+    ) -> Iterator[Piece]:
+        """The pieces; how it went is reported when they end, however they do."""
+        began, first, log = self._timer(), None, self._event_log
+        seen = log.watch(request) if log else None
+        result = Result.FAILED
+        try:
+            for piece in pieces:
+                if first is None and (piece.text or piece.data is not None):
+                    first = self._timer() - began
+                if seen is not None:
+                    seen.add(piece)
+                yield piece
+            reason = state.look.reason if state.look else Reason.MODE_OFF
+            result = Result.of(reason, shared=state.shared)
+            if result is Result.HIT and state.waited:
+                result = Result.SHARED
+        except NothingCached:
+            result = Result.NOTHING
+            raise
+        except GeneratorExit:
+            result = Result.LEFT
+            raise
+        finally:
+            ended = Ended(request.subject, result, first, self._timer() - began)
+            if log is not None and seen is not None:
+                log.add(request, state.look, ended, seen)
+            self._reports.miss(request, state.look)
+            self._emit(ended)
+
+    # --- many small answers -----------------------------------------------
+
+    def batch(
+        self,
+        request: Request,
+        forms: Sequence[Mapping[str, object]],
+        load: LoadMany,
+        *,
+        outlives: bool = True,
+    ) -> list[Item]:
+        """The answer to each of ``forms``, in order; see ``batch.Batches.batch``."""
+        return self._batches.batch(request, forms, load, outlives=outlives)
+
+    # --- values that are made by other means than a load ------------------
+
+    def look_up(self, request: Request) -> Look:
+        """Look an answer up, and report nothing."""
+        return self._lookup.find(request, Piece.from_payload)
+
+    def find(self, request: Request, read: Read = entries.as_it_is) -> Look:
+        """Look a value up, and report nothing."""
+        return self._lookup.find(request, read)
+
+    def report(self, request: Request, look: Look) -> None:
+        """Report a look-up that is a request of its own."""
+        self._reports.look(request, look)
+        self._reports.miss(request, look)
+        self._reports.hit(request, look)
+
+    def settle(self, look: Look) -> Stamps | None:
+        """The stamps to keep a value under; to be called before it is made.
+
+        None where nothing may be kept.
+        """
+        return None if look.stamps is None else self._stamps.settle(look.stamps)
+
+    def keep(
+        self,
+        request: Request,
+        key: str,
+        stamps: Stamps,
+        payload: object,
+        cost: Cost = Cost(),  # noqa: B008 - frozen
+        *,
+        order: int | None = None,
+    ) -> Refusal | None:
+        """Keep a value; why it was not kept, or None.
+
+        With ``order`` it replaces nothing that was asked for later.
+        """
+        sealed = self._keeper.seal(request, key, stamps, payload, cost, order or 0)
+        if sealed is None:
+            return Refusal.INVALID_OUTPUT
+        refusal: Refusal | None = None
+        try:
+            if order is None:
+                self._store.keep(key, sealed.data, sealed.ttl)
+            elif not self._leases.commit_alone(key, sealed.data, sealed.ttl):
+                refusal = Refusal.SUPERSEDED
+        except StoreError:
+            refusal = Refusal.UNAVAILABLE
+        if refusal is None:
+            self._keeper.kept(request, sealed)
+        else:
+            self._keeper.refuse(request, refusal)
+        return refusal
+
+    def drop(self, request: Request) -> bool:
+        """Delete what is kept for a request; False where that could not be."""
+        try:
+            return self._lookup.drop(self.key(request))
+        except UnkeyableError:
+            return True
+
+    def key(self, request: Request) -> str:
+        """The key of a request; raises UnkeyableError if it has none."""
+        return self._lookup.key(request)
+
+
+def _shared(piece: Piece) -> Piece:
+    """A piece that another caller has paid for."""
+    return replace(piece, usage=unbilled(piece.usage)) if piece.usage else piece

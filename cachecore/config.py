@@ -16,7 +16,7 @@ from cachetools import LRUCache
 
 from cachecore import redis_url
 from cachecore.errors import ConfigError, UnkeyableError
-from cachecore.keys import canonical, fingerprint
+from cachecore.keys import canonical, fingerprint, plain_tag
 from cachecore.opening import StoreSettings
 from cachecore.options import Options, read_options
 from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
@@ -76,6 +76,7 @@ def read[O: Options](
             ),
             stale_while_revalidate=options.stale_while_revalidate_seconds,
             stale_if_error=options.stale_if_error_seconds,
+            join_without_store=options.join_without_store_seconds,
         ),
         options=options,
     )
@@ -100,7 +101,8 @@ def read_ttl(text: str, name: str = "cache_ttl") -> int:
 
 def read_tags(text: str, name: str = "cache_tags") -> tuple[str, ...]:
     """Tags from a comma-separated list, without empty and repeated ones."""
-    tags = tuple(dict.fromkeys(tag.strip() for tag in text.split(",") if tag.strip()))
+    given = (plain_tag(tag) for tag in text.replace("，", ",").split(","))
+    tags = tuple(dict.fromkeys(filter(None, given)))
     if len(tags) > _MAX_TAGS or any(len(tag) > _MAX_TAG for tag in tags):
         sentence = (
             f"Cache tags ({name}) may be at most {_MAX_TAGS}, of at most {_MAX_TAG} "

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cachecore.metrics import Subject
+from cachecore.events import Subject
 
 _QUESTION: Final = "question"
 _REMEMBERED: Final = 64  # misses of one subject

@@ -1,11 +1,15 @@
 """What is kept under a key, and its bytes.
 
-Layout, version 1::
+Layout, version 2::
 
-    2 bytes  magic  b"dc"
-    1 byte   format version
-    1 byte   flags: 1 = zlib, 2 = AES-256-GCM
-    n bytes  body
+    2 bytes   magic  b"dc"
+    1 byte    format version
+    1 byte    flags: 1 = zlib, 2 = AES-256-GCM
+    16 bytes  order: when its request was asked, in decimal digits
+    n bytes   body
+
+The order is in microseconds on the store's clock. It stands in clear, so that a store can
+tell which of two entries was asked for later (``policy.may_replace``); 0 has no order.
 
 Without a secret the body is a 16-byte BLAKE2b digest over the key, the header
 and the text, then the text; with one it is a 12-byte nonce and the AES-GCM
@@ -34,8 +38,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cachecore.errors import CorruptEntry
 
 MAGIC: Final = b"dc"
-FORMAT_VERSION: Final = 1
-_HEADER_SIZE: Final = 4
+FORMAT_VERSION: Final = 2
+# Where the order stands in the header.
+ORDER: Final = slice(4, 20)
+_HEADER_SIZE: Final = 20
 _DEFLATED: Final = 1
 _ENCRYPTED: Final = 2
 _DIGEST_SIZE: Final = 16
@@ -81,9 +87,11 @@ def as_it_is(payload: Any) -> Any:
     return payload
 
 
-def encode(entry: Entry, key: str, cipher_key: bytes | None = None) -> bytes:
+def encode(
+    entry: Entry, key: str, cipher_key: bytes | None = None, order: int = 0
+) -> bytes:
     """The bytes to keep under ``key``."""
-    return seal(serialise(entry), key, cipher_key)
+    return seal(serialise(entry), key, cipher_key, order)
 
 
 def serialise(entry: Entry) -> bytes:
@@ -118,17 +126,20 @@ def _refuse_nan(value: object) -> None:
             _refuse_nan(item)
 
 
-def seal(text: bytes, key: str, cipher_key: bytes | None = None) -> bytes:
+def seal(
+    text: bytes, key: str, cipher_key: bytes | None = None, order: int = 0
+) -> bytes:
     """The bytes for a serialised entry: deflated, bound to its key, encrypted."""
     flags = 0
     if len(text) >= COMPRESS_FROM and _BYTES not in text:
         deflated = zlib.compress(text, 6)
         if len(deflated) < len(text):
             text, flags = deflated, _DEFLATED
+    when = b"%016d" % order
     if cipher_key is None:
-        header = MAGIC + bytes((FORMAT_VERSION, flags))
+        header = MAGIC + bytes((FORMAT_VERSION, flags)) + when
         return header + _digest(key, header, text) + text
-    header = MAGIC + bytes((FORMAT_VERSION, flags | _ENCRYPTED))
+    header = MAGIC + bytes((FORMAT_VERSION, flags | _ENCRYPTED)) + when
     nonce = os.urandom(_NONCE_SIZE)
     sealed = AESGCM(cipher_key).encrypt(nonce, text, header + key.encode())
     return header + nonce + sealed
@@ -159,6 +170,14 @@ def unseal(data: bytes, key: str, cipher_key: bytes | None = None) -> bytes:
         raise CorruptEntry(msg)
     text = _open(data, flags, key, cipher_key)
     return _inflate(text) if flags & _DEFLATED else text
+
+
+def order_of(data: bytes | None) -> int | None:
+    """The order in the header of an entry; None for no entry of this format."""
+    if data is None or data[:3] != MAGIC + bytes((FORMAT_VERSION,)):
+        return None
+    order = data[ORDER]
+    return int(order) if order.isdigit() else None
 
 
 def _digest(key: str, header: bytes, text: bytes) -> bytes:

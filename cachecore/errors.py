@@ -4,6 +4,7 @@ CacheError
   + ConfigError        a setting is missing or makes no sense; shown to the user
   + UnkeyableError     a request has no canonical form; it bypasses the cache
   + StoreError         the store failed; never leaves ``Cache``'s answering path
+    - StoreTimeout     it did not answer in time
     - NotAsked         it was not even asked: it is known not to answer, or is busy
       . StillConnecting  or is being connected to
   + CorruptEntry       bytes under a key that are not an entry we know
@@ -11,6 +12,7 @@ CacheError
   + FlightError
     - LeaderGone       a flight ended without an answer; a follower may take over
       . Standstill     or goes on without a sign of progress
+    - LeaderFailed     the leader's load failed, and the follower's would as well
     - FlightBroken     the same, but part of the answer had already been shown
 
 What a loader raises is not in this tree: it passes through unchanged.
@@ -45,6 +47,10 @@ class StoreError(CacheError):
         self.remedy = remedy
 
 
+class StoreTimeout(StoreError):
+    """The store did not answer in time. Alone this is no evidence of an outage."""
+
+
 class NotAsked(StoreError):
     """Nothing was sent to the store, so that nothing can have happened there."""
 
@@ -77,6 +83,14 @@ class LeaderGone(FlightError):
 
 class Standstill(LeaderGone):
     """The leader may be alive, and has made no progress for too long."""
+
+
+class LeaderFailed(FlightError):
+    """The load of a leader in another process failed with an error of this name."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name, self.text = name, text
 
 
 class FlightBroken(FlightError):

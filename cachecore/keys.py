@@ -13,6 +13,7 @@ versions meet in them. See docs/adr/0003.
 import hashlib
 import hmac
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +29,7 @@ type Kind = Literal["llm", "embedding", "rerank", "retrieval", "app", "value"]
 
 _MARK: Final = re.compile(r"\{[0-9a-f]{64}\}")
 SWITCH_FIELD: Final = "switch"
+TICKET_FIELD: Final = "ticket"
 
 # Above 2**53 a float no longer names one integer, so the spellings stay apart.
 _EXACT_FLOAT_LIMIT: Final = 2**53
@@ -107,9 +109,22 @@ def flight_key(entry_key: str, token: str) -> str:
     return f"{entry_key}:flight:{token}"
 
 
+def plain_tag(text: str) -> str:
+    """A tag as it is compared: what people see as the same name is the same tag.
+
+    Letter case, Unicode form, invisible characters and the width of spaces make no
+    difference. Every tag passes here on its way to a key or a stamp.
+    """
+    seen = "".join(
+        char for char in text if unicodedata.category(char) not in ("Cf", "Cs")
+    )
+    folded = unicodedata.normalize("NFC", seen).casefold()
+    return " ".join(unicodedata.normalize("NFC", folded).split())
+
+
 @lru_cache(4096)  # A namespace's tags are few, and each hit asks for some.
 def _stamp_field(tag: str, secret: bytes | None) -> str:
-    return "t:" + fingerprint(tag.encode("utf-8", "replace"), secret)[:32]
+    return "t:" + fingerprint(plain_tag(tag).encode(), secret)[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +168,6 @@ class Keyspace:
     def events(self) -> str:
         """The stream of answers, for what is done behind them."""
         return f"{PREFIX}:{self.namespace}:events"
-
-    def quarantine_field(self, entry_key: str) -> str:
-        """The field, beside the stamps, that says until when an entry is kept out."""
-        return "q:" + entry_key[-33:-1]
 
     def stamp_field(self, tag: str) -> str:
         """The field of a tag's stamp. Tags may be private, so they are digested."""

@@ -14,9 +14,9 @@ from weakref import WeakValueDictionary
 from cachetools import LRUCache
 
 from cachecore import redis_url
-from cachecore.behind import Behind
+from cachecore.background import Background
 from cachecore.cache import Cache
-from cachecore.journal import Journal, Mode
+from cachecore.event_log import EventLog, Mode
 from cachecore.keys import PREFIX, Keyspace
 from cachecore.statistics import Statistics
 from cachecore.stores.memory import MemoryStore
@@ -87,24 +87,24 @@ def _make(settings: StoreSettings) -> Opened:
     if settings.secret:
         fingerprint_key, cipher_key = derive_keys(settings.secret, settings.namespace)
     keyspace = Keyspace(settings.namespace, fingerprint_key)
-    behind = Behind(at_once=settings.at_once)
+    background = Background(at_once=settings.at_once)
     statistics = Statistics(
         store,
         keyspace,
         cipher_key=cipher_key,
-        behind=behind,
+        background=background,
     )
     store.watch(statistics)
-    journal = None
+    event_log = None
     if store.shared and settings.events != "off":  # Nobody else reads a memory.
         texts = settings.events == "texts"
-        journal = Journal(
-            store, keyspace, behind, time.time, statistics.lost, texts, cipher_key
+        event_log = EventLog(
+            store, keyspace, background, time.time, statistics.lost, texts, cipher_key
         )
-        behind.also(journal.flush)
-    behind.also(statistics.job)  # The last: what the journal loses is counted.
+        background.also(event_log.flush)
+    background.also(statistics.job)  # The last: what the event_log loses is counted.
     cache = Cache(
-        store, keyspace, cipher_key=cipher_key, hook=statistics, journal=journal
+        store, keyspace, cipher_key=cipher_key, hook=statistics, event_log=event_log
     )
     return Opened(cache, statistics)
 

@@ -60,6 +60,9 @@ class Options(BaseModel):
     stale_if_error_seconds: int = Field(
         0, ge=0, le=2592000, description="a number of seconds from 0 (off) to 2592000"
     )
+    join_without_store_seconds: float = Field(
+        2, ge=0, le=30, description="a number of seconds from 0 (off) to 30"
+    )
     memory_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1024 * 1024,

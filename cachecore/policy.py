@@ -27,6 +27,10 @@ class Control(StrEnum):
     ALWAYS = "always"
 
 
+# Those who take what is there; the others have said what they want.
+LENIENT: Final = (Control.DEFAULT, Control.ALWAYS)
+
+
 class Scope(StrEnum):
     """Who may share an answer."""
 
@@ -70,7 +74,6 @@ class Reason(StrEnum):
     MODE_OFF = "mode_off"
     CONTROL = "bypass_asked"
     SWITCHED_OFF = "switched_off"
-    QUARANTINED = "quarantined"
     CONVERSATION = "conversation"
     TOOLS = "tools_offered"
     EXTERNAL_URL = "external_url"
@@ -131,6 +134,9 @@ class Rules:
     # refreshed behind, and where the upstream fails (RFC 5861).
     stale_while_revalidate: int = 0
     stale_if_error: int = 0
+    # While the store is away, a load of this process that began at most so many seconds
+    # ago is joined, though nobody knows whether it was invalidated since.
+    join_without_store: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +183,14 @@ def bypass(rules: Rules, control: Control, traits: Traits) -> Reason | None:
     return None
 
 
-def judge(entry: Entry, stamps: Mapping[str, str | None], now: float) -> Reason:
+def judge(
+    entry: Entry, stamps: Mapping[str, str | None], now: float, ttl: float
+) -> Reason:
     """HIT if the entry may be served at ``now``, else why not.
 
-    ``stamps`` are those that stand now. A missing stamp equals nothing, so
-    what an eviction took costs hits and never brings a dead entry back.
+    ``stamps`` are those that stand now. A missing stamp equals nothing, so what an
+    eviction took costs hits and never brings a dead entry back. ``ttl`` is that of the
+    request: nobody is served an answer older than they ask for, jitter aside.
     """
     for field, stamp in entry.stamps.items():
         standing = stamps.get(field)
@@ -189,7 +198,7 @@ def judge(entry: Entry, stamps: Mapping[str, str | None], now: float) -> Reason:
             return Reason.INVALIDATED
     if not entry.stamps:
         return Reason.INVALIDATED
-    if not now < entry.fresh_until:
+    if not now < fresh_until(entry, ttl):
         return Reason.EXPIRED
     # Written by a machine whose clock runs ahead by more than any lifetime.
     if entry.created_at > now + MAX_TTL:
@@ -197,21 +206,59 @@ def judge(entry: Entry, stamps: Mapping[str, str | None], now: float) -> Reason:
     return Reason.HIT
 
 
-def is_quarantined(until: str | None, now: float) -> bool:
-    """Whether an entry is kept out, by what stands in its field; what can't be read is not."""
-    try:
-        return until is not None and now < float(until)
-    except ValueError:
-        return False
+def fresh_until(entry: Entry, ttl: float) -> float:
+    """When the entry stops being fresh for a request with this ``ttl``."""
+    return min(entry.fresh_until, entry.created_at + ttl * (1 + JITTER))
 
 
-def may_lag(entry: Entry, window: float, now: float) -> bool:
+def may_serve_stale(entry: Entry, window: float, now: float, ttl: float) -> bool:
     """Whether an expired entry may still be served, ``window`` seconds past its time.
 
     Its stamps were judged before: what was invalidated is dead, never stale.
     """
-    ends = min(entry.fresh_until + window, entry.stale_until)
-    return entry.fresh_until <= now < ends
+    begins = fresh_until(entry, ttl)
+    return begins <= now < min(begins + window, entry.stale_until)
+
+
+# --- who leads, and whose answer is kept: the rules of every store ---------------
+#
+# The memory store calls these; Redis has them in Lua (stores/redis.py). One table of
+# cases in the tests is put to the functions and to both stores.
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Whose lease it is: a load of its own, under the stamps with this mark."""
+
+    id: str
+    mark: str
+
+    def __str__(self) -> str:
+        return f"{self.id}.{self.mark}"
+
+    @classmethod
+    def read(cls, text: str) -> "Token":
+        """The token as it stands in a lease."""
+        name, _, mark = text.rpartition(".")
+        return cls(name, mark)
+
+
+def may_take_over(holder: Token, token: Token, over: str) -> bool:
+    """Whether the lease that ``holder`` has goes to ``token``.
+
+    A load under other stamps is nothing to follow, so its lease is taken over. So is
+    that of ``over``, which somebody has given up, and any if ``over`` is ``*``: a refresh.
+    """
+    return holder.mark != token.mark or over in ("*", str(holder))
+
+
+def may_replace(standing: int | None, order: int) -> bool:
+    """Whether an answer that was asked for at ``order`` may be kept.
+
+    ``standing`` is the order of the entry that is there, None for none. An answer never
+    replaces one that was asked for later; who held which lease meanwhile is no matter.
+    """
+    return standing is None or standing < order
 
 
 @dataclass(frozen=True, slots=True)

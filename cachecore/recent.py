@@ -9,7 +9,7 @@ import orjson
 
 from cachecore import entry as entries
 from cachecore.errors import CorruptEntry
-from cachecore.metrics import INTERNAL, Invalidated, Lookup, Missed, Subject
+from cachecore.events import INTERNAL, Invalidated, Lookup, Missed, Subject
 from cachecore.policy import Reason
 
 DECISIONS: Final = 200

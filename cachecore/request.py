@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cachecore.keys import Kind, canonical
-from cachecore.metrics import Subject
+from cachecore.events import Subject
 from cachecore.policy import Control, Rules, Scope, Traits
-from cachecore.streams import Answer
+from cachecore.answer import Piece
 
 # What a request may consist of. ``context`` is all around it: files, passages, tags.
 _SHOWN: Final = 80  # characters of a name
@@ -46,12 +46,17 @@ class Request:
     app: str = ""
     asked: Callable[[], str] = str
     parts: Callable[[], Mapping[str, object]] = dict
-    at_most: Callable[[Answer], float | None] = lambda _: None
-    accept: Callable[[Answer], bool] | None = None
+    at_most: Callable[[Piece], float | None] = lambda _: None
+    accept: Callable[[Piece], bool] | None = None
     excuses: Callable[[Exception], bool] = lambda _: True
     revive: Callable[[str, str], Exception | None] = lambda _name, _text: None
 
     _subject: list[Subject] = field(default_factory=list, init=False, compare=False)
+
+    @property
+    def lifetime(self) -> int:
+        """How old an answer to this request may be, and how long one is kept, in seconds."""
+        return self.ttl or self.rules.ttl
 
     @property
     def subject(self) -> Subject:

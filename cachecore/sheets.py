@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from cachecore.counting import Counts
+from cachecore.counters import Counts
 from cachecore.stores.base import Page
 
 _WHOLE_EVERY: Final = 60.0

@@ -20,11 +20,11 @@ from math import isfinite
 from typing import Final
 
 from cachecore import recent
-from cachecore.behind import Behind
-from cachecore.counting import BARS, Counts, Tally, total
+from cachecore.background import Background
+from cachecore.counters import BARS, Counts, Tally, total
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
-from cachecore.metrics import (
+from cachecore.events import (
     INTERNAL,
     BreakerMoved,
     Ended,
@@ -61,7 +61,7 @@ class Statistics:
         clock: Callable[[], float] = time.time,
         *,
         cipher_key: bytes | None = None,
-        behind: Behind | None = None,
+        background: Background | None = None,
     ) -> None:
         self._store = store
         self._keyspace = keyspace
@@ -71,7 +71,7 @@ class Statistics:
         self._began = clock()
         self._waiting: deque[Event] = deque()
         self._lost: defaultdict[str, int] = defaultdict(int)
-        self._behind = behind or Behind()
+        self._background = background or Background()
         self._lock = threading.Lock()  # of who flushes; guards all below
         self._tally = Tally()
         self._recent = Recent()
@@ -83,17 +83,17 @@ class Statistics:
     def __call__(self, event: Event) -> None:
         """Count an event, a little later.
 
-        Takes no lock: see ``Behind.wake``.
+        Takes no lock: see ``Background.wake``.
         """
         if len(self._waiting) < _MAX_WAITING:
             self._waiting.append(event)
         else:
             self._lost["statistics"] += 1
-        behind = self._behind
-        if behind.at_once:
-            behind.wake(last=_ends_call(event))
-        elif not behind.woken:
-            behind.wake()
+        background = self._background
+        if background.at_once:
+            background.wake(last=_ends_call(event))
+        elif not background.woken:
+            background.wake()
 
     def watch_store(self, *, opens: bool) -> None:
         """Hear that the store is left alone from now on, or asked again."""
@@ -109,7 +109,7 @@ class Statistics:
             try:
                 now = self._clock()
                 lists = now - self._listed_at >= _LISTED_EVERY
-                self._flush(lists=lists or self._behind.at_once)
+                self._flush(lists=lists or self._background.at_once)
             finally:
                 self._lock.release()
 

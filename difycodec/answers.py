@@ -18,7 +18,7 @@ from dify_plugin.entities.model.text_embedding import (
 )
 
 from cachecore.policy import Price
-from cachecore.streams import Piece, Usage
+from cachecore.answer import Piece, Usage
 
 _ZERO: Final = Decimal(0)
 _SEVEN_PLACES: Final = Decimal("0.0000001")

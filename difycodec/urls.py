@@ -4,15 +4,25 @@ Dify writes ``/files/<id>/file-preview?timestamp=…&nonce=…&sign=…`` (also
 ``image-preview``, and ``/files/tools/<id>.png``), anew for each request, and
 serves them for 300 s (its FILES_ACCESS_TIMEOUT). So a key is made without the
 signature, and what holds such a URL expires with it.
+
+Anybody can type a URL of that shape. Only those under an address at which this Dify
+serves its files are taken for its own; the environment that the plugin daemon hands to
+plugins names it. Where none is named, no URL is.
 """
 
+import os
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 VALID_SECONDS: Final = 300
 
+# Where Dify's own settings name the addresses of its files (docker/.env.example).
+_ADDRESSES: Final = ("FILES_URL", "INTERNAL_FILES_URL")
+
 _SIGNED: Final = re.compile(
+    r"(https?://[^\s/?#\"'<>()]+(?:/[\w.~-]+)*?)"
     r"(/files/(?:tools/)?[0-9A-Fa-f-]{36}(?:/(?:file|image)-preview|\.\w{1,10})?)"
     r"\?timestamp=(\d{1,12})&(?:amp;)?nonce=[0-9a-f]{32}"
     # 43 letters of base64 and its padding, and not one more: what follows may be
@@ -23,8 +33,8 @@ _SIGNED: Final = re.compile(
 
 
 def is_signed(url: str) -> bool:
-    """Whether the URL is one of Dify's signed ones."""
-    return _SIGNED.search(url) is not None
+    """Whether the URL is one of this Dify's signed ones."""
+    return any(True for _ in _own(url))
 
 
 def may_change(url: str) -> bool:
@@ -33,23 +43,46 @@ def may_change(url: str) -> bool:
 
 
 def unsigned(value: Any) -> Any:
-    """The same JSON data with every signature in its texts left out."""
+    """What a key is made of: the same JSON data for every signature of the same files.
+
+    ``value`` is a text, an object, or a list of objects or texts. Where it holds
+    signatures they are left out, and a list says in which places; so no text that
+    somebody types is taken for one with a signature.
+    """
+    places: list[list[Any]] = []
+    stripped = _stripped(value, [], places)
+    return [stripped, places] if places else value
+
+
+def _stripped(value: Any, path: list[Any], places: list[list[Any]]) -> Any:
     if isinstance(value, dict):
         return {
-            key: item if _is_clear(item) else unsigned(item)
+            key: item if _is_clear(item) else _stripped(item, [*path, key], places)
             for key, item in value.items()
         }
     if isinstance(value, list):
-        return [item if _is_clear(item) else unsigned(item) for item in value]
-    if isinstance(value, str):
-        return _SIGNED.sub(r"\1?signed", value)
-    return value
+        return [
+            item if _is_clear(item) else _stripped(item, [*path, place], places)
+            for place, item in enumerate(value)
+        ]
+    if not isinstance(value, str):
+        return value
+    parts, at = [], 0
+    for found in _own(value):
+        parts.append(value[at : found.end(2)])
+        at = found.end()
+        places.append([*path, sum(map(len, parts))])
+    return "".join([*parts, value[at:]])
 
 
 def expires_at(value: Any) -> float | None:
-    """When the first signature in JSON data ends, in seconds since the epoch."""
+    """When the first signature in JSON data ends, in seconds since the epoch.
+
+    Never later than a signature of now would.
+    """
     if isinstance(value, str):
-        times = [int(found[2]) + VALID_SECONDS for found in _SIGNED.finditer(value)]
+        latest = time.time()
+        times = [min(int(found[3]), latest) + VALID_SECONDS for found in _own(value)]
         return min(times, default=None)
     items: Iterable[Any] = ()
     if isinstance(value, dict):
@@ -58,6 +91,16 @@ def expires_at(value: Any) -> float | None:
         items = value
     ends = [expires_at(item) for item in items if not _is_clear(item)]
     return min((end for end in ends if end is not None), default=None)
+
+
+def _own(text: str) -> Iterator[re.Match[str]]:
+    """The signed URLs in a text that are under an address of this Dify's files."""
+    if _is_clear(text):
+        return
+    ours = [os.environ.get(name, "").strip().rstrip("/") for name in _ADDRESSES]
+    for found in _SIGNED.finditer(text):
+        if found[1] in filter(None, ours):
+            yield found
 
 
 def _is_clear(value: Any) -> bool:

@@ -14,6 +14,7 @@ class Invalidate(Endpoint):
         def do() -> Response:
             asked = doors.body_of(r)
             said = operating.invalidate(doors.caller(settings), asked)
-            return doors.reply(200, {"done": True, "message": said})
+            body = {"done": True, "message": said.message, "names": dict(said.names)}
+            return doors.reply(200, body)
 
         return doors.answer(r, settings, do)

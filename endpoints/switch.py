@@ -14,6 +14,6 @@ class Switch(Endpoint):
         def do() -> Response:
             asked = {"target": "switch", "name": doors.body_of(r).get("switch")}
             said = operating.invalidate(doors.caller(settings), asked)
-            return doors.reply(200, {"done": True, "message": said})
+            return doors.reply(200, {"done": True, "message": said.message})
 
         return doors.answer(r, settings, do)

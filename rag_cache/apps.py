@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from dify_plugin.core.runtime import Session
 
-from cachecore.streams import Piece, Usage
+from cachecore.answer import Piece, Usage
 from rag_cache.reverse import (
     HOST_QUEUE,
     LONGEST_MESSAGE,

@@ -10,7 +10,7 @@ from typing import Final
 from cachetools import TTLCache
 
 from cachecore.cache import Cache
-from cachecore.metrics import INTERNAL
+from cachecore.events import INTERNAL
 from cachecore.policy import Rules
 from cachecore.request import Request
 from rag_cache.caller import Caller

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, StrictUndefined, Template
 from werkzeug import Request, Response
 
-from cachecore.errors import StoreError
+from cachecore.errors import ConfigError, StoreError
 from rag_cache import doors, operating, overview, settings, words
 from rag_cache.inputs import BadInput
 from rag_cache.savings import WINDOWS
@@ -113,10 +113,16 @@ def _acted(request: Request, form: Form) -> Response:
         return _plain(403, "This form is not from the dashboard; open it again.")
     tag, told = str(said.get("tag") or "").strip(), _words(request)
     try:
-        operating.invalidate(doors.caller(form), {"target": "tag", "name": tag})
-    except BadInput as error:
+        renewed = operating.invalidate(
+            doors.caller(form), {"target": "tag", "name": tag}
+        )
+    except (BadInput, ConfigError) as error:
         return _page(request, form, told("not_done", reason=error), failed=True)
-    return _page(request, form, told("done", tag=tag))
+    never = [name for name, stood in renewed.names.items() if not stood]
+    done = told("done", tag=", ".join(renewed.names))
+    if never:
+        done = f"{done} {told('never_kept', tags=', '.join(never))}"
+    return _page(request, form, done)
 
 
 def _words(request: Request) -> Words:

@@ -18,9 +18,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from cachecore.counting import BOUNDS, Counts, place_of
+from cachecore.counters import BOUNDS, Counts, place_of
 from cachecore.errors import StoreError
-from cachecore.metrics import INTERNAL
+from cachecore.events import INTERNAL
 from cachecore.stores.base import Facts
 from rag_cache import model_servers, settings
 from rag_cache.settings import Settings
@@ -122,7 +122,7 @@ class _Collector:
 
 def _asked(read: Settings) -> list[Facts]:
     try:
-        return settings.open_cache(read).facts()
+        return settings.open_cache(read).admin.facts()
     except StoreError:
         return []
 

@@ -7,6 +7,7 @@ that names the parameter.
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from math import isfinite
 from typing import Any, Final
 
@@ -119,15 +120,22 @@ def lifetime(parameters: Mapping[str, Any]) -> int | None:
     return config.read_ttl(word) if word else None
 
 
-def tags(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """The caller's own tags: text with commas, or a list. Raises ConfigError."""
-    given = parameters.get("cache_tags")
+def tags(parameters: Mapping[str, Any], name: str = "cache_tags") -> tuple[str, ...]:
+    """Tags: text with commas, a list, or a list as Dify writes it into a text.
+
+    The one reader of tags, for those that are stored and those that are invalidated.
+    Raises BadInput or ConfigError.
+    """
+    given = parameters.get(name)
+    if isinstance(given, str) and given.strip()[:1] in ("[", "{"):
+        with suppress(ValueError, RecursionError):
+            given = json.loads(given)
     if isinstance(given, list) and all(isinstance(tag, str) for tag in given):
-        return config.read_tags(",".join(given))
+        return config.read_tags(",".join(given), name)
     if not isinstance(given, str | None):
-        msg = "The parameter cache_tags must be names, separated by commas."
+        msg = f"The parameter {name} takes names, separated by commas."
         raise BadInput(msg)
-    return config.read_tags(given or "")
+    return config.read_tags(given or "", name)
 
 
 def ids(parameters: Mapping[str, Any], name: str, shown: str = "") -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from dify_plugin.entities.model.text_embedding import (
 )
 from pydantic import ValidationError
 
-from cachecore.streams import Piece, Usage
+from cachecore.answer import Piece, Usage
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput

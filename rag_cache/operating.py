@@ -1,9 +1,11 @@
 """What an operator does to the cache: invalidate, switch, try, and hear complaints."""
 
+import hashlib
 import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cachetools import LRUCache
@@ -12,7 +14,7 @@ from cachecore.cache import Cache
 from cachecore.errors import ConfigError, StoreError
 from cachecore.policy import Switch
 from cachecore.request import app_tags
-from cachecore.shelf import Vote
+from cachecore.admin import Vote
 from rag_cache import inputs, knowledge, settings, ticket
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
@@ -32,40 +34,66 @@ _votes: LRUCache[tuple[str, str], tuple[int, float]] = LRUCache(10_000)
 _votes_lock = threading.Lock()
 
 
-def invalidate(caller: Caller, parameters: Mapping[str, Any]) -> str:
-    """Invalidate, or turn the switch; returns a sentence that says what was done.
+@dataclass(frozen=True, slots=True)
+class Invalidation:
+    """What was done, as a sentence; and of each name whether anything was kept under it."""
+
+    message: str
+    names: Mapping[str, bool] = field(default_factory=dict)
+
+
+def invalidate(caller: Caller, parameters: Mapping[str, Any]) -> Invalidation:
+    """Invalidate, or turn the switch.
 
     Raises BadInput or ConfigError; StoreError becomes BadInput, for who
     invalidates must know that it did not happen.
     """
     cache = settings.open_cache(settings.read(caller.credentials))
     target = inputs.choice(parameters, "target", *TARGETS)
-    name = inputs.text(parameters, "name").strip()
     if target == "switch":
-        return switch(cache, name)
+        return Invalidation(switch(cache, inputs.text(parameters, "name").strip()))
     if target == "namespace":
         if not inputs.yes(parameters, "confirm"):
             msg = "Set the parameter confirm to true to drop the whole namespace."
             raise BadInput(msg)
-        _drop(cache, ["*"])
-        return "Everything in the namespace is invalidated."
-    if not name:
+        _renew(cache, {"*": ("*",)})
+        return Invalidation("Everything in the namespace is invalidated.")
+    if target == "dataset":
+        names = inputs.ids(parameters, "name")
+    else:
+        names = inputs.tags(parameters, "name")
+    if not names:
         msg = f"The parameter name is empty; it says which {target} to invalidate."
         raise BadInput(msg)
-    if target == "dataset":
-        found = inputs.ids(parameters, "name")
-        _drop(cache, [f"dataset:{one}" for one in found])
-        return f"The dataset {', '.join(found)} is invalidated."
-    tags = {"tag": (f"tag:{name}",), "model": (f"model:{name}",)}
-    _drop(cache, tags.get(target) or app_tags(name))
-    return f"The {target} {name} is invalidated."
+    stood = _renew(cache, {name: _tags_of(target, name) for name in names})
+    return Invalidation(_said(target, stood), stood)
 
 
-def _drop(cache: Cache, tags: Sequence[str]) -> None:
+def _tags_of(target: str, name: str) -> tuple[str, ...]:
+    return app_tags(name) if target == "app" else (f"{target}:{name}",)
+
+
+def _renew(cache: Cache, tags: Mapping[str, Sequence[str]]) -> dict[str, bool]:
+    """Invalidate the tags of each name; whether anything was kept under its first."""
     try:
-        cache.invalidate(tags)
+        stood = cache.admin.invalidate(one for many in tags.values() for one in many)
     except StoreError as error:
         raise BadInput(f"Nothing was invalidated: {error.remedy}") from error
+    return {name: stood[many[0]] for name, many in tags.items()}
+
+
+def _said(target: str, stood: Mapping[str, bool]) -> str:
+    known = [name for name, found in stood.items() if found]
+    unknown = [name for name, found in stood.items() if not found]
+    kinds = {"tag": "tags", "dataset": "knowledge bases", "app": "apps"}
+    count = len(stood)
+    kind = kinds.get(target, "models") if count > 1 else kinds.get(target, "models")[:-1]
+    said = f"{count} {kind} invalidated."
+    if known:
+        said += f" Answers had been kept under: {', '.join(known)}."
+    if unknown:
+        said += f" Nothing was ever kept under: {', '.join(unknown)}."
+    return said
 
 
 def switch(cache: Cache, word: str) -> str:
@@ -74,7 +102,7 @@ def switch(cache: Cache, word: str) -> str:
         msg = "The parameter name must be on, read_only or off to turn the switch."
         raise BadInput(msg)
     try:
-        cache.turn(Switch(word))
+        cache.admin.turn(Switch(word))
     except StoreError as error:
         raise BadInput(f"The switch was not turned: {error.remedy}") from error
     return f"The cache of this namespace is now {word}."
@@ -85,22 +113,23 @@ def feedback(caller: Caller, parameters: Mapping[str, Any], voter: str) -> Vote:
     read = settings.read(caller.credentials)
     cache = settings.open_cache(read)
     key = _key(parameters, read)
-    if not cache.owns(key):
+    if not cache.admin.owns(key):
         raise BadInput(
             "The parameter cache_key is not the key of an entry in this namespace; "
             "connect it to the cache_key output of a tool of RAG Cache."
         )
     if not voter:
         raise BadInput("The vote has no voter; Dify named no user for this run.")
+    # Whatever its length, so much of it is remembered and no more.
+    voter = hashlib.sha256(voter.encode("utf-8", "replace")).hexdigest()[:32]
     _limit_votes(read, voter)
     options = read.cache.options
     try:
-        return cache.vote(
+        return cache.admin.vote(
             key,
             voter,
             needed=options.feedback_votes,
             window=options.feedback_window_seconds,
-            quarantine=options.quarantine_seconds,
         )
     except StoreError as error:
         raise BadInput(f"The vote was not counted: {error.remedy}") from error
@@ -109,14 +138,19 @@ def feedback(caller: Caller, parameters: Mapping[str, Any], voter: str) -> Vote:
 def _key(parameters: Mapping[str, Any], read: Settings) -> str:
     if not inputs.text(parameters, "ticket").strip():
         return inputs.required(parameters, "cache_key").strip()
-    return ticket.given(parameters, settings.ticket_key(read)).key
+    try:
+        secret = settings.open_cache(read).admin.ticket_secret()
+    except StoreError as error:
+        raise BadInput(f"The vote was not counted: {error.remedy}") from error
+    return ticket.given(ticket.text_of(parameters), secret).key
 
 
 def _limit_votes(read: Settings, voter: str) -> None:
     namespace = read.cache.store.namespace
     now = time.monotonic()
     with _votes_lock:
-        for who, most in ((voter, _VOTES_OF_ONE), ("", _VOTES_OF_ALL)):
+        # All first: who is refused is not remembered.
+        for who, most in (("", _VOTES_OF_ALL), (voter, _VOTES_OF_ONE)):
             count, since = _votes.get((namespace, who), (0, now))
             if now - since > _MINUTE:
                 count, since = 0, now
@@ -132,7 +166,7 @@ def check(credentials: Mapping[str, Any]) -> tuple[str, ...]:
     """
     read = settings.read(credentials)
     try:
-        advice = settings.open_cache(read).check()
+        advice = settings.open_cache(read).admin.check()
     except StoreError as error:
         raise ConfigError(
             "redis_url", f"Redis URL (redis_url): {error.remedy}"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from time import time
 
-from cachecore.finder import Look
-from cachecore.trips import Met
+from cachecore.lookup import Look
+from cachecore.cache import RequestState
 
 # An answer from a load that another caller had begun.
 SHARED = "shared_load"
@@ -20,12 +20,12 @@ class Outcome:
     cache_key: str = ""
 
 
-def outcome_of(met: Met) -> Outcome:
+def outcome_of(state: RequestState) -> Outcome:
     """The outcome of a request that has been answered."""
-    if met.look is None:
+    if state.look is None:
         return Outcome("not_asked")
-    found = look_outcome(met.look)
-    if met.shared and not found.hit:
+    found = look_outcome(state.look)
+    if state.shared and not found.hit:
         return Outcome(SHARED, cache_key=found.cache_key)
     return found
 

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cachecore.counting import Counts, total
+from cachecore.counters import Counts, total
 from cachecore.errors import StoreError
-from cachecore.metrics import INTERNAL
+from cachecore.events import INTERNAL
 from cachecore.policy import HITS, MISSES
 from cachecore.stores.base import Facts
 from rag_cache import charts, model_servers, savings, settings
@@ -62,7 +62,7 @@ def _decision(row: Json, told: Words) -> Json:
 
 def _facts(read: Settings) -> list[Facts]:
     try:
-        return settings.open_cache(read).facts()
+        return settings.open_cache(read).admin.facts()
     except StoreError:
         return []
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 from cachecore.errors import FlightBroken, NothingCached
 from cachecore.policy import Control, Traits
 from cachecore.request import Request
-from cachecore.streams import Answer, Piece, data_of
-from cachecore.trips import Met
+from cachecore.answer import Piece, data_of
+from cachecore.cache import RequestState
 from difycodec import runtime, urls
 from rag_cache import citations, knowledge, settings, versions
 from rag_cache.asks import Ask, Json
@@ -75,14 +75,14 @@ def retrieve(caller: Caller, ask: Ask) -> Retrieved:
         return _shown(
             ask, _loaded(read, ask, described).data, Outcome("version_unknown")
         )
-    met, request = Met(), _request(caller, read, ask, known)
+    state, request = RequestState(), _request(caller, read, ask, known)
     try:
-        data = data_of(cache.stream(request, load, outlives=_outlives(ask), met=met))
+        data = data_of(cache.stream(request, load, outlives=_outlives(ask), state=state))
     except NothingCached:
         data = _NOTHING
     except FlightBroken:  # the load that this one waited for died: its own, then
         data = _loaded(read, ask, described).data
-    return _shown(ask, data, outcome_of(met))
+    return _shown(ask, data, outcome_of(state))
 
 
 def _shown(ask: Ask, data: Mapping[str, Any], outcome: Outcome) -> Retrieved:
@@ -161,7 +161,7 @@ def _request(
     )
 
 
-def _at_most(since: float, answer: Answer) -> float | None:
+def _at_most(since: float, answer: Piece) -> float | None:
     result, now = answer.data["result"], time.time()
     most = []
     if not result:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cachecore.counting import Counts, percentile, place_of
+from cachecore.counters import Counts, percentile, place_of
 from cachecore.errors import StoreError
-from cachecore.metrics import INTERNAL
+from cachecore.events import INTERNAL
 from cachecore.policy import HITS, MISSES
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller

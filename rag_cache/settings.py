@@ -60,9 +60,6 @@ class RagOptions(Options):
         le=MAX_TTL,
         description=f"a number of seconds from 60 to {MAX_TTL}",
     )
-    quarantine_seconds: int = Field(
-        3600, ge=60, le=MAX_TTL, description=f"a number of seconds from 60 to {MAX_TTL}"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +151,3 @@ def open_cache(settings: Settings) -> Cache:
 def open_statistics(settings: Settings) -> Statistics:
     """What was counted in the settings' namespace."""
     return opening.open_statistics(settings.cache.store)
-
-
-def ticket_key(settings: Settings) -> bytes:
-    """What tickets are signed with: known to the credentials' holder only.
-
-    Without a cache secret it rests on the Redis URL, which holds the password.
-    """
-    store = settings.cache.store
-    form = canonical(["ticket", store.namespace, store.redis_url, store.secret])
-    return hashlib.sha256(form).digest()

@@ -6,7 +6,7 @@ from typing import Any
 from dify_plugin import Tool as AnyTool
 from dify_plugin.entities.tool import ToolInvokeMessage
 
-from cachecore.streams import Piece, split
+from cachecore.answer import Piece, split
 from rag_cache.caller import Caller
 from rag_cache.outcome import Outcome
 from rag_cache.work import Work

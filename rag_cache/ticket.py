@@ -1,48 +1,60 @@
 """A ticket: what ``cache_lookup`` hands to ``cache_store`` through the workflow.
 
-It holds the key and the stamps that stood at the look-up, signed, so that the
-key is typed once and an invalidation in between wins. It is text that a model
-in the workflow may see or invent: only the signature makes it a ticket.
+It holds the key, the stamps that stood at the look-up and the order in which it was
+asked, so that the key is typed once, an invalidation in between wins, and a value that was
+asked for earlier replaces none that was asked for later. It is text that a model in the
+workflow may see or invent: it is sealed with a secret that the namespace keeps, shows
+nothing, and what was not sealed so is refused.
 """
 
 import base64
-import hmac
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rag_cache import inputs
 from rag_cache.inputs import BadInput
 
-_PREFIX: Final = "t2."
+_PREFIX: Final = "t3."
+# Where the store was away there is nothing to seal it with, and nothing to keep.
+NOTHING: Final = _PREFIX + "none"
+_NONCE: Final = 12
 _MAX_TEXT: Final = 16_384
 
 
 class BadTicket(ValueError):
-    """The text is not a ticket of these credentials."""
+    """The text is not a ticket of this namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """``stamps`` is empty where nothing may be kept.
 
-    ``issued_at``, in seconds since the epoch, says when the work began; ``label``
-    what work it is, for the statistics.
+    ``order`` is when the value was asked for, on the store's clock; ``issued_at``, in
+    seconds since the epoch, when the work began; ``label`` what work it is, for the
+    statistics; ``ttl`` how long the value is kept in seconds, None for the credentials'.
     """
 
     key: str
     stamps: dict[str, str]
+    order: int
     issued_at: float
     label: str
+    ttl: int | None = None
 
 
 def write(ticket: Ticket, secret: bytes) -> str:
     """The ticket as one word."""
-    body = orjson.dumps([ticket.key, ticket.stamps, ticket.issued_at, ticket.label])
-    seal = hmac.digest(secret, body, "sha256")[:16]
-    return _PREFIX + base64.urlsafe_b64encode(seal + body).decode().rstrip("=")
+    fields = (ticket.key, ticket.stamps, ticket.order, ticket.issued_at)
+    body = orjson.dumps([*fields, ticket.label, ticket.ttl])
+    nonce = os.urandom(_NONCE)
+    sealed = nonce + AESGCM(secret).encrypt(nonce, body, _PREFIX.encode())
+    return _PREFIX + base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
 def read(text: str, secret: bytes) -> Ticket:
@@ -52,21 +64,24 @@ def read(text: str, secret: bytes) -> Ticket:
         raise BadTicket
     try:
         data = base64.urlsafe_b64decode(word.removeprefix(_PREFIX) + "===")
-    except ValueError:
+        body = AESGCM(secret).decrypt(data[:_NONCE], data[_NONCE:], _PREFIX.encode())
+    except (ValueError, InvalidTag):
         raise BadTicket from None
-    seal, body = data[:16], data[16:]
-    if not hmac.compare_digest(seal, hmac.digest(secret, body, "sha256")[:16]):
-        raise BadTicket
     return Ticket(*orjson.loads(body))
 
 
-def given(parameters: Mapping[str, Any], secret: bytes) -> Ticket:
-    """The parameter ``ticket``, read. Raises BadInput."""
+def text_of(parameters: Mapping[str, Any]) -> str:
+    """The parameter ``ticket``; raises BadInput where it is empty."""
+    return inputs.required(parameters, "ticket").strip()
+
+
+def given(text: str, secret: bytes) -> Ticket:
+    """The ticket in ``text``. Raises BadInput."""
     try:
-        return read(inputs.required(parameters, "ticket"), secret)
+        return read(text, secret)
     except BadTicket:
         msg = (
-            "The parameter ticket is not one that cache_lookup gave with these "
-            "credentials; connect it to the ticket output of the cache_lookup node."
+            "The parameter ticket is not one that Cache Lookup gave in this namespace; "
+            "connect it to the ticket output of the Cache Lookup node."
         )
         raise BadInput(msg) from None

@@ -16,11 +16,11 @@ from cachetools import LRUCache
 
 from cachecore.cache import Cache
 from cachecore.keys import canonical
-from cachecore.metrics import INTERNAL
+from cachecore.events import INTERNAL
 from cachecore.policy import Control, Rules, Traits
 from cachecore.request import Request
-from cachecore.streams import Piece, data_of
-from cachecore.trips import Met
+from cachecore.answer import Piece, data_of
+from cachecore.cache import RequestState
 from difycodec import runtime
 from rag_cache import knowledge
 from rag_cache.knowledge import KnowledgeError
@@ -84,16 +84,16 @@ def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
     # A half of its time, for in the other half somebody has to ask again behind.
     if near is not None and 0 <= now - near[1] < seconds / 2:
         return near[0]
-    met = Met()
-    found = _asked(cache, settings, dataset_id, met)
-    entry = met.look.entry if met.look else None
-    if not met.shared:  # How old that is, is not known.
+    state = RequestState()
+    found = _asked(cache, settings, dataset_id, state)
+    entry = state.look.entry if state.look else None
+    if not state.shared:  # How old that is, is not known.
         with _near_lock:
             _near[name] = found, entry.created_at if entry else now
     return found
 
 
-def _asked(cache: Cache, settings: Settings, dataset_id: str, met: Met) -> Dataset:
+def _asked(cache: Cache, settings: Settings, dataset_id: str, state: RequestState) -> Dataset:
     options = settings.cache.options
     seconds = options.dataset_check_seconds
     place = settings.knowledge
@@ -121,7 +121,7 @@ def _asked(cache: Cache, settings: Settings, dataset_id: str, met: Met) -> Datas
         credential=knowledge.credential(place, options.knowledge_deadline_seconds),
         revive=knowledge.revived,
     )
-    pieces = cache.stream(request, load, outlives=runtime.outlives(), met=met)
+    pieces = cache.stream(request, load, outlives=runtime.outlives(), state=state)
     data = data_of(pieces)
     return Dataset(
         dataset_id, data["name"], data["version"], data["since"], data["own_settings"]

@@ -185,6 +185,12 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "完了：タグ「{tag}」の内容はもう使われません。",
         "Feito: nada guardado em “{tag}” é mais servido.",
     ),
+    "never_kept": (
+        "Nothing was ever kept under: {tags}.",
+        "以下标签下从未保存过内容：{tags}。",
+        "次のタグには何も保存されていませんでした：{tags}。",
+        "Nada foi guardado em: {tags}.",
+    ),
     "not_done": (
         "Not done: {reason}",
         "未完成：{reason}",

@@ -21,8 +21,8 @@ from cachecore.errors import FlightBroken, NothingCached
 from cachecore.keys import Kind
 from cachecore.policy import Traits
 from cachecore.request import Request
-from cachecore.streams import Answer, Piece, Usage, split
-from cachecore.trips import Met
+from cachecore.answer import Piece, Usage, split
+from cachecore.cache import RequestState
 from difycodec import messages, urls
 from rag_cache import inputs, models, settings
 from rag_cache.caller import Caller
@@ -42,7 +42,7 @@ class Work:
     """An answer under way: ``pieces`` first, then how it came about."""
 
     pieces: Iterator[Piece]
-    met: Met
+    state: RequestState
     usage: Usage | None = None
     data: Any = None
     tool_calls: tuple[dict[str, str], ...] = ()
@@ -75,7 +75,7 @@ class Work:
     @property
     def outcome(self) -> Outcome:
         """To be asked when the texts have ended."""
-        return outcome_of(self.met)
+        return outcome_of(self.state)
 
     @property
     def tokens(self) -> dict[str, Any]:
@@ -152,9 +152,9 @@ def begin(
     read: Settings, request: Request, load: Callable[[], Iterator[Piece]]
 ) -> Work:
     """Begin to answer a request; ``load`` does the work where that is needed."""
-    met = Met()
+    state = RequestState()
     cache = settings.open_cache(read)
-    return Work(cache.stream(request, load, outlives=False, met=met), met)
+    return Work(cache.stream(request, load, outlives=False, state=state), state)
 
 
 def limits(read: Settings) -> Limits:
@@ -223,7 +223,7 @@ def _asked(form: Mapping[str, Any]) -> str:
     return str(said or json.dumps(form.get("inputs") or "", default=str))
 
 
-def _at_most(answer: Answer) -> float | None:
+def _at_most(answer: Piece) -> float | None:
     ends = urls.expires_at([answer.text, answer.data])  # files under Dify's signatures
     return None if ends is None else ends - time.time()
 

@@ -5,13 +5,17 @@ the context keys. Expected states are results, not errors: ``hit`` is always
 there, and ``reason`` says why it is false.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import time
 from typing import Any, Final
 
+from cachecore.cache import Cache
 from cachecore.entry import Cost
-from cachecore.policy import Control, Rules, Traits
+from cachecore.errors import StoreError
+from cachecore.lookup import Look
+from cachecore.policy import Control, Refusal, Rules, Traits
 from cachecore.request import Request
 from difycodec import urls
 from rag_cache import inputs, settings, ticket
@@ -27,7 +31,7 @@ _CONTROLS: Final = (Control.DEFAULT, Control.BYPASS, Control.REFRESH)
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What ``cache_lookup`` puts out."""
+    """What ``cache_lookup`` puts out. ``value`` is as it was stored."""
 
     outcome: Outcome
     ticket: str
@@ -38,6 +42,19 @@ class Lookup:
         """The value as text."""
         return inputs.text({"value": self.value}, "value")
 
+    @property
+    def data(self) -> Any:
+        """The value as an object or a list, if it is one.
+
+        Dify hands an object to a tool as its JSON text; here it is one again.
+        """
+        if not isinstance(self.value, str) or self.value[:1] not in ("{", "["):
+            return self.value
+        try:
+            return json.loads(self.value)
+        except (ValueError, RecursionError):
+            return self.value
+
 
 def look_up(caller: Caller, parameters: Mapping[str, Any]) -> Lookup:
     """Look a value up. Raises BadInput or ConfigError."""
@@ -45,28 +62,31 @@ def look_up(caller: Caller, parameters: Mapping[str, Any]) -> Lookup:
     cache = settings.open_cache(read)
     request = _request(caller, read.cache.rules, parameters)
     look = cache.find(request)
-    cache.tell_look(look, request)
-    cache.tell_end(look, request)
-    stamps = None if look.entry else cache.settle(look)
-    # A hit's ticket names the key, for feedback; nothing can be stored under it.
-    key = look.key if stamps or look.entry else ""
-    label = _label(parameters)[:_MAX_LABEL]
-    made = Ticket(key, stamps or {}, round(time(), 3), label)
+    cache.report(request, look)
     return Lookup(
         look_outcome(look),
-        ticket=ticket.write(made, settings.ticket_key(read)),
+        ticket=_ticket(cache, request, look),
         value=look.entry.payload if look.entry else None,
     )
 
 
-def _label(parameters: Mapping[str, Any]) -> str:
-    return inputs.text(parameters, "name") or "value"
+def _ticket(cache: Cache, request: Request, look: Look) -> str:
+    # A hit's ticket names the key, for feedback; nothing can be stored under it.
+    stamps = None if look.entry else cache.settle(look)
+    key = look.key if stamps or look.entry else ""
+    label = request.label[:_MAX_LABEL]
+    try:
+        order = cache.admin.order(key) if key else 0
+        made = Ticket(key, stamps or {}, order, round(time(), 3), label, request.ttl)
+        return ticket.write(made, cache.admin.ticket_secret())
+    except StoreError:
+        return ticket.NOTHING
 
 
 def _request(caller: Caller, rules: Rules, parameters: Mapping[str, Any]) -> Request:
     return Request(
         kind="value",
-        label=_label(parameters),
+        label=inputs.text(parameters, "name") or "value",
         form={
             "name": inputs.text(parameters, "name"),
             "key": urls.unsigned(inputs.required(parameters, "key")),
@@ -81,6 +101,7 @@ def _request(caller: Caller, rules: Rules, parameters: Mapping[str, Any]) -> Req
             scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id)
         ),
         tags=inputs.tags(parameters),
+        ttl=inputs.lifetime(parameters),
     )
 
 
@@ -96,10 +117,17 @@ class Stored:
 def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
     """Keep a value under a look-up's ticket. Raises BadInput or ConfigError."""
     read = settings.read(caller.credentials)
-    held = ticket.given(parameters, settings.ticket_key(read))
+    cache = settings.open_cache(read)
     value = parameters.get("value")
+    word = ticket.text_of(parameters)
     if value in (None, "", [], {}):
         return Stored(stored=False, reason="empty", value=value)
+    if word == ticket.NOTHING:
+        return Stored(stored=False, reason="not_cacheable", value=value)
+    try:
+        held = ticket.given(word, cache.admin.ticket_secret())
+    except StoreError:
+        return Stored(stored=False, reason=Refusal.UNAVAILABLE, value=value)
     if not held.key or not held.stamps:
         return Stored(stored=False, reason="not_cacheable", value=value)
     request = Request(
@@ -109,12 +137,15 @@ def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
         rules=read.cache.rules,
         app=caller.app_id,
         traits=Traits(ends_at=urls.expires_at(value)),
-        ttl=inputs.lifetime(parameters),
+        ttl=inputs.lifetime(parameters) or held.ttl,
     )
     seconds = max(0.0, time() - held.issued_at)
     if seconds > _TICKET_SECONDS:
         return Stored(stored=False, reason="ticket_expired", value=value)
-    kept = settings.open_cache(read).keep(
-        request, held.key, held.stamps, value, Cost(seconds=seconds)
+    cost = Cost(seconds=seconds)
+    refusal = cache.keep(
+        request, held.key, held.stamps, value, cost, order=held.order
     )
-    return Stored(stored=kept, reason="stored" if kept else "not_kept", value=value)
+    return Stored(
+        stored=refusal is None, reason="stored" if refusal is None else refusal.value, value=value
+    )

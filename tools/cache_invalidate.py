@@ -12,5 +12,11 @@ class CacheInvalidate(Tool):
         self, tool_parameters: dict[str, Any]
     ) -> Generator[ToolInvokeMessage, None, None]:
         said = operating.invalidate(shell.caller(self), tool_parameters)
-        yield from shell.variables(self, done=True, message=said)
-        yield from shell.texts(self, said)
+        yield from shell.variables(
+            self,
+            done=True,
+            message=said.message,
+            renewed=len(said.names),
+            never_kept=[name for name, stood in said.names.items() if not stood],
+        )
+        yield from shell.texts(self, said.message)

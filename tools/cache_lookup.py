@@ -12,13 +12,13 @@ class CacheLookup(Tool):
         self, tool_parameters: dict[str, Any]
     ) -> Generator[ToolInvokeMessage, None, None]:
         found = wrapping.look_up(shell.caller(self), tool_parameters)
-        value = found.value
+        data = found.data
         yield from shell.outcome(self, found.outcome)
         yield from shell.variables(
             self,
             value=found.text,
-            value_object=value if isinstance(value, dict) else {},
-            value_list=value if isinstance(value, list) else [],
+            value_object=data if isinstance(data, dict) else {},
+            value_list=data if isinstance(data, list) else [],
             ticket=found.ticket,
         )
         yield from shell.texts(self, found.text)

@@ -1,12 +1,12 @@
 """What the cache needs of a place to keep entries.
 
 A store holds bytes under keys, each with a time to live, and hashes of short
-texts (the stamps). A shared one also holds leases and streams, in which the
-processes that use it meet. It decides nothing. Every method raises StoreError,
+texts (the stamps). It also holds leases and streams, in which the processes that share
+it meet, and its clock is the one that all of them go by: leases end on it, and
+``order`` numbers are read from it. It decides nothing. Every method raises StoreError,
 and nothing else, when it could not do its work.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,27 +21,14 @@ class Found:
 
     value: bytes | None
     fields: tuple[str | None, ...]
-    held: bool = False  # whether the bid that came with it has got its lease
-
-
-@dataclass(frozen=True, slots=True)
-class Bid:
-    """What takes a lease together with a look-up that finds nothing.
-
-    ``fields`` are what those asked for must hold by then.
-    """
-
-    lease: str
-    token: str
-    ttl: float
-    fields: tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
     """Bytes to keep under a key for ``ttl`` seconds.
 
-    ``only_if_absent`` leaves what has come there meanwhile.
+    ``only_if_absent`` leaves what has come there meanwhile; else it replaces what
+    ``policy.may_replace`` lets it replace, by the order in its header.
     """
 
     key: str
@@ -52,32 +39,39 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who holds a lease after it was claimed, and what its entry holds now."""
+    """Who holds a lease after it was claimed, and what its entry holds now.
+
+    ``order`` is when it was claimed, in microseconds on the store's clock; a later
+    claim of the same entry has a higher one.
+    """
 
     holder: str
     value: bytes | None
+    order: int
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """A sign of life of a load. Times in seconds.
+class Heartbeat:
+    """A sign of life of a load, for ``ttl`` seconds from now.
 
-    ``lease_ttl`` of 0 leaves the lease to its end. ``records`` go on the stream.
+    ``renews`` is false for a load that makes no progress: its lease and its stream
+    are left to their ends. ``records`` go on the stream.
     """
 
     lease: str
     stream: str
     token: str
-    lease_ttl: float
-    stream_ttl: float
+    ttl: float
+    renews: bool = True
     records: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class Commit:
     """The end of a load. ``value`` is None where nothing is to be kept.
 
-    ``seen`` is the ``digest`` of the entry that was there when the load began.
+    ``value`` begins with the header of ``entry.seal``, which has the order of the
+    request in it. ``records`` end the stream, which then stays for ``linger`` seconds.
     """
 
     entry: str
@@ -86,9 +80,22 @@ class Landing:
     token: str
     value: bytes | None
     ttl: float
-    records: tuple[bytes, ...]
-    stream_ttl: float
-    seen: str = ""
+    records: tuple[bytes, ...] = ()
+    linger: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """New records of a stream.
+
+    ``records`` are (position, bytes); bytes are None for a follower's own sign.
+    ``alive`` says that the leader has given a sign of life that has not run out on the
+    store's clock. ``sign`` is the position of the sign that was just left.
+    """
+
+    records: tuple[tuple[str, bytes | None], ...]
+    alive: bool
+    sign: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,26 +115,8 @@ class Facts:
     numbers: Mapping[str, float]
 
 
-def digest(value: bytes | None) -> str:
-    """What a landing remembers of the entry that its load began with; empty for none."""
-    if value is None:
-        return ""
-    return hashlib.sha1(value, usedforsecurity=False).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """New records of a stream, and who holds the lease.
-
-    ``records`` are (position, bytes); bytes are None for a listener's own sign.
-    """
-
-    records: tuple[tuple[str, bytes | None], ...]
-    holder: str | None
-
-
 class Watcher(Protocol):
-    """Hears when a store is left alone from now on, and when it is asked again."""
+    """Is told when a store is left alone from now on, and when it is asked again."""
 
     def watch_store(self, *, opens: bool) -> None:
         """``opens``: its breaker has opened; else it has closed."""
@@ -136,20 +125,10 @@ class Watcher(Protocol):
 class Store(Protocol):
     """The contract. tests/contract/store_contract.py checks it for every store."""
 
-    shared: bool  # whether other processes use it, so that leases make sense
+    shared: bool  # whether other processes use it
 
-    @property
-    def bids(self) -> bool:
-        """Whether a look-up can take a lease."""
-
-    def look_up(
-        self, key: str, hash_key: str, fields: Sequence[str], bid: Bid | None = None
-    ) -> Found:
-        """Read an entry and fields of a hash, in one round trip.
-
-        Where there is no entry, the fields are those of ``bid`` and its lease is free,
-        the lease is taken at the same time, if the store ``bids``.
-        """
+    def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
+        """Read an entry and fields of a hash, in one round trip."""
 
     def look_up_many(
         self, keys: Sequence[str], hash_key: str, fields: Sequence[str]
@@ -159,8 +138,8 @@ class Store(Protocol):
     def keep(self, key: str, value: bytes, ttl: float) -> None:
         """Put ``value`` under ``key`` for ``ttl`` seconds, replacing what was there."""
 
-    def keep_many(self, kept: Sequence[Write]) -> None:
-        """The same for several entries; some may be kept where it fails."""
+    def keep_many(self, writes: Sequence[Write]) -> list[bool]:
+        """Keep several entries; whether each was. Some may be kept where it fails."""
 
     def delete(self, key: str) -> None:
         """Remove a key. An absent one is no error."""
@@ -170,11 +149,11 @@ class Store(Protocol):
     ) -> dict[str, str]:
         """Set each field that is absent; return what stands in every one of them.
 
-        ``ttl`` ends the hash so many seconds from now.
+        ``ttl`` ends the hash so many seconds from now, if it has no end yet.
         """
 
-    def replace(self, hash_key: str, fields: Mapping[str, str]) -> None:
-        """Set every field, whatever was there."""
+    def replace(self, hash_key: str, fields: Mapping[str, str]) -> dict[str, bool]:
+        """Set every field; return which of them stood there before."""
 
     def forget(self, hash_key: str, field: str) -> None:
         """Remove a field of a hash. An absent one is no error."""
@@ -204,36 +183,47 @@ class Store(Protocol):
         works and should be better.
         """
 
+    def advice(self) -> tuple[str, ...]:
+        """Sentences about what should be set up better, as ``check`` returns them."""
+
+    def order(self, key: str) -> int:
+        """The store's clock, in microseconds: when something was asked for."""
+
     def claim(
         self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
     ) -> Claim:
         """Take a lease that is free, or that ``token`` may take over; read the entry.
 
-        A token ends in ``.`` and a mark of the stamps that its load began
-        under; a lease with another mark is taken over, and so is that of the
-        token ``over``, or any if it is ``*``.
+        Whose lease may be taken over is ``policy.may_take_over``.
         """
 
-    def beat(self, beats: Sequence[Beat]) -> list[int | None]:
-        """Keep leases and add records; how many records, signs included, each has.
+    def heartbeat(self, beats: Sequence[Heartbeat]) -> list[int | None]:
+        """Renew leases and streams, add records; how many records each stream has.
 
-        None for one that was refused: it is not the others' fault.
+        A lease that has run out and that nobody took is taken again. None for a
+        heartbeat that was refused: it is not the others' fault.
         """
 
-    def land(self, landing: Landing) -> bool:
+    def commit(self, commit: Commit) -> bool:
         """Keep the entry, end the stream, give the lease back: at once, in this order.
 
-        Keeps it, and returns true, only under the token's own lease, or where there
-        is no entry but the one seen, and no lease or that of one who only would not
-        wait: under the same mark, and no refresh (its token begins with ``r``). A
-        stream that nobody listens to is not made.
+        Returns whether the entry was kept; ``policy.may_replace`` says when. A stream
+        that nobody follows is not made.
         """
 
-    def listen(
-        self, stream: str, lease: str, after: str, wait: float, *, sign: bool
-    ) -> Heard:
+    def read(
+        self,
+        stream: str,
+        lease: str,
+        token: str,
+        after: str,
+        wait: float,
+        *,
+        sign: float = 0,
+    ) -> News:
         """Records behind the position ``after``; waits ``wait`` seconds for one.
 
-        ``sign`` leaves a record of one's own, so that the leader knows that
-        somebody listens. The first position is ``"0"``.
+        ``sign`` leaves a record of one's own, so that the leader knows that somebody
+        follows; a stream that it begins lives for so many seconds. The first position
+        is ``"0"``.
         """

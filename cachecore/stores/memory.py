@@ -12,18 +12,19 @@ from typing import Final
 
 from cachetools import LRUCache
 
+from cachecore import policy
+from cachecore.entry import order_of
+from cachecore.policy import Token
 from cachecore.stores.base import (
-    Beat,
-    Bid,
     Claim,
+    Commit,
     Facts,
     Found,
-    Heard,
-    Landing,
+    Heartbeat,
+    News,
     Page,
     Watcher,
     Write,
-    digest,
 )
 
 # Python's own cost of a key, a tuple and a dict slot, roughly.
@@ -47,8 +48,6 @@ class MemoryStore:
     process of its own.
     """
 
-    bids = True
-
     def __init__(
         self,
         max_bytes: int = 64 * 1024 * 1024,
@@ -59,7 +58,8 @@ class MemoryStore:
         self.shared = shared
         self._clock = clock
         self._lock = threading.Lock()  # guards all below
-        self._told = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
+        self._last_order = 0
         self._entries: LRUCache[str, _Kept] = LRUCache(max_bytes, getsizeof=_size)
         self._hashes: LRUCache[str, LRUCache[str, str]] = LRUCache(_MAX_HASHES)
         self._ends: dict[str, float] = {}  # of those hashes that have one
@@ -67,18 +67,10 @@ class MemoryStore:
         self._streams: dict[str, tuple[_Records, float]] = {}
         self._logs: dict[str, deque[bytes]] = {}
 
-    def look_up(
-        self, key: str, hash_key: str, fields: Sequence[str], bid: Bid | None = None
-    ) -> Found:
+    def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
         with self._lock:
             standing = self._hash(hash_key)
-            found = tuple(standing.get(field) for field in fields)
-            value = self._get(key)
-            held = bid is not None and value is None and found == bid.fields
-            if bid is not None and held and self._holder(bid.lease) is None:
-                self._leases[bid.lease] = (bid.token, self._clock() + bid.ttl)
-                return Found(value, found, held=True)
-            return Found(value, found)
+            return Found(self._get(key), tuple(standing.get(field) for field in fields))
 
     def look_up_many(
         self, keys: Sequence[str], hash_key: str, fields: Sequence[str]
@@ -92,11 +84,19 @@ class MemoryStore:
         with self._lock:
             self._set(key, value, ttl)
 
-    def keep_many(self, kept: Sequence[Write]) -> None:
+    def keep_many(self, writes: Sequence[Write]) -> list[bool]:
         with self._lock:
-            for one in kept:
-                if not one.only_if_absent or self._get(one.key) is None:
-                    self._set(one.key, one.value, one.ttl)
+            return [self._keep(write) for write in writes]
+
+    def _keep(self, write: Write) -> bool:
+        found = self._get(write.key)
+        kept = found is None
+        if not write.only_if_absent:
+            order = order_of(write.value) or 0
+            kept = policy.may_replace(order_of(found), order)
+        if kept:
+            self._set(write.key, write.value, write.ttl)
+        return kept
 
     def delete(self, key: str) -> None:
         with self._lock:
@@ -110,16 +110,18 @@ class MemoryStore:
         with self._lock:
             standing = self._hash(hash_key)
             if ttl is not None:
-                self._ends[hash_key] = self._clock() + ttl
+                self._ends.setdefault(hash_key, self._clock() + ttl)
             for field, text in fields.items():
                 standing.setdefault(field, text)
             return {field: standing[field] for field in fields}
 
-    def replace(self, hash_key: str, fields: Mapping[str, str]) -> None:
+    def replace(self, hash_key: str, fields: Mapping[str, str]) -> dict[str, bool]:
         with self._lock:
             standing = self._hash(hash_key)
+            stood = {field: field in standing for field in fields}
             for field, text in fields.items():
                 standing[field] = text
+            return stood
 
     def forget(self, hash_key: str, field: str) -> None:
         with self._lock:
@@ -160,56 +162,76 @@ class MemoryStore:
         del key, hash_key  # Nothing here can be misconfigured.
         return ()
 
+    def advice(self) -> tuple[str, ...]:
+        return ()
+
+    def order(self, key: str) -> int:
+        with self._lock:
+            return self._order()
+
+    def _order(self) -> int:
+        self._last_order = max(self._last_order + 1, int(self._clock() * 1e6))
+        return self._last_order
+
     def claim(
         self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
     ) -> Claim:
-        mark = token[token.rindex(".") :]
         with self._lock:
             holder = self._holder(lease)
-            other = holder is None or not holder.endswith(mark)
-            if other or over in ("*", holder):
+            mine = Token.read(token)
+            if holder is None or policy.may_take_over(Token.read(holder), mine, over):
                 holder = token
                 self._leases[lease] = (token, self._clock() + ttl)
-            return Claim(holder or token, self._get(entry))
+            return Claim(holder, self._get(entry), self._order())
 
-    def beat(self, beats: Sequence[Beat]) -> list[int | None]:
+    def heartbeat(self, beats: Sequence[Heartbeat]) -> list[int | None]:
         with self._lock:
-            for beat in beats:
-                if beat.lease_ttl and self._holder(beat.lease) == beat.token:
-                    until = self._clock() + beat.lease_ttl
-                    self._leases[beat.lease] = (beat.token, until)
-                if beat.records:
-                    self._add(beat.stream, beat.records, beat.stream_ttl)
-            return [len(self._stream(beat.stream)) for beat in beats]
+            return [self._beat(beat) for beat in beats]
 
-    def land(self, landing: Landing) -> bool:
+    def _beat(self, beat: Heartbeat) -> int:
+        until = self._clock() + beat.ttl
+        if beat.renews and self._holder(beat.lease) in (None, beat.token):
+            self._leases[beat.lease] = (beat.token, until)
+        standing = self._stream(beat.stream)
+        if beat.records:
+            standing = self._add(beat.stream, beat.records, beat.ttl)
+        if beat.renews and standing:
+            self._streams[beat.stream] = (standing, until)
+        return len(standing)
+
+    def commit(self, commit: Commit) -> bool:
         with self._lock:
-            holder = self._holder(landing.lease)
-            found = self._get(landing.entry)
-            unchanged = found is None or digest(found) == landing.seen
-            mark = landing.token[landing.token.rindex(".") :]
-            waits = holder is not None and holder.endswith(mark) and holder[0] != "r"
-            free = (holder is None or waits) and unchanged
-            kept = landing.value is not None and (holder == landing.token or free)
-            if kept:
-                self._set(landing.entry, landing.value or b"", landing.ttl)
-            if self._stream(landing.stream):
-                self._add(landing.stream, landing.records, landing.stream_ttl)
-            if holder == landing.token:
-                del self._leases[landing.lease]
+            kept = commit.value is not None and self._keep(
+                Write(commit.entry, commit.value, commit.ttl)
+            )
+            if self._stream(commit.stream):
+                standing_records = self._add(commit.stream, commit.records, 0)
+                until = self._clock() + commit.linger
+                self._streams[commit.stream] = (standing_records, until)
+            if self._holder(commit.lease) == commit.token:
+                del self._leases[commit.lease]
             return kept
 
-    def listen(
-        self, stream: str, lease: str, after: str, wait: float, *, sign: bool
-    ) -> Heard:
+    def read(
+        self,
+        stream: str,
+        lease: str,
+        token: str,
+        after: str,
+        wait: float,
+        *,
+        sign: float = 0,
+    ) -> News:
         with self._lock:
+            left = ""
             if sign:
-                self._add(stream, (None,), 60)
+                left = self._add(stream, (None,), sign)[-1][0]
             first = int(after)
-            if not self._stream(stream)[first:]:
-                self._told.wait(wait)
+            if not self._stream(stream)[first:] and wait:
+                self._changed.wait(wait)
             fresh = tuple(self._stream(stream)[first:])
-            return Heard(fresh, self._holder(lease))
+            alive = bool(self._stream(stream)) or self._holder(lease) == token
+            return News(fresh, alive, left)
 
     def _holder(self, lease: str) -> str | None:
         token, until = self._leases.get(lease, ("", 0.0))
@@ -219,12 +241,17 @@ class MemoryStore:
         records, until = self._streams.get(key, ([], 0.0))
         return records if until > self._clock() else []
 
-    def _add(self, key: str, records: Sequence[bytes | None], ttl: float) -> None:
+    def _add(
+        self, key: str, records: Sequence[bytes | None], ttl: float
+    ) -> _Records:
+        """The stream with ``records``; ``ttl`` ends it if it begins with them."""
+        until = self._streams[key][1] if self._stream(key) else self._clock() + ttl
         standing = self._stream(key)
         for record in records:
             standing.append((str(len(standing) + 1), record))
-        self._streams[key] = (standing, self._clock() + ttl)
-        self._told.notify_all()
+        self._streams[key] = (standing, until)
+        self._changed.notify_all()
+        return standing
 
     def _get(self, key: str) -> bytes | None:
         kept = self._entries.get(key)

@@ -1,97 +1,225 @@
-"""Entries, stamps, leases and streams in Redis or Valkey, as commands.
+"""Entries, stamps, leases and streams in Redis or Valkey.
 
 A look-up is one pipeline and, off a cluster, one round trip. Commands used:
-GET SET DEL EXISTS PEXPIRE, HMGET HGETALL HSETNX HSET HDEL, EVAL, XADD XLEN XREAD; on
-connecting AUTH and SELECT where the URL asks for them; INFO when credentials
-are saved, if it is allowed. Values always get a time to live.
+GET SET DEL EXISTS PEXPIRE PTTL TIME, HMGET HGETALL HSETNX HSET HDEL, EVAL,
+XADD XLEN XREAD; on connecting AUTH and SELECT where the URL asks for them; INFO when
+credentials are saved, if it is allowed. Values always get a time to live.
 """
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
+from weakref import WeakSet
 
-from cachecore.errors import StoreError
-from cachecore.stores import commands, health
+from cachecore.errors import NotAsked, StoreError
+from cachecore.redis_url import RedisUrl
+from cachecore.stores import messages
 from cachecore.stores.base import (
-    Beat,
-    Bid,
     Claim,
+    Commit,
     Facts,
     Found,
-    Heard,
-    Landing,
+    Heartbeat,
+    News,
     Page,
+    Watcher,
     Write,
 )
-from cachecore.stores.calls import PATIENCE, Calls
-from cachecore.stores.remedies import ErrorReply
-from cachecore.stores.sockets import Command, Reply
+from cachecore.stores.breaker import Breaker
+from cachecore.stores.connection import MAX_BLOCKING, Command, Reply, open_route
+from cachecore.stores.messages import ErrorReply
 
+# What a person waits for may take so many seconds: saving credentials, invalidating.
+PATIENCE: Final = 3.0
+# Entries for which the time limit of one call is meant.
+_ENTRIES_A_CALL: Final = 8
+# Who follows a stream and can't wait at the server asks again after so many seconds.
 _ASK_AGAIN: Final = 0.05
-# After one that was refused, no bid is sent for so long.
-_NO_BIDS: Final = 60.0
-# A listener's sign outlives any lease, for the leader makes the stream its own.
-_SIGN_TTL: Final = 60_000
+_PROBE: Final = "dify:cache:v1:probe"
+NO_REDIS: Final = (
+    "What answers at the Redis URL (redis_url) does not speak as Redis does."
+)
+
+# --- the Lua that runs inside Redis: what has to happen at once, or not at all -----
+#
+# Keys of one script share a slot of a Cluster. A script holds up everybody, so each is a
+# handful of commands. ``claim`` and ``commit`` are policy.may_take_over and may_replace.
+
+# KEYS entry lease; ARGV token, ttl in ms, over
+_CLAIM: Final = """
+local held = redis.pcall('GET', KEYS[2])
+if type(held) == 'table' then redis.call('DEL', KEYS[2]) held = false end
+local mark = string.match(ARGV[1], '[^.]*$')
+if not held or ARGV[3] == '*' or ARGV[3] == held
+    or string.match(held, '[^.]*$') ~= mark then
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+  held = ARGV[1]
+end
+local value = redis.pcall('GET', KEYS[1])
+if type(value) == 'table' then value = false end
+local now = redis.call('TIME')
+return {held, value, now[1], now[2]}
+"""
+
+# KEYS lease stream; ARGV token, ttl in ms, whether it renews, records…
+_HEARTBEAT: Final = """
+if ARGV[3] == '1' then
+  local held = redis.call('GET', KEYS[1])
+  if not held or held == ARGV[1] then
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  end
+end
+for i = 4, #ARGV do redis.call('XADD', KEYS[2], '*', 'd', ARGV[i]) end
+if ARGV[3] == '1' or redis.call('PTTL', KEYS[2]) == -1 then
+  redis.call('PEXPIRE', KEYS[2], ARGV[2])
+end
+return redis.call('XLEN', KEYS[2])
+"""
+
+# KEYS entry; ARGV value, its ttl in ms
+_KEEP: Final = """
+local found = redis.pcall('GET', KEYS[1])
+local order = nil
+if type(found) == 'string' and string.sub(found, 1, 3) == string.sub(ARGV[1], 1, 3) then
+  order = tonumber(string.sub(found, 5, 20))
+end
+if order and order >= tonumber(string.sub(ARGV[1], 5, 20)) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+# KEYS entry lease stream; ARGV token, value, its ttl in ms, linger in ms, records…
+_COMMIT: Final = """
+local kept = 0
+if ARGV[2] ~= '' then
+  local found = redis.pcall('GET', KEYS[1])
+  local order = nil
+  if type(found) == 'string' and string.sub(found, 1, 3) == string.sub(ARGV[2], 1, 3) then
+    order = tonumber(string.sub(found, 5, 20))
+  end
+  if not order or order < tonumber(string.sub(ARGV[2], 5, 20)) then
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+    kept = 1
+  end
+end
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  for i = 5, #ARGV do redis.call('XADD', KEYS[3], '*', 'd', ARGV[i]) end
+  redis.call('PEXPIRE', KEYS[3], ARGV[4])
+end
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+return kept
+"""
+
+# KEYS stream; ARGV ttl in ms of a stream that this begins
+_SIGN: Final = """
+local sign = redis.call('XADD', KEYS[1], '*', 's', '1')
+if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+return sign
+"""
+
+# KEYS stream; ARGV how many it keeps about, its ttl in ms, records…
+_APPEND: Final = """
+for i = 3, #ARGV do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'e', ARGV[i])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+
+# KEYS hash; ARGV ttl in ms
+_END_ONCE: Final = """
+if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+"""
+
+# KEYS any; the clock of the server that has it
+_ORDER: Final = "return redis.call('TIME')"
 
 
-class RedisStore(Calls):
+class RedisStore:
     """A store in the Redis that ``url`` names. Connects when first asked.
 
-    ``timeout`` in seconds bounds each call as a whole. Thread-safe, and made to
+    ``timeout`` in seconds is the budget of each call. Thread-safe, and made to
     be shared: what is known of a Redis (its breaker) is known to all who use it.
     """
 
     shared = True
 
+    def __init__(self, url: RedisUrl, timeout: float = 0.05) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._watchers: WeakSet[Watcher] = WeakSet()
+        self._watching = threading.RLock()  # guards _watchers
+        self._breaker = Breaker(
+            url.shown, probe=self._probe, on_change=self._tell_watchers
+        )
+        self._complaint = messages.Complaint(url.shown)
+        self._followers = threading.BoundedSemaphore(MAX_BLOCKING)
+        self._route = open_route(url, self._breaker.fail)
+
+    # --- asking -----------------------------------------------------------
+
+    def _run(
+        self, *commands: Command, limit: float | None = None, forced: bool = False
+    ) -> list[Reply]:
+        with self._breaker.call(forced=forced):
+            return self._route.run(commands, limit or self._timeout)
+
+    def _run_behind(self, *commands: Command) -> list[Reply]:
+        """The same for what is done behind the answers, which is longer and may wait.
+
+        That it fails says little of how an answer would fare: it opens no breaker.
+        """
+        if self._breaker.is_open:
+            raise NotAsked("Redis did not answer a moment ago and is being left alone.")
+        return self._route.run(commands, max(self._timeout, PATIENCE))
+
+    def _write(self, *command: str | bytes | int) -> Reply:
+        return self._accepted(self._run(command)[0])
+
+    def _probe(self) -> None:
+        # An answer of any kind will do: a user's rights may not reach so far.
+        self._route.run([("EXISTS", _PROBE)], self._timeout)
+
+    def watch(self, watcher: Watcher) -> None:
+        with self._watching:
+            self._watchers.add(watcher)
+
+    def _tell_watchers(self, opens: bool) -> None:
+        with self._watching:
+            watchers = tuple(self._watchers)
+        for watcher in watchers:
+            watcher.watch_store(opens=opens)
+
+    def close(self) -> None:
+        """Drop the connections. The store may be used again; it reconnects."""
+        self._route.close()
+
     # --- entries and stamps -----------------------------------------------
 
-    def look_up(
-        self, key: str, hash_key: str, fields: Sequence[str], bid: Bid | None = None
-    ) -> Found:
-        if bid is not None and self.bids:
-            reply = self._run(commands.look(key, hash_key, fields, bid))[0]
-            if not isinstance(reply, ErrorReply):
-                value, texts, held = self._triple(reply)
-                found = tuple(self._texts(texts, len(fields)))
-                return Found(self._value(value), found, held=held == 1)
-            # What refuses to write, or holds another type there, can be read still.
-            self._no_bids_until = time.monotonic() + _NO_BIDS
-        (value,), found = self.look_up_many([key], hash_key, fields)
-        return Found(value, found)
-
-    @staticmethod
-    def _triple(reply: Reply) -> list[Reply]:
-        if not isinstance(reply, list) or len(reply) != 3:  # noqa: PLR2004
-            raise StoreError(commands.NO_REDIS)
-        return reply
+    def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
+        value, texts = self._run(("GET", key), ("HMGET", hash_key, *fields))
+        return Found(self._value(value), tuple(self._texts(texts, len(fields))))
 
     def look_up_many(
         self, keys: Sequence[str], hash_key: str, fields: Sequence[str]
     ) -> tuple[list[bytes | None], tuple[str | None, ...]]:
         gets: list[Command] = [("GET", key) for key in keys]
-        limit = self._timeout * commands.patience(len(keys))
-        *values, texts = self._run(*gets, ("HMGET", hash_key, *fields), limit=limit)
+        *values, texts = self._run(
+            *gets, ("HMGET", hash_key, *fields), limit=self._limit_for(len(keys))
+        )
         return [self._value(v) for v in values], tuple(self._texts(texts, len(fields)))
 
-    def _value(self, reply: Reply) -> bytes | None:
-        """The reply to a GET."""
-        if isinstance(reply, ErrorReply):
-            if "WRONGTYPE" in reply.text:
-                # Another type under our key is not an entry; the caller deletes it.
-                return b""
-            self._complaint.refused(reply.remedy)
-        value = self._sound(reply)
-        if not isinstance(value, bytes | None):
-            raise StoreError(commands.NO_REDIS)
-        return value
+    def _limit_for(self, entries: int) -> float:
+        """The limit of a call with so many entries: they may be large."""
+        return self._timeout * max(1.0, entries / _ENTRIES_A_CALL)
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
-        self._write("SET", key, value, "PX", commands.ms(ttl))
+        self._write("SET", key, value, "PX", _ms(ttl))
 
-    def keep_many(self, kept: Sequence[Write]) -> None:
-        limit = self._timeout * commands.patience(len(kept))
-        for reply in self._run(*map(commands.put, kept), limit=limit):
-            self._accepted(reply)
+    def keep_many(self, writes: Sequence[Write]) -> list[bool]:
+        limit = self._limit_for(len(writes))
+        replies = self._run(*map(_put, writes), limit=limit)
+        return [self._accepted(reply) in (b"OK", True, 1) for reply in replies]
 
     def delete(self, key: str) -> None:
         self._write("DEL", key)
@@ -99,7 +227,9 @@ class RedisStore(Calls):
     def settle(
         self, hash_key: str, fields: Mapping[str, str], ttl: float | None = None
     ) -> dict[str, str]:
-        ends = () if ttl is None else (("PEXPIRE", hash_key, commands.ms(ttl)),)
+        ends: tuple[Command, ...] = ()
+        if ttl is not None:
+            ends = (("EVAL", _END_ONCE, 1, hash_key, _ms(ttl)),)
         *written, texts = self._run(
             *(("HSETNX", hash_key, field, text) for field, text in fields.items()),
             *ends,
@@ -116,35 +246,40 @@ class RedisStore(Calls):
             standing[field] = text
         return standing
 
-    def replace(self, hash_key: str, fields: Mapping[str, str]) -> None:
+    def replace(self, hash_key: str, fields: Mapping[str, str]) -> dict[str, bool]:
         pairs = [part for pair in fields.items() for part in pair]
-        limit = max(self._timeout, PATIENCE)
-        self._accepted(
-            self._run(("HSET", hash_key, *pairs), limit=limit, forced=True)[0]
+        stood, written = self._run(
+            ("HMGET", hash_key, *fields),
+            ("HSET", hash_key, *pairs),
+            limit=max(self._timeout, PATIENCE),
+            forced=True,
         )
+        self._accepted(written)
+        texts = self._texts(stood, len(fields))
+        return {
+            field: text is not None for field, text in zip(fields, texts, strict=True)
+        }
 
     def forget(self, hash_key: str, field: str) -> None:
         self._write("HDEL", hash_key, field)
 
+    # --- statistics and events --------------------------------------------
+
     def publish(self, pages: Sequence[Page]) -> None:
-        calls: list[Command] = []
+        commands: list[Command] = []
         for page in pages:
             pairs = [part for pair in page.fields.items() for part in pair]
-            calls.append(("HSET", page.name, *pairs))
-            calls.append(("PEXPIRE", page.name, commands.ms(page.ttl)))
-        for reply in self._run_aside(*calls):
+            commands.append(("HSET", page.name, *pairs))
+            commands.append(("PEXPIRE", page.name, _ms(page.ttl)))
+        for reply in self._run_behind(*commands):
             self._accepted(reply)
 
     def append(
         self, stream: str, records: Sequence[bytes], most: int, ttl: float
     ) -> None:
-        command = commands.append(stream, records, most, ttl)
-        self._accepted(self._run_aside(command)[0])
-
-    def facts(self) -> list[Facts]:
-        replies = self._door.ask_each(("INFO",), max(self._timeout, PATIENCE))
-        found = [Facts(server, health.numbers(reply)) for server, reply in replies]
-        return [facts for facts in found if facts.numbers]
+        # One script: as many commands would cost twenty times a record's time to send.
+        command = ("EVAL", _APPEND, 1, stream, most, _ms(ttl), *records)
+        self._accepted(self._run_behind(command)[0])
 
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
         if not names:
@@ -154,105 +289,241 @@ class RedisStore(Calls):
             limit=max(self._timeout, PATIENCE),
             forced=True,
         )
-        return [commands.table(self._sound(reply)) for reply in replies]
-
-    def check(self, key: str, hash_key: str) -> tuple[str, ...]:
-        probe = key + ":check"
-        lease, token = f"{key}:lease", "t.m"
-        calls: tuple[Command, ...] = (
-            ("HMGET", hash_key, "switch"),
-            ("HSETNX", probe, "field", "1"),
-            ("HSET", probe, "field", "2"),
-            ("HGETALL", probe),
-            ("HDEL", probe, "field"),
-            ("DEL", probe),
-            ("SET", key, b"check", "PX", 1000),
-            ("GET", key),
-            commands.claim(key, lease, token, 1, ""),
-            commands.beat(Beat(lease, probe, token, 1, 1, (b"x",))),
-            ("XREAD", "COUNT", 1, "STREAMS", probe, "0"),
-            commands.append(probe, [b"x"], 1, 1),
-            commands.land(Landing(key, lease, probe, token, b"check", 1, (b"x",), 1)),
-            ("DEL", probe),
-            ("DEL", key),
-        )
-        limit = max(self._timeout, PATIENCE)
-        for reply in self._run(*calls, limit=limit, forced=True):
-            self._sound(reply)
-        started = time.monotonic()
-        self._run(("HMGET", hash_key, "switch"), limit=limit)
-        took = time.monotonic() - started
-        slow = health.slowness(took, self._timeout)
-        if self._url.form == "cluster":
-            return slow  # Each node has its own memory; Dify uses no Cluster of ours.
-        asked = ("INFO", "memory"), *(("EXISTS", name) for name in health.NAMES_OF_DIFY)
-        return slow + health.advice(self._run(*asked, limit=limit))
+        return [_table(_sound(reply)) for reply in replies]
 
     # --- leases and streams -----------------------------------------------
+
+    def order(self, key: str) -> int:
+        reply = self._write("EVAL", _ORDER, 1, key)
+        match reply:
+            case [bytes() as seconds, bytes() as micros]:
+                return _order(seconds, micros)
+        raise StoreError(NO_REDIS)
 
     def claim(
         self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
     ) -> Claim:
-        match self._write(*commands.claim(entry, lease, token, ttl, over)):
-            case [bytes() as holder, (bytes() | None) as value]:
-                return Claim(holder.decode("utf-8", "replace"), value)
-        raise StoreError(commands.NO_REDIS)
+        reply = self._write("EVAL", _CLAIM, 2, entry, lease, token, _ms(ttl), over)
+        match reply:
+            case [
+                bytes() as holder,
+                (bytes() | None) as value,
+                bytes() as seconds,
+                bytes() as micros,
+            ]:
+                name = holder.decode("utf-8", "replace")
+                return Claim(name, value, _order(seconds, micros))
+        raise StoreError(NO_REDIS)
 
-    def beat(self, beats: Sequence[Beat]) -> list[int | None]:
-        replies = self._run(*map(commands.beat, beats))
+    def heartbeat(self, beats: Sequence[Heartbeat]) -> list[int | None]:
+        replies = self._run(*map(_heartbeat, beats))
         for reply in replies:
             if isinstance(reply, ErrorReply):
                 self._complaint.refused(reply.remedy)
         return [reply if isinstance(reply, int) else None for reply in replies]
 
-    def land(self, landing: Landing) -> bool:
-        return bool(self._write(*commands.land(landing)) == 1)
+    def commit(self, commit: Commit) -> bool:
+        names = commit.entry, commit.lease, commit.stream, commit.token
+        ttls = _ms(commit.ttl), _ms(commit.linger)
+        value = commit.value or b""
+        return bool(
+            self._write("EVAL", _COMMIT, 3, *names, value, *ttls, *commit.records) == 1
+        )
 
-    def listen(
-        self, stream: str, lease: str, after: str, wait: float, *, sign: bool
-    ) -> Heard:
+    def read(
+        self,
+        stream: str,
+        lease: str,
+        token: str,
+        after: str,
+        wait: float,
+        *,
+        sign: float = 0,
+    ) -> News:
         before: tuple[Command, ...] = ()
         if sign:
-            before = (
-                ("XADD", stream, "*", "s", b"1"),
-                ("PEXPIRE", stream, _SIGN_TTL),
-            )
-        until = time.monotonic() + wait
-        if self._door.blocks and wait and self._listeners.acquire(blocking=False):
+            before = (("EVAL", _SIGN, 1, stream, _ms(sign)),)
+        names = stream, lease, token, after
+        if self._route.blocks and wait and self._followers.acquire(blocking=False):
             try:
-                return self._heard(before, stream, lease, after, wait)
+                return self._read(before, names, wait)
             finally:
-                self._listeners.release()
+                self._followers.release()
+        until = time.monotonic() + wait
         while True:
-            heard = self._heard(before, stream, lease, after, 0)
+            news = self._read(before, names, 0)
             left = until - time.monotonic()
-            if heard.records or left <= 0:
-                return heard
+            if news.records or left <= 0:
+                return news
             before = ()
             time.sleep(min(_ASK_AGAIN, left))
 
-    def _heard(
-        self,
-        before: Sequence[Command],
-        stream: str,
-        lease: str,
-        after: str,
-        wait: float,
-    ) -> Heard:
-        block = ("BLOCK", commands.ms(wait)) if wait else ()
-        replies = self._run(
+    def _read(
+        self, before: Sequence[Command], names: tuple[str, str, str, str], wait: float
+    ) -> News:
+        stream, lease, token, after = names
+        block = ("BLOCK", _ms(wait)) if wait else ()
+        commands = (
             *before,
             ("XREAD", "COUNT", 1000, *block, "STREAMS", stream, after),
             ("GET", lease),
-            limit=self._timeout + wait,
-            slotted=not wait,
+            ("EXISTS", stream),
         )
-        for reply in replies[: len(before)]:
-            self._sound(reply)
-        streams, holder = (self._sound(reply) for reply in replies[-2:])
+        with self._breaker.call():
+            run = self._route.wait_for if wait else self._route.run
+            replies = run(commands, self._timeout + wait)
+        signs = [_sound(reply) for reply in replies[: len(before)]]
+        streams, holder, exists = (_sound(reply) for reply in replies[-3:])
         if not isinstance(holder, bytes | None):
-            raise StoreError(commands.NO_REDIS)
-        return Heard(
-            tuple(commands.records(streams)),
-            None if holder is None else holder.decode("utf-8", "replace"),
+            raise StoreError(NO_REDIS)
+        alive = exists == 1 or holder == token.encode()
+        sign = signs[0].decode() if signs and isinstance(signs[0], bytes) else ""
+        return News(tuple(_records(streams)), alive, sign)
+
+    # --- what its servers say of themselves -------------------------------
+
+    def facts(self) -> list[Facts]:
+        replies = self._route.ask_each(("INFO",), max(self._timeout, PATIENCE))
+        found = [Facts(server, messages.numbers(reply)) for server, reply in replies]
+        return [facts for facts in found if facts.numbers]
+
+    def check(self, key: str, hash_key: str) -> tuple[str, ...]:
+        probe = key + ":check"
+        lease, token = f"{key}:lease", "t.m"
+        commit = (key, lease, probe, token, b"check", 1000, 1000, b"x")
+        commands: tuple[Command, ...] = (
+            ("HMGET", hash_key, "switch"),
+            ("HSETNX", probe, "field", "1"),
+            ("HSET", probe, "field", "2"),
+            ("EVAL", _END_ONCE, 1, probe, 1000),
+            ("HGETALL", probe),
+            ("HDEL", probe, "field"),
+            ("DEL", probe),
+            ("SET", key, b"check", "PX", 1000),
+            ("GET", key),
+            ("EVAL", _KEEP, 1, key, b"check", 1000),
+            ("EVAL", _CLAIM, 2, key, lease, token, 1000, ""),
+            ("EVAL", _SIGN, 1, probe, 1000),
+            _heartbeat(Heartbeat(lease, probe, token, 1, records=(b"x",))),
+            ("XREAD", "COUNT", 1, "STREAMS", probe, "0"),
+            ("EXISTS", probe),
+            ("EVAL", _APPEND, 1, probe, 1, 1000, b"x"),
+            ("EVAL", _COMMIT, 3, *commit),
+            ("DEL", probe),
+            ("DEL", key),
         )
+        limit = max(self._timeout, PATIENCE)
+        for reply in self._run(*commands, limit=limit, forced=True):
+            _sound(reply)
+        started = time.monotonic()
+        self._run(("HMGET", hash_key, "switch"), limit=limit)
+        took = time.monotonic() - started
+        return messages.slowness(took, self._timeout) + self.advice()
+
+    def advice(self) -> tuple[str, ...]:
+        """What should be set up better, from what the server says of itself."""
+        if self._url.form == "cluster":
+            return ()  # Each node has its own memory; Dify uses no Cluster of ours.
+        names = (("EXISTS", name) for name in messages.NAMES_OF_DIFY)
+        limit = max(self._timeout, PATIENCE)
+        replies = self._run(("INFO", "memory"), *names, limit=limit, forced=True)
+        return messages.advice(replies)
+
+    # --- replies ----------------------------------------------------------
+
+    def _value(self, reply: Reply) -> bytes | None:
+        """The reply to a GET."""
+        if isinstance(reply, ErrorReply):
+            if "WRONGTYPE" in reply.text:
+                # Another type under our key is not an entry; the caller deletes it.
+                return b""
+            self._complaint.refused(reply.remedy)
+        value = _sound(reply)
+        if not isinstance(value, bytes | None):
+            raise StoreError(NO_REDIS)
+        return value
+
+    def _texts(self, reply: Reply, count: int) -> list[str | None]:
+        """The texts of an HMGET; anything may answer at an address."""
+        if isinstance(reply, ErrorReply):
+            self._complaint.refused(reply.remedy)
+        items = _sound(reply)
+        if not isinstance(items, list) or len(items) != count:
+            raise StoreError(NO_REDIS)
+        try:
+            return [
+                None if item is None else item.decode("utf-8", "replace")
+                for item in items
+            ]
+        except AttributeError:  # no texts
+            raise StoreError(NO_REDIS) from None
+
+    def _accepted(self, reply: Reply) -> Reply:
+        """The reply to a write. A Redis that refuses writes is complained of."""
+        if isinstance(reply, ErrorReply):
+            self._complaint.refused(reply.remedy)
+        else:
+            self._complaint.accepted()
+        return _sound(reply)
+
+    def __repr__(self) -> str:
+        state = "open" if self._breaker.is_open else "closed"
+        return f"<RedisStore {self._url.shown}, breaker {state}>"
+
+
+def _sound(reply: Reply) -> Reply:
+    """The reply, or its error. Error replies are quick and open no breaker."""
+    if isinstance(reply, ErrorReply):
+        raise StoreError(reply.remedy)
+    return reply
+
+
+def _put(write: Write) -> Command:
+    if write.only_if_absent:
+        return ("SET", write.key, write.value, "PX", _ms(write.ttl), "NX")
+    return ("EVAL", _KEEP, 1, write.key, write.value, _ms(write.ttl))
+
+
+def _heartbeat(beat: Heartbeat) -> Command:
+    names = beat.lease, beat.stream, beat.token
+    renews = int(beat.renews)
+    return ("EVAL", _HEARTBEAT, 2, *names, _ms(beat.ttl), renews, *beat.records)
+
+
+def _ms(seconds: float) -> int:
+    """Whole milliseconds, one at least."""
+    return max(1, int(seconds * 1000))
+
+
+def _order(seconds: bytes, micros: bytes) -> int:
+    return int(seconds) * 1_000_000 + int(micros)
+
+
+def _records(streams: Reply) -> list[tuple[str, bytes | None]]:
+    """The records of the one stream in the reply to XREAD; it is None for none."""
+    try:
+        return [
+            (position.decode(), _fields(pairs).get(b"d"))
+            for _, records in streams or ()
+            for position, pairs in records
+        ]
+    except (TypeError, ValueError, AttributeError):
+        raise StoreError(NO_REDIS) from None
+
+
+def _table(reply: Reply) -> dict[str, str]:
+    """The reply to HGETALL; a Cluster's has been parsed already."""
+    try:
+        return {
+            name.decode("utf-8", "replace"): text.decode("utf-8", "replace")
+            for name, text in _fields(reply).items()
+        }
+    except (TypeError, ValueError, AttributeError):
+        raise StoreError(NO_REDIS) from None
+
+
+def _fields(pairs: Reply) -> dict[bytes, bytes]:
+    """Names and values of a flat list of both."""
+    if isinstance(pairs, dict):  # redis-py's client for a Cluster has parsed it
+        return pairs
+    return dict(zip(pairs[::2], pairs[1::2], strict=True))

@@ -15,7 +15,7 @@ from bench.texts import messages, prose
 from cachecore.opening import StoreSettings, open_cache
 from cachecore.policy import Rules
 from cachecore.request import Request
-from cachecore.streams import Piece, Usage
+from cachecore.answer import Piece, Usage
 
 
 def hits(

@@ -17,7 +17,7 @@ from bench.texts import prose
 from cachecore.opening import StoreSettings, open_cache
 from cachecore.policy import Rules
 from cachecore.request import Request
-from cachecore.streams import Piece, Usage
+from cachecore.answer import Piece, Usage
 
 ENTRIES = (10**3, 10**4, 10**5, 10**6)
 SIZES = (1, 10, 100, 1000)  # KB

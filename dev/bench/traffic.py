@@ -27,8 +27,8 @@ from cachecore.policy import HITS, Price, Rules
 from cachecore.redis_url import parse
 from cachecore.request import Request
 from cachecore.stores.redis import RedisStore
-from cachecore.streams import Piece, Usage
-from cachecore.trips import Met
+from cachecore.answer import Piece, Usage
+from cachecore.cache import RequestState
 
 LAWS = (0.7, 0.9, 1.1)
 _DAY = 86_400
@@ -177,7 +177,7 @@ def _replay(url: str, trace: list[_Asked]) -> _Day:
     rules = Rules(price=_PRICE, stale_while_revalidate=_LAG)
     for asked in trace:
         while changes and asked.at >= changes[0][0]:
-            cache.invalidate([f"topic:{topics[7 * changes.pop(0)[1] % len(topics)]}"])
+            cache.admin.invalidate([f"topic:{topics[7 * changes.pop(0)[1] % len(topics)]}"])
         now = began + asked.at
         loads: list[float] = []
 
@@ -194,12 +194,12 @@ def _replay(url: str, trace: list[_Asked]) -> _Day:
             tags=(f"topic:{asked.question.topic}",),
             ttl=read_ttl(asked.question.lifetime),
         )
-        met, started = Met(), time.perf_counter()
-        said = "".join(piece.text for piece in cache.stream(request, load, met=met))
+        state, started = RequestState(), time.perf_counter()
+        said = "".join(piece.text for piece in cache.stream(request, load, state=state))
         took = time.perf_counter() - started
         if said != asked.answer:
             raise AssertionError("another answer than the question's own")
-        hit = met.look is not None and met.look.reason in HITS
+        hit = state.look is not None and state.look.reason in HITS
         day.hits += hit
         day.times.append(1e3 * (took if hit else took + asked.seconds))
         _settle()

@@ -17,7 +17,7 @@ from cachecore.keys import Keyspace
 from cachecore.redis_url import parse
 from cachecore.request import Request
 from cachecore.stores.redis import RedisStore
-from cachecore.streams import Piece, Usage
+from cachecore.answer import Piece, Usage
 
 RATE = 50
 QUESTIONS = 10

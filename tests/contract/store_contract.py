@@ -3,22 +3,13 @@
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
+from cachecore import entry
 from cachecore.keys import flight_key, lease_key
-from cachecore.stores.base import (
-    Beat,
-    Bid,
-    Claim,
-    Found,
-    Heard,
-    Landing,
-    Page,
-    Store,
-    Write,
-)
+from cachecore.stores.base import Claim, Commit, Found, Heartbeat, News, Page, Store, Write
+from tests.core.test_policy import REPLACEMENTS, TAKE_OVERS
 
 
 class StoreContract:
@@ -29,55 +20,12 @@ class StoreContract:
         """Names of its own for each test: a real server is shared."""
         return f"dify:cache:v1:test-{uuid.uuid4().hex}"
 
-    def test_a_look_up_that_finds_nothing_takes_the_lease_that_was_bid_for(
-        self, store: Store, name: str
-    ) -> None:
-        store.replace(name + ":h", {"a": "1", "b": "标签"})
-        fields = ["a", "none", "b"]
-        bid = bid_of(name, "t1.m", ("1", None, "标签"))
-        found = store.look_up(entry_of(name), name + ":h", fields, bid)
-        assert found == Found(None, ("1", None, "标签"), held=store.bids)
-        if not store.bids:
-            return
-        late = bid_of(name, "t2.m", bid.fields)
-        assert not store.look_up(entry_of(name), name + ":h", fields, late).held
-        assert claim(store, name, "t3.m").holder == "t1.m"
-
-    @pytest.mark.parametrize(
-        "fields", [("2", None), (None, None), ("1", "x"), ("", None), ("-", None)]
-    )
-    def test_no_lease_is_taken_where_a_field_is_another(
-        self, store: Store, name: str, fields: tuple[str | None, ...]
-    ) -> None:
-        store.replace(name + ":h", {"a": "1"})
-        bid = bid_of(name, "t1.m", fields)
-        found = store.look_up(entry_of(name), name + ":h", ["a", "b"], bid)
-        assert found == Found(None, ("1", None))
-        assert claim(store, name, "t2.m").holder == "t2.m"
-
-    def test_no_lease_is_taken_where_there_is_an_entry(
-        self, store: Store, name: str
-    ) -> None:
-        store.keep(entry_of(name), b"kept", 60)
-        bid = bid_of(name, "t1.m", (None,))
-        found = store.look_up(entry_of(name), name + ":h", ["a"], bid)
-        assert found == Found(b"kept", (None,))
-        assert claim(store, name, "t2.m").holder == "t2.m"
-
-    def test_a_lease_that_was_bid_for_ends_in_its_time(
-        self, store: Store, name: str, let_pass: Callable[[float], None]
-    ) -> None:
-        bid = replace(bid_of(name, "t1.m", (None,)), ttl=0.05)
-        held = store.look_up(entry_of(name), name + ":h", ["a"], bid).held
-        assert held == store.bids
-        let_pass(0.1)
-        assert claim(store, name, "t2.m").holder == "t2.m"
-
     def test_several_entries_are_kept_and_looked_up_at_once(
         self, store: Store, name: str
     ) -> None:
         keys = [entry_of(f"{name}-{number}") for number in range(3)]
-        store.keep_many([Write(keys[0], b"a", 60), Write(keys[2], b"c" * 9000, 60)])
+        writes = [Write(keys[0], b"a", 60), Write(keys[2], b"c" * 9000, 60)]
+        assert store.keep_many(writes) == [True, True]
         store.replace(name, {"one": "1"})
         values, fields = store.look_up_many(keys, name, ["one", "two"])
         assert (values, fields) == ([b"a", None, b"c" * 9000], ("1", None))
@@ -126,11 +74,11 @@ class StoreContract:
         assert store.settle(name, {"a": "1"}) == {"a": "1"}
         assert store.settle(name, {"a": "2", "b": "3"}) == {"a": "1", "b": "3"}
 
-    def test_replacing_overwrites_and_leaves_other_fields(
+    def test_replacing_overwrites_and_says_what_stood_there(
         self, store: Store, name: str
     ) -> None:
         store.settle(name, {"a": "1", "b": "2"})
-        store.replace(name, {"a": "9", "c": "3"})
+        assert store.replace(name, {"a": "9", "c": "3"}) == {"a": True, "c": False}
         assert store.look_up("x" + name, name, ["a", "b", "c"]).fields == (
             "9",
             "2",
@@ -144,8 +92,8 @@ class StoreContract:
     def test_a_hash_that_was_given_an_end_is_gone_then(
         self, store: Store, name: str, let_pass: Callable[[float], None]
     ) -> None:
-        store.settle(name, {"a": "1"}, 60)
-        store.settle(name, {"b": "2"}, 0.2)  # the last end stands
+        store.settle(name, {"a": "1"}, 0.2)
+        store.settle(name, {"b": "2"}, 60)  # the first end stands
         assert store.gather([name]) == [{"a": "1", "b": "2"}]
         let_pass(0.3)
         assert store.settle(name, {"a": "3"}) == {"a": "3"}
@@ -194,16 +142,22 @@ class StoreContract:
         key = entry_of(name)
         store.check(key, name + ":h")
         assert store.look_up(key, name + ":h", ["switch"]) == Found(None, (None,))
-        assert claim(store, name, "a.1") == Claim("a.1", None)
+        assert found_by_claim(store, name, "a.1") == ("a.1", None)
 
     # --- leases and streams ----------------------------------------------------
 
     def test_a_free_lease_is_taken_and_a_held_one_is_not(
         self, store: Store, name: str
     ) -> None:
-        assert claim(store, name, "a.1") == Claim("a.1", None)
+        assert found_by_claim(store, name, "a.1") == ("a.1", None)
         store.keep(entry_of(name), b"kept", 60)
-        assert claim(store, name, "b.1") == Claim("a.1", b"kept")
+        assert found_by_claim(store, name, "b.1") == ("a.1", b"kept")
+
+    def test_a_later_claim_has_a_higher_order(self, store: Store, name: str) -> None:
+        orders = [claim(store, name, "a.1", over="*").order for _ in range(3)]
+        orders.append(store.order(entry_of(name)))
+        assert orders == sorted(set(orders))
+        assert len(str(orders[0])) == 16 or orders[0] < 1e16
 
     def test_a_lease_ends_by_itself(
         self, store: Store, name: str, let_pass: Callable[[float], None]
@@ -212,119 +166,167 @@ class StoreContract:
         let_pass(0.1)
         assert claim(store, name, "b.1").holder == "b.1"
 
-    def test_a_lease_under_other_stamps_is_taken_over_and_any_by_a_refresh(
+    @pytest.mark.parametrize(("holder", "token", "over", "taken"), TAKE_OVERS)
+    def test_a_lease_is_taken_over_as_the_policy_says(
+        self, store: Store, name: str, holder: str, token: str, over: str, taken: bool
+    ) -> None:
+        claim(store, name, holder)
+        expected = token if taken else holder
+        assert claim(store, name, token, over=over).holder == expected
+
+    @pytest.mark.parametrize(("standing", "order", "may"), REPLACEMENTS)
+    @pytest.mark.parametrize("way", ["commit", "keep_many"])
+    def test_an_entry_is_replaced_as_the_policy_says(
+        self,
+        store: Store,
+        name: str,
+        standing: int | None,
+        order: int,
+        may: bool,
+        way: str,
+    ) -> None:
+        key = entry_of(name)
+        if standing is not None:
+            store.keep(key, sealed(key, b"standing", standing), 60)
+        value = sealed(key, b"new", order)
+        if way == "commit":
+            kept = store.commit(commit(name, "a.1", value))
+        else:
+            (kept,) = store.keep_many([Write(key, value, 60)])
+        assert kept is may
+        found = store.look_up(key, name + ":h", ["a"]).value
+        assert found is not None
+        assert (entry.order_of(found) == order) is (may or standing == order)
+
+    def test_only_an_absent_entry_is_written_where_that_is_asked(
         self, store: Store, name: str
     ) -> None:
-        claim(store, name, "a.1")
-        assert claim(store, name, "b.2").holder == "b.2"
-        assert claim(store, name, "c.2", over="*").holder == "c.2"
-        assert claim(store, name, "d.2", over="b.2").holder == "c.2"
-        assert claim(store, name, "d.2", over="c.2").holder == "d.2"
+        key = entry_of(name)
+        writes = [Write(key, sealed(key, b"x", n), 60, only_if_absent=True) for n in (1, 2)]
+        assert [store.keep_many([write]) for write in writes] == [[True], [False]]
 
-    def test_a_beat_keeps_ones_own_lease_alive_and_nobody_elses(
+    def test_a_heartbeat_renews_ones_own_lease_and_nobody_elses(
         self, store: Store, name: str, let_pass: Callable[[float], None]
     ) -> None:
         claim(store, name, "a.1", ttl=0.2)
-        store.beat([beat(name, "a.1", ttl=60), beat(name, "b.1", ttl=60)])
+        store.heartbeat([beat(name, "a.1", ttl=60), beat(name, "b.1", ttl=60)])
         let_pass(0.3)
         assert claim(store, name, "c.1").holder == "a.1"
-        store.beat([beat(name, "a.1", ttl=0)])
-        assert claim(store, name, "c.1").holder == "a.1"
 
-    def test_a_beat_says_whether_somebody_listens_and_makes_no_stream_by_itself(
+    def test_a_heartbeat_takes_a_lease_again_that_ran_out_and_nobody_took(
+        self, store: Store, name: str
+    ) -> None:
+        store.heartbeat([beat(name, "a.1", ttl=60)])
+        assert claim(store, name, "b.1").holder == "a.1"
+
+    def test_a_load_without_progress_leaves_its_lease_and_its_stream_to_their_ends(
+        self, store: Store, name: str, let_pass: Callable[[float], None]
+    ) -> None:
+        claim(store, name, "a.1", ttl=0.2)
+        read(store, name, "a.1", sign=0.2)
+        beats = [beat(name, "a.1", ttl=60, renews=False, records=(b"x",))]
+        assert store.heartbeat(beats) == [2]
+        assert read(store, name, "a.1").alive
+        let_pass(0.3)
+        assert not read(store, name, "a.1").alive
+        assert claim(store, name, "b.1").holder == "b.1"
+
+    def test_a_heartbeat_says_whether_somebody_follows_and_makes_no_stream_by_itself(
         self, store: Store, name: str
     ) -> None:
         claim(store, name, "a.1")
-        assert store.beat([beat(name, "a.1")]) == [0]
-        heard = listen(store, name, "a.1", sign=True)
-        assert (heard.records[0][1], heard.holder) == (None, "a.1")
-        assert store.beat([beat(name, "a.1", records=(b"x",))]) == [2]
+        assert store.heartbeat([beat(name, "a.1")]) == [0]
+        news = read(store, name, "a.1", sign=60)
+        assert news.records == ((news.sign, None),)
+        assert store.heartbeat([beat(name, "a.1", records=(b"x",))]) == [2]
 
-    def test_a_listener_hears_every_record_once_and_in_order(
+    def test_a_leader_is_alive_while_its_lease_or_its_stream_lives(
+        self, store: Store, name: str, let_pass: Callable[[float], None]
+    ) -> None:
+        claim(store, name, "a.1", ttl=0.2)
+        assert read(store, name, "a.1").alive
+        assert not read(store, name, "b.1").alive
+        read(store, name, "a.1", sign=60)
+        claim(store, name, "b.1", over="*")
+        assert read(store, name, "a.1").alive, "a refresh took its lease, not its life"
+        let_pass(0.3)
+
+    def test_a_sign_prolongs_no_stream_of_a_dead_leader(
+        self, store: Store, name: str, let_pass: Callable[[float], None]
+    ) -> None:
+        store.heartbeat([beat(name, "a.1", ttl=0.2, records=(b"x",))])
+        store.commit(commit(name, "b.1", None))
+        read(store, name, "a.1", sign=60)
+        claim(store, name, "b.1", over="*")
+        let_pass(0.3)
+        assert not read(store, name, "a.1").alive
+
+    def test_a_follower_reads_every_record_once_and_in_order(
         self, store: Store, name: str
     ) -> None:
-        listen(store, name, "a.1", sign=True)
-        store.beat([beat(name, "a.1", records=(b"x", bytes(range(256))))])
-        first = listen(store, name, "a.1")
+        read(store, name, "a.1", sign=60)
+        store.heartbeat([beat(name, "a.1", records=(b"x", bytes(range(256))))])
+        first = read(store, name, "a.1")
         assert [data for _, data in first.records] == [None, b"x", bytes(range(256))]
-        store.beat([beat(name, "a.1", records=(b"z",))])
+        store.heartbeat([beat(name, "a.1", records=(b"z",))])
         behind = first.records[-1][0]
-        assert [d for _, d in listen(store, name, "a.1", after=behind).records] == [
-            b"z"
-        ]
+        news = read(store, name, "a.1", after=behind)
+        assert [data for _, data in news.records] == [b"z"]
 
-    def test_a_listener_waits_for_what_comes_and_no_longer(
+    def test_a_follower_waits_for_what_comes_and_no_longer(
         self, store: Store, name: str
     ) -> None:
-        listen(store, name, "a.1", sign=True)
+        read(store, name, "a.1", sign=60)
         done = threading.Event()
 
         def speak() -> None:
             while not done.wait(0.001):
-                store.beat([beat(name, "a.1", records=(b"x",))])
+                store.heartbeat([beat(name, "a.1", records=(b"x",))])
 
         speaker = threading.Thread(target=speak)
         try:
             speaker.start()
-            first = listen(store, name, "a.1").records[0][0]
-            heard = listen(store, name, "a.1", after=first, wait=5)
+            first = read(store, name, "a.1").records[0][0]
+            news = read(store, name, "a.1", after=first, wait=5)
         finally:
             done.set()
             speaker.join()
-        assert heard.records
-        assert listen(store, name, "other", wait=0.01).records == ()
+        assert news.records
+        assert read(store, name, "other", wait=0.01).records == ()
 
-    def test_a_landing_keeps_the_entry_ends_the_stream_and_gives_the_lease_back(
+    def test_a_commit_keeps_the_entry_ends_the_stream_and_gives_the_lease_back(
         self, store: Store, name: str
     ) -> None:
         claim(store, name, "a.1")
-        listen(store, name, "a.1", sign=True)
-        assert store.land(landing(name, "a.1", records=(b"x", b"end")))
-        assert [d for _, d in listen(store, name, "a.1").records] == [
-            None,
-            b"x",
-            b"end",
-        ]
-        assert claim(store, name, "b.1") == Claim("b.1", b"answer")
+        read(store, name, "a.1", sign=60)
+        key = entry_of(name)
+        answer = sealed(key, b"answer", 1)
+        assert store.commit(commit(name, "a.1", answer, records=(b"x", b"end")))
+        news = read(store, name, "a.1")
+        assert [data for _, data in news.records] == [None, b"x", b"end"]
+        assert found_by_claim(store, name, "b.1") == ("b.1", answer)
 
-    def test_a_landing_that_nobody_listens_to_leaves_no_stream(
+    def test_a_commit_that_nobody_follows_leaves_no_stream(
         self, store: Store, name: str
     ) -> None:
         claim(store, name, "a.1")
-        store.land(landing(name, "a.1", records=(b"end",)))
-        assert listen(store, name, "a.1").records == ()
+        store.commit(commit(name, "a.1", None, records=(b"end",)))
+        assert read(store, name, "a.1").records == ()
 
-    def test_who_lost_the_lease_keeps_nothing_and_takes_nothing_back(
-        self, store: Store, name: str
-    ) -> None:
-        for other in ("rb.1", "b.2"):  # a refresh, and one under other stamps
-            claim(store, name, "a.1", over="*")
-            claim(store, name, other, over="*")
-            assert not store.land(landing(name, "a.1"))
-            mark = other[-2:]
-            assert claim(store, name, f"c{mark}") == Claim(other, None)
-
-    def test_who_was_only_not_waited_for_keeps_where_nothing_is_kept_yet(
-        self, store: Store, name: str
-    ) -> None:
+    def test_a_commit_takes_nobody_elses_lease(self, store: Store, name: str) -> None:
         claim(store, name, "a.1")
         claim(store, name, "b.1", over="*")
-        assert store.land(landing(name, "a.1"))
-        assert claim(store, name, "c.1") == Claim("b.1", b"answer")
-        assert store.land(landing(name, "b.1", value=b"the later one's"))
-        assert not store.land(landing(name, "a.1"))
+        store.commit(commit(name, "a.1", None))
+        assert claim(store, name, "c.1").holder == "b.1"
 
-    def test_where_the_lease_was_evicted_only_an_absent_entry_is_written(
-        self, store: Store, name: str
-    ) -> None:
-        assert store.land(landing(name, "a.1"))
-        assert not store.land(landing(name, "b.1", value=b"another"))
-        assert claim(store, name, "c.1").value == b"answer"
-
-    def test_a_landing_without_a_value_only_ends(self, store: Store, name: str) -> None:
+    def test_a_commit_without_a_value_only_ends(self, store: Store, name: str) -> None:
         claim(store, name, "a.1")
-        assert not store.land(landing(name, "a.1", value=None))
-        assert claim(store, name, "b.1") == Claim("b.1", None)
+        assert not store.commit(commit(name, "a.1", None))
+        assert found_by_claim(store, name, "b.1") == ("b.1", None)
+
+
+def sealed(key: str, text: bytes, order: int) -> bytes:
+    return entry.seal(text, key, order=order)
 
 
 def entry_of(name: str) -> str:
@@ -334,42 +336,45 @@ def entry_of(name: str) -> str:
 def claim(
     store: Store, name: str, token: str, ttl: float = 60, *, over: str = ""
 ) -> Claim:
-    entry = entry_of(name)
-    return store.claim(entry, lease_key(entry), token, ttl, over=over)
+    key = entry_of(name)
+    return store.claim(key, lease_key(key), token, ttl, over=over)
 
 
-def bid_of(name: str, token: str, fields: tuple[str | None, ...]) -> Bid:
-    return Bid(lease_key(entry_of(name)), token, 60, fields)
+def found_by_claim(store: Store, name: str, token: str) -> tuple[str, bytes | None]:
+    found = claim(store, name, token)
+    return found.holder, found.value
 
 
 def beat(
-    name: str, token: str, ttl: float = 60, records: tuple[bytes, ...] = ()
-) -> Beat:
-    entry = entry_of(name)
-    return Beat(lease_key(entry), flight_key(entry, token), token, ttl, 60, records)
-
-
-def landing(
     name: str,
     token: str,
-    value: bytes | None = b"answer",
+    ttl: float = 60,
     records: tuple[bytes, ...] = (),
-) -> Landing:
-    entry = entry_of(name)
-    names = entry, lease_key(entry), flight_key(entry, token)
-    return Landing(*names, token, value, 60, records, 60)
+    *,
+    renews: bool = True,
+) -> Heartbeat:
+    key = entry_of(name)
+    names = lease_key(key), flight_key(key, token), token
+    return Heartbeat(*names, ttl, renews, records)
 
 
-def listen(
+def commit(
+    name: str, token: str, value: bytes | None, records: tuple[bytes, ...] = ()
+) -> Commit:
+    key = entry_of(name)
+    names = key, lease_key(key), flight_key(key, token)
+    return Commit(*names, token, value, 60, records, 60)
+
+
+def read(
     store: Store,
     name: str,
     token: str,
     after: str = "0",
     wait: float = 0,
     *,
-    sign: bool = False,
-) -> Heard:
-    entry = entry_of(name)
-    return store.listen(
-        flight_key(entry, token), lease_key(entry), after, wait, sign=sign
-    )
+    sign: float = 0,
+) -> News:
+    key = entry_of(name)
+    names = flight_key(key, token), lease_key(key), token
+    return store.read(*names, after, wait, sign=sign)

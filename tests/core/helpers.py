@@ -8,11 +8,11 @@ from typing import Any
 from cachecore.cache import Cache
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
-from cachecore.metrics import Event, Lookup, Refused
+from cachecore.events import Event, Lookup, Refused
 from cachecore.request import Request
 from cachecore.stores.base import Found
 from cachecore.stores.memory import MemoryStore
-from cachecore.streams import Piece, Usage
+from cachecore.answer import Piece, Usage
 
 END = Piece(finish_reason="stop", usage=Usage(7, 2))
 
@@ -40,9 +40,10 @@ class BrokenStore:
         self.asked += 1
         raise StoreError("the store is broken")
 
-    shared = bids = True
+    shared = True
     look_up = keep = delete = settle = replace = forget = check = _fail
-    claim = beat = land = listen = publish = gather = append = facts = _fail
+    claim = heartbeat = commit = read = order = _fail
+    publish = gather = append = facts = advice = _fail
     look_up_many = keep_many = _fail
 
     def watch(self, watcher: Any) -> None:
@@ -57,7 +58,7 @@ class FailingFrom:
 
     def __init__(self, inner: MemoryStore, method: str) -> None:
         self._inner, self._method, self.calls = inner, method, []
-        self.shared, self.bids = inner.shared, inner.bids
+        self.shared = inner.shared
         self.failed = False
 
     def mend(self) -> None:
@@ -65,7 +66,7 @@ class FailingFrom:
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **options: Any) -> Any:
-            if threading.current_thread().name != "cache-relay":
+            if threading.current_thread().name != "cache-heartbeat":
                 self.calls.append(name)
             if name == self._method:
                 self.failed = True

@@ -9,12 +9,12 @@ import pytest
 from cachecore.batch import Item
 from cachecore.entry import Cost
 from cachecore.errors import NothingCached
-from cachecore.many import PER_ROUND_TRIP
-from cachecore.metrics import Ended, Followed, Kept, Loaded, Lookup, Stale
+from cachecore.lookup import PER_ROUND_TRIP
+from cachecore.events import Ended, Followed, Kept, Loaded, Lookup, Stale
 from cachecore.policy import Control, Rules, Switch
 from cachecore.request import Request
 from cachecore.stores.memory import MemoryStore
-from cachecore.streams import Piece
+from cachecore.answer import Piece
 from tests.core.helpers import END, Bench, BrokenStore, FailingFrom
 
 BATCH = Request(kind="embedding", label="m", form={}, credential="payer")
@@ -125,14 +125,14 @@ def test_what_is_not_fit_to_be_kept_is_served_and_loaded_again() -> None:
 def test_an_invalidated_text_is_loaded_again() -> None:
     bench = Shelf()
     bench.batch("a", "b")
-    bench.cache.invalidate(["kind:embedding"])
+    bench.cache.admin.invalidate(["kind:embedding"])
     bench.batch("a")
     assert bench.sent == [["a", "b"], ["a"]]
 
 
 def test_an_invalidation_while_a_batch_is_loaded_wins() -> None:
     bench = Shelf()
-    bench.before = lambda _: bench.cache.invalidate(["*"])
+    bench.before = lambda _: bench.cache.admin.invalidate(["*"])
     bench.batch("a")
     bench.before = lambda _: None
     bench.batch("a")
@@ -150,9 +150,9 @@ def test_a_batch_lives_as_long_as_its_rules_say() -> None:
 def test_a_switched_off_namespace_neither_reads_nor_keeps() -> None:
     bench = Shelf()
     bench.batch("a")
-    bench.cache.turn(Switch.OFF)
+    bench.cache.admin.turn(Switch.OFF)
     bench.batch("a", "b")
-    bench.cache.turn(Switch.ON)
+    bench.cache.admin.turn(Switch.ON)
     bench.batch("a", "b")
     assert bench.sent == [["a"], ["a", "b"], ["b"]]
 
@@ -160,9 +160,9 @@ def test_a_switched_off_namespace_neither_reads_nor_keeps() -> None:
 def test_a_read_only_namespace_reads_and_does_not_keep() -> None:
     bench = Shelf()
     bench.batch("a")
-    bench.cache.turn(Switch.READ_ONLY)
+    bench.cache.admin.turn(Switch.READ_ONLY)
     bench.batch("a", "b")
-    bench.cache.turn(Switch.ON)
+    bench.cache.admin.turn(Switch.ON)
     bench.batch("a", "b")
     assert bench.sent == [["a"], ["b"], ["b"]]
 
@@ -282,14 +282,14 @@ def at_once(*work: Callable[[], object]) -> list[object]:
 
 def after_join(bench: Shelf, do: Callable[[], object]) -> None:
     """Do something each time that a caller has joined or begun a flight."""
-    join = bench.cache._texts.join
+    join = bench.cache._batches._flights.join
 
     def joined(*args: object, **options: object) -> object:
         result = join(*args, **options)  # type: ignore[arg-type]
         do()
         return result
 
-    bench.cache._texts.join = joined  # type: ignore[method-assign, assignment]
+    bench.cache._batches._flights.join = joined  # type: ignore[method-assign, assignment]
 
 
 def test_equal_texts_of_two_batches_at_once_are_sent_once() -> None:

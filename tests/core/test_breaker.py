@@ -1,16 +1,21 @@
 import logging
+import threading
 from contextlib import suppress
 
 import pytest
 
-from cachecore.errors import StoreError
-from cachecore.stores.breaker import FIRST_PAUSE, LONGEST_PAUSE, Breaker
+from cachecore.errors import NotAsked, StoreError, StoreTimeout
+from cachecore.stores.breaker import PROBE_EVERY, TIMEOUTS, Breaker
 from tests.core.helpers import FakeClock
 
 
-def fail(breaker: Breaker) -> None:
+def fail(breaker: Breaker, error: StoreError | None = None) -> None:
     with pytest.raises(StoreError, match="down"), breaker.call():
-        raise StoreError("Redis is down")
+        raise error or StoreError("Redis is down")
+
+
+def time_out(breaker: Breaker) -> None:
+    fail(breaker, StoreTimeout("Redis is down or slow"))
 
 
 def succeed(breaker: Breaker) -> None:
@@ -21,57 +26,104 @@ def succeed(breaker: Breaker) -> None:
 def refused(breaker: Breaker) -> bool:
     try:
         succeed(breaker)
-    except StoreError:
+    except NotAsked:
         return True
     return False
 
 
-def test_after_a_failure_nobody_is_let_through_for_a_while() -> None:
-    clock = FakeClock()
-    breaker = Breaker("redis", clock)
+def test_a_refused_connection_opens_it_at_once() -> None:
+    breaker = Breaker("redis", timer=FakeClock())
     fail(breaker)
+    assert breaker.is_open
     assert refused(breaker)
-    clock.pass_by(FIRST_PAUSE)
-    assert not refused(breaker)
+
+
+def test_one_slow_call_is_no_evidence_and_several_in_a_row_are() -> None:
+    breaker = Breaker("redis", timer=FakeClock())
+    for _ in range(10):
+        for _ in range(TIMEOUTS - 1):
+            time_out(breaker)
+        succeed(breaker)
+    assert not breaker.is_open
+    for _ in range(TIMEOUTS):
+        time_out(breaker)
+    assert breaker.is_open
+
+
+def test_what_was_not_asked_is_no_failure() -> None:
+    breaker = Breaker("redis")
+    for _ in range(10):
+        with pytest.raises(NotAsked), breaker.call():
+            raise NotAsked("busy")
     assert not breaker.is_open
 
 
-def test_one_caller_tries_and_the_others_wait_for_its_verdict() -> None:
+def test_while_it_is_open_a_thread_asks_often_and_the_first_answer_closes_it() -> None:
     clock = FakeClock()
-    breaker = Breaker("redis", clock)
+    pauses: list[float] = []
+    closed = threading.Event()
+
+    def probe() -> None:
+        if len(pauses) < 4:
+            raise StoreError("still down")
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        clock.pass_by(seconds)
+
+    def changed(opens: bool) -> None:
+        if not opens:
+            closed.set()
+
+    breaker = Breaker("redis", probe, changed, timer=clock, sleep=sleep)
     fail(breaker)
-    clock.pass_by(FIRST_PAUSE)
+    assert closed.wait(5)
+    assert pauses == [PROBE_EVERY] * 4
+    assert not refused(breaker)
+
+
+def test_a_long_outage_is_probed_less_often() -> None:
+    clock = FakeClock()
+    pauses: list[float] = []
+    closed = threading.Event()
+
+    def probe() -> None:
+        if clock.now < 1_000_060.0:
+            raise StoreError("still down")
+        closed.set()
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        clock.pass_by(seconds)
+
+    fail(Breaker("redis", probe, timer=clock, sleep=sleep))
+    assert closed.wait(5)
+    assert pauses[0] == PROBE_EVERY
+    assert pauses[-1] > 5 * PROBE_EVERY
+
+
+def test_where_no_thread_asks_a_caller_tries_now_and_then() -> None:
+    clock = FakeClock()
+    breaker = Breaker("redis", timer=clock)
+    fail(breaker)
+    clock.pass_by(1.9)
+    assert refused(breaker)
+    clock.pass_by(0.2)
     with breaker.call():
-        assert refused(breaker)
+        assert refused(breaker), "one tries, and the others wait for its verdict"
     assert not refused(breaker)
 
 
-def test_the_pause_doubles_up_to_a_limit() -> None:
-    clock = FakeClock()
-    breaker = Breaker("redis", clock)
+def test_a_person_who_waits_is_let_through_and_closes_it() -> None:
+    breaker = Breaker("redis")
     fail(breaker)
-    for pause in (1, 2, 4, 8, 15, 15):
-        clock.pass_by(pause - 0.01)
-        assert refused(breaker)
-        clock.pass_by(0.01)
-        fail(breaker)
-    assert breaker._pause == LONGEST_PAUSE
-
-
-def test_calls_under_way_when_it_opens_do_not_lengthen_the_pause() -> None:
-    clock = FakeClock()
-    breaker = Breaker("redis", clock)
-    calls = [breaker.call() for _ in range(30)]
-    for call in calls:
-        call.__enter__()
-    for call in calls:
-        assert not call.__exit__(StoreError, StoreError("Redis is down"), None)
-    clock.pass_by(FIRST_PAUSE)
-    assert not refused(breaker)
+    with breaker.call(forced=True):
+        pass
+    assert not breaker.is_open
 
 
 def test_a_late_success_does_not_close_what_has_just_opened() -> None:
-    breaker = Breaker("redis", FakeClock())
+    breaker = Breaker("redis", timer=FakeClock())
     with breaker.call():
         fail(breaker)
     assert refused(breaker)
@@ -81,13 +133,13 @@ def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = FakeClock()
-    breaker = Breaker("redis.example:6379", clock)
+    breaker = Breaker("redis.example:6379", timer=clock)
     with caplog.at_level(logging.INFO):
         fail(breaker)
         for _ in range(5):
-            clock.pass_by(LONGEST_PAUSE)
+            clock.pass_by(10)
             fail(breaker)
-        clock.pass_by(LONGEST_PAUSE)
+        clock.pass_by(10)
         succeed(breaker)
         succeed(breaker)
     assert [record.message for record in caplog.records] == [
@@ -104,15 +156,13 @@ def test_an_error_that_is_not_the_stores_opens_nothing() -> None:
     assert not breaker.is_open
 
 
-def test_whoever_watches_hears_when_it_opens_and_when_it_closes() -> None:
+def test_whoever_watches_is_told_when_it_opens_and_when_it_closes() -> None:
     clock, told = FakeClock(), []
-    breaker = Breaker("redis", clock, told.append)
+    breaker = Breaker("redis", on_change=told.append, timer=clock)
     for _ in range(2):
         with suppress(StoreError), breaker.call():
             raise StoreError("gone")
     clock.pass_by(60)
-    with breaker.call():
-        pass
-    with breaker.call():
-        pass
+    succeed(breaker)
+    succeed(breaker)
     assert told == [True, False]

@@ -8,11 +8,11 @@ import pytest
 
 from cachecore.errors import FlightBroken, NothingCached, StoreError
 from cachecore.keys import Keyspace
-from cachecore.metrics import Ended, Lookup, Missed
+from cachecore.events import Ended, Lookup, Missed
 from cachecore.policy import Control, Rules, Scope, Switch, Traits
 from cachecore.request import app_tags
 from cachecore.stores.memory import MemoryStore
-from cachecore.streams import Piece, Usage
+from cachecore.answer import Piece, Usage
 from tests.core.helpers import END, Bench, BrokenStore, FailingFrom, request
 
 
@@ -73,6 +73,16 @@ def test_a_hit_does_not_extend_a_life() -> None:
     assert bench.loads == 2
 
 
+def test_nobody_is_served_an_answer_older_than_they_ask_for() -> None:
+    bench = Bench()
+    bench.ask(request(ttl=10_000), "kept for long")
+    bench.clock.pass_by(200)
+    assert bench.text(request(ttl=100), "young") == "young"
+    assert bench.reasons[-1] == "expired"
+    assert bench.text(request(ttl=100), "x") == "young", "kept for who asked for it"
+    assert bench.text(request(ttl=10_000), "x") == "young"
+
+
 def test_a_requests_own_lifetime_wins_over_the_rules() -> None:
     bench = Bench()
     bench.ask(request(ttl=10))
@@ -82,7 +92,7 @@ def test_a_requests_own_lifetime_wins_over_the_rules() -> None:
 
 
 def test_the_cost_of_the_load_is_what_the_hit_saved() -> None:
-    from cachecore.metrics import Lookup
+    from cachecore.events import Lookup
     from cachecore.policy import Price
 
     bench = Bench()
@@ -171,7 +181,7 @@ def test_an_answer_whose_judge_fails_is_served_and_not_kept(
 def test_a_value_that_json_would_change_is_not_kept() -> None:
     bench = Bench()
     look = bench.cache.find(request())
-    assert not bench.cache.keep(
+    assert bench.cache.keep(
         request(), look.key, {"t": "1"}, {"score": float("nan")}
     )
 
@@ -180,7 +190,7 @@ def test_the_limit_is_on_what_comes_out_not_on_what_it_deflates_to() -> None:
     bench = Bench()
     look = bench.cache.find(request())
     rules = Rules(max_entry_bytes=10_000)
-    assert not bench.cache.keep(
+    assert bench.cache.keep(
         request(rules=rules), look.key, {"t": "1"}, "x" * 20_000
     )
 
@@ -189,20 +199,6 @@ def test_text_that_json_cannot_carry_is_served_and_not_kept() -> None:
     bench = Bench()
     assert bench.text(request(), "\ud83d") == "\ud83d"
     assert bench.refusals == ["invalid_output"]
-
-
-def test_an_older_answer_still_being_written_is_taken_back() -> None:
-    bench = Bench()
-    honest = bench.store.keep
-
-    def keep_slowly(*args: object) -> None:
-        bench.store.keep = honest
-        bench.ask(request(control=Control.REFRESH), "new")
-        honest(*args)
-
-    bench.store.keep = keep_slowly
-    bench.ask(request(), "old")
-    assert bench.text(request(), "newest") == "newest"
 
 
 def test_an_answer_asked_for_earlier_does_not_replace_one_asked_for_later() -> None:
@@ -265,7 +261,7 @@ def test_an_invalidation_kills_what_was_kept_under_the_tag(tag: str) -> None:
     bench = Bench()
     ask = request(tags=("faq",), belongs=("model:m",))
     bench.ask(ask)
-    bench.cache.invalidate([tag])
+    bench.cache.admin.invalidate([tag])
     bench.ask(ask)
     assert bench.loads == 2
     assert bench.reasons == ["absent", "invalidated"]
@@ -274,7 +270,7 @@ def test_an_invalidation_kills_what_was_kept_under_the_tag(tag: str) -> None:
 def test_an_invalidation_leaves_other_tags_alone() -> None:
     bench = Bench()
     bench.ask(request(tags=("faq",)))
-    bench.cache.invalidate(["tag:other", "model:other"])
+    bench.cache.admin.invalidate(["tag:other", "model:other"])
     bench.ask(request(tags=("faq",)))
     assert bench.loads == 1
 
@@ -282,7 +278,7 @@ def test_an_invalidation_leaves_other_tags_alone() -> None:
 def test_invalidating_an_app_takes_the_shared_answers_with_it() -> None:
     bench = Bench()
     bench.ask(request())
-    bench.cache.invalidate(app_tags("the app"))
+    bench.cache.admin.invalidate(app_tags("the app"))
     bench.ask(request())
     assert bench.loads == 2
 
@@ -291,7 +287,7 @@ def test_an_invalidation_while_the_answer_is_made_wins() -> None:
     bench = Bench()
     pieces = bench.cache.stream(request(), bench.loader("old", "old"))
     next(pieces)
-    bench.cache.invalidate(["*"])
+    bench.cache.admin.invalidate(["*"])
     list(pieces)
     assert bench.text(request(), "new") == "new"
 
@@ -300,7 +296,7 @@ def test_a_caller_after_an_invalidation_does_not_join_the_older_load() -> None:
     bench = Bench()
     old = bench.cache.stream(request(), bench.loader("old"))
     next(old)
-    bench.cache.invalidate(["*"])
+    bench.cache.admin.invalidate(["*"])
     assert bench.text(request(), "new") == "new"
     list(old)
 
@@ -316,9 +312,9 @@ def test_evicted_stamps_cost_hits_and_never_bring_an_entry_back() -> None:
 def test_the_switch_stops_the_cache_for_everyone_at_the_next_request() -> None:
     bench = Bench()
     bench.ask(request(), "kept")
-    bench.cache.turn(Switch.OFF)
+    bench.cache.admin.turn(Switch.OFF)
     assert bench.text(request(), "fresh") == "fresh"
-    bench.cache.turn(Switch.ON)
+    bench.cache.admin.turn(Switch.ON)
     assert bench.text(request()) == "kept"
     assert bench.reasons == ["absent", "switched_off", "hit"]
 
@@ -326,7 +322,7 @@ def test_the_switch_stops_the_cache_for_everyone_at_the_next_request() -> None:
 def test_read_only_serves_what_is_there_and_keeps_nothing_new() -> None:
     bench = Bench()
     bench.ask(request("a"), "kept")
-    bench.cache.turn(Switch.READ_ONLY)
+    bench.cache.admin.turn(Switch.READ_ONLY)
     assert bench.text(request("a")) == "kept"
     bench.ask(request("b"))
     bench.ask(request("b"))
@@ -394,7 +390,8 @@ def test_a_broken_store_costs_one_try_and_no_answer() -> None:
     [
         ("look_up", ["look_up"]),
         ("settle", ["look_up", "settle"]),
-        ("keep", ["look_up", "settle", "keep"]),
+        ("claim", ["look_up", "settle", "claim"]),
+        ("commit", ["look_up", "settle", "claim", "commit"]),
     ],
 )
 def test_after_its_first_failure_a_request_leaves_the_store_alone(
@@ -436,7 +433,7 @@ def test_a_value_that_is_no_answer_is_a_miss() -> None:
 def test_an_operator_hears_that_an_invalidation_failed() -> None:
     bench = Bench(BrokenStore())
     with pytest.raises(StoreError):
-        bench.cache.invalidate(["*"])
+        bench.cache.admin.invalidate(["*"])
 
 
 # --- company ------------------------------------------------------------------
@@ -518,7 +515,7 @@ def test_a_follower_takes_over_from_a_leader_that_left_before_the_first_piece() 
     stamps = bench.cache.settle(look)
     assert stamps is not None
     table = bench.cache._flights
-    flight, _ = table.join(look.key, stamps, "", mark=table.mark(), alone=False)
+    flight, _ = table.join(look.key, stamps, "", since=table.moment(), alone=False)
     assert flight is not None
     answers: list[str] = []
     follower = threading.Thread(
@@ -571,11 +568,39 @@ def test_who_missed_the_flight_by_a_moment_finds_its_entry() -> None:
     assert len(table) == 0
 
 
-def test_without_stamps_nobody_joins_for_an_invalidation_could_not_be_seen() -> None:
+@pytest.mark.parametrize(("age", "loads"), [(1.9, 1), (2.1, 2)])
+def test_without_a_store_a_load_that_has_just_begun_is_joined(
+    age: float, loads: int
+) -> None:
+    now = [0.0]
+    bench = Bench(BrokenStore(), monotonic=lambda: now[0])
+    leading = bench.cache.stream(request(), bench.loader("one ", "load"))
+    assert next(leading).text == "one "
+    now[0] = age
+    following = bench.cache.stream(request(), bench.loader("one ", "load"))
+    assert next(following).text == "one "
+    texts = ["".join(piece.text for piece in rest) for rest in (leading, following)]
+    assert texts == ["load", "load"]
+    assert bench.loads == loads
+    assert set(bench.refusals) == {"cache_unavailable"}
+
+
+def test_without_a_store_callers_are_parted_by_what_parts_their_keys() -> None:
     bench = Bench(BrokenStore())
-    one = bench.cache.stream(request(), bench.loader("one"))
-    next(one)
-    assert bench.text(request(), "two") == "two"
+    rules = Rules(scope=Scope.USER)
+    one = request(rules=rules, traits=Traits(scope_id="one"))
+    other = request(rules=rules, traits=Traits(scope_id="other"))
+    leading = bench.cache.stream(one, bench.loader("mine"))
+    next(leading)
+    assert bench.text(other, "theirs") == "theirs"
+
+
+def test_without_a_store_joining_can_be_switched_off() -> None:
+    bench = Bench(BrokenStore())
+    alone = request(rules=Rules(join_without_store=0))
+    leading = bench.cache.stream(alone, bench.loader("mine"))
+    next(leading)
+    assert bench.text(alone, "my own") == "my own"
 
 
 # --- values -------------------------------------------------------------------
@@ -587,7 +612,7 @@ def test_a_value_comes_back_typed_as_it_was(value: object) -> None:
     look = bench.cache.find(request())
     stamps = bench.cache.settle(look)
     assert stamps is not None
-    assert bench.cache.keep(request(), look.key, stamps, value)
+    assert bench.cache.keep(request(), look.key, stamps, value) is None
     found = bench.cache.find(request()).entry
     assert found is not None
     assert found.payload == value
@@ -605,7 +630,7 @@ def test_an_answer_that_others_would_not_wait_for_is_kept_all_the_same(
 ) -> None:
     """A slow model with steady callers must not keep the cache empty for ever."""
     monkeypatch.setattr("cachecore.cache.MORTAL_IDLE_LIMIT", 0.0)
-    monkeypatch.setattr("cachecore.flights._LOOK_UP_AFTER", 0.001)
+    monkeypatch.setattr("cachecore.flight._LOOK", 0.001)
     bench = Bench()
     begun, go, last = threading.Event(), threading.Event(), threading.Event()
 
@@ -697,7 +722,7 @@ def test_a_miss_of_who_only_wants_what_is_kept_is_no_failure() -> None:
 
 def test_an_invalidation_tells_tags_that_can_be_written() -> None:
     bench = Bench()
-    bench.cache.invalidate(["half \ud83d", "x" * 5000, *map(str, range(100))])
+    bench.cache.admin.invalidate(["half \ud83d", "x" * 5000, *map(str, range(100))])
     (told,) = bench.events
     assert len(told.tags) == 20
     assert all(len(tag) <= 120 and tag.encode() for tag in told.tags)

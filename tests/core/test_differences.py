@@ -1,5 +1,5 @@
 from cachecore.differences import Difference, Differences
-from cachecore.metrics import Subject
+from cachecore.events import Subject
 
 OF = Subject("llm", "m")
 

@@ -3,7 +3,7 @@ import zlib
 
 import pytest
 
-from cachecore.entry import MAGIC, Cost, Entry, decode, encode
+from cachecore.entry import MAGIC, Cost, Entry, decode, encode, order_of
 from cachecore.errors import CorruptEntry
 
 KEY = "dify:cache:v1:t:llm:{aa}"
@@ -58,17 +58,28 @@ def test_an_encrypted_entry_is_refused_where_no_secret_is_set() -> None:
 
 def test_another_format_version_does_not_decode() -> None:
     data = bytearray(encode(ENTRY, KEY))
-    data[2] = 2
-    with pytest.raises(CorruptEntry, match="format 2"):
+    data[2] = 9
+    with pytest.raises(CorruptEntry, match="format 9"):
         decode(bytes(data), KEY)
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"d", b"dc", b"dc\x01", b"dc\x01\x00", b"{}", b"\x80\x04"]
+    "data", [b"", b"d", b"dc", b"dc\x02", b"dc\x02\x00", b"dc\x02\x00" + b"0" * 16, b"{}", b"\x80\x04"]
 )
 def test_what_is_no_entry_does_not_decode(data: bytes) -> None:
     with pytest.raises(CorruptEntry):
         decode(data, KEY)
+
+
+def test_an_entry_carries_in_clear_when_it_was_asked_for() -> None:
+    for secret in (None, SECRET):
+        data = encode(ENTRY, KEY, secret, order=1_795_708_800_123_456)
+        assert order_of(data) == 1_795_708_800_123_456
+        moved = data[:4] + b"9" * 16 + data[20:]
+        with pytest.raises(CorruptEntry):
+            decode(moved, KEY, secret)
+    assert order_of(None) is order_of(b"rubbish") is None
+    assert order_of(data[:4] + b"x" * 16) is None
 
 
 def test_a_zip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +87,7 @@ def test_a_zip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "MAX_TEXT", 10_000)
     bomb = zlib.compress(b"0" * 100_000)
-    header = MAGIC + b"\x01\x01"
+    header = MAGIC + b"\x02\x01" + b"0" * 16
     data = header + module._digest(KEY, header, bomb) + bomb
     with pytest.raises(CorruptEntry, match="too much"):
         decode(data, KEY)

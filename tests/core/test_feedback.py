@@ -1,4 +1,4 @@
-"""Votes against an entry, quarantine, and answers that are data."""
+"""Votes against an entry, and answers that are data."""
 
 import pytest
 
@@ -7,10 +7,10 @@ from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
 from cachecore.policy import Control, Reason
 from cachecore.request import Request
-from cachecore.shelf import Vote
+from cachecore.admin import Vote
 from cachecore.stores.memory import MemoryStore
-from cachecore.streams import Piece, Usage, data_of
-from cachecore.trips import Met
+from cachecore.answer import Piece, Usage, data_of
+from cachecore.cache import RequestState
 from tests.core.helpers import Bench, FailingFrom, request
 
 DATA = {"result": [{"content": "a", "score": 0.5}], "warnings": []}
@@ -22,10 +22,10 @@ def kept_key(bench: Bench) -> str:
 
 
 def vote(bench: Bench, key: str, voter: str, needed: int = 2) -> Vote:
-    return bench.cache.vote(key, voter, needed=needed, window=100, quarantine=60)
+    return bench.cache.admin.vote(key, voter, needed=needed, window=100)
 
 
-def test_enough_voters_drop_an_entry_and_keep_it_out_for_a_while() -> None:
+def test_enough_voters_drop_an_entry_and_the_next_answer_is_kept() -> None:
     bench = Bench()
     key = kept_key(bench)
     assert [vote(bench, key, voter) for voter in "aab"] == [
@@ -33,23 +33,19 @@ def test_enough_voters_drop_an_entry_and_keep_it_out_for_a_while() -> None:
         "counted",
         "dropped",
     ]
-    bench.ask(request())
-    bench.ask(request())
-    assert bench.loads == 3
-    assert bench.reasons[-2:] == ["quarantined", "quarantined"]
-    bench.clock.pass_by(61)
-    bench.ask(request())
-    bench.ask(request())
-    assert bench.reasons[-2:] == ["absent", "hit"]
+    assert bench.text(request(), "a better one") == "a better one"
+    assert bench.text(request(), "another") == "a better one"
 
 
-def test_a_quarantine_that_is_over_leaves_nothing_behind() -> None:
+def test_the_window_counts_from_the_first_vote() -> None:
     bench = Bench()
-    vote(bench, kept_key(bench), "a", needed=1)
-    bench.clock.pass_by(61)
-    bench.ask(request())
-    hashes = bench.store.gather([Keyspace("test").stamps])
-    assert not [field for field in hashes[0] if field.startswith("q:")]
+    key = kept_key(bench)
+    vote(bench, key, "a", needed=3)
+    bench.clock.pass_by(60)
+    vote(bench, key, "b", needed=3)
+    vote(bench, key, "a", needed=3)
+    bench.clock.pass_by(60)
+    assert vote(bench, key, "c", needed=3) == "counted"
 
 
 def test_votes_are_forgotten_when_their_window_is_over() -> None:
@@ -75,39 +71,14 @@ def test_what_is_not_kept_takes_no_votes() -> None:
     assert vote(bench, key, "a", needed=1) == "nothing_kept"
 
 
-def test_what_was_on_its_way_when_the_votes_came_is_not_served_afterwards() -> None:
-    bench = Bench()
-    asked = request()
-    key = kept_key(bench)
-    look = bench.cache.find(request(control=Control.REFRESH))
-    stamps = bench.cache.settle(look)
-    assert stamps is not None
-    vote(bench, key, "a", needed=1)
-    assert bench.cache.keep(asked, key, stamps, {"text": "the same again"})
-    bench.ask(asked)
-    bench.clock.pass_by(61)
-    assert bench.text(asked, "another") == "another"
-    assert bench.reasons[-2:] == ["quarantined", "invalidated"]
-
-
 def test_votes_against_an_answer_do_not_count_against_the_next() -> None:
     bench = Bench()
     key = kept_key(bench)
     vote(bench, key, "a")
-    bench.cache.invalidate(["*"])
+    bench.cache.admin.invalidate(["*"])
     bench.ask(request(), "a better one")
     assert vote(bench, key, "b") == "counted"
     assert vote(bench, key, "c") == "dropped"
-
-
-def test_a_quarantine_that_makes_no_sense_is_over() -> None:
-    bench = Bench()
-    key = kept_key(bench)
-    keyspace = Keyspace("test")
-    bench.store.replace(keyspace.stamps, {keyspace.quarantine_field(key): "soon"})
-    bench.ask(request())
-    bench.ask(request())
-    assert bench.reasons[-2:] == ["invalidated", "hit"]
 
 
 def test_whose_votes_can_not_be_counted_is_told() -> None:
@@ -120,20 +91,10 @@ def test_whose_votes_can_not_be_counted_is_told() -> None:
         vote(bench, key, "a")
 
 
-@pytest.mark.parametrize("method", ["forget", "look_up"])
-def test_a_store_that_fails_over_a_quarantine_costs_no_answer(method: str) -> None:
-    failing = FailingFrom(MemoryStore(), "")
-    bench = Bench(failing)
-    vote(bench, kept_key(bench), "a", needed=1)
-    bench.clock.pass_by(61)
-    failing._method = method
-    assert bench.text(request()) == "hello world"
-
-
 def test_only_keys_of_this_namespace_are_its_own() -> None:
     cache = Bench().cache
     own = cache.key(request())
-    assert cache.owns(own)
+    assert cache.admin.owns(own)
     mark = own[own.index("{") :]
     for other in (
         "",
@@ -143,15 +104,15 @@ def test_only_keys_of_this_namespace_are_its_own() -> None:
         "dify:cache:v1:test:stamps",
         f"x{own}",
     ):
-        assert not cache.owns(other)
+        assert not cache.admin.owns(other)
 
 
 # --- data ------------------------------------------------------------------------
 
 
-def asked(bench: Bench, asked: Request, met: Met | None = None) -> object:
+def asked(bench: Bench, asked: Request, state: RequestState | None = None) -> object:
     end = Piece(data=DATA, finish_reason="stop")
-    return data_of(bench.cache.stream(asked, bench.loader(end=end), met=met))
+    return data_of(bench.cache.stream(asked, bench.loader(end=end), state=state))
 
 
 def test_an_answer_that_is_data_is_kept_and_comes_back_as_it_was() -> None:
@@ -173,7 +134,7 @@ def test_an_answer_lives_at_most_as_long_as_it_says() -> None:
 
 def test_how_an_answer_came_about_is_told() -> None:
     bench = Bench()
-    first, second = Met(), Met()
+    first, second = RequestState(), RequestState()
     asked(bench, request(), first)
     asked(bench, request(), second)
     assert first.look is not None

@@ -56,20 +56,61 @@ def test_when_an_entry_is_served(
     stamps: dict[str, str | None], now: float, expected: Reason
 ) -> None:
     entry = Entry("x", NOW, NOW + 60, NOW + 60, {"a": "1", "b": "2"})
-    assert policy.judge(entry, stamps, now) is expected
+    assert policy.judge(entry, stamps, now, 3600) is expected
 
 
 def test_an_entry_without_stamps_is_never_served() -> None:
     assert (
-        policy.judge(Entry("x", NOW, NOW + 60, NOW + 60, {}), {}, NOW)
+        policy.judge(Entry("x", NOW, NOW + 60, NOW + 60, {}), {}, NOW, 3600)
         is Reason.INVALIDATED
     )
+
+
+def test_an_entry_is_served_to_nobody_for_whom_it_is_too_old() -> None:
+    entry = Entry("x", NOW - 100, NOW + 900, NOW + 1900, {"a": "1"})
+    stands = {"a": "1"}
+    assert policy.judge(entry, stands, NOW, 95) is Reason.HIT, "jitter aside"
+    assert policy.judge(entry, stands, NOW, 90) is Reason.EXPIRED
+    assert policy.fresh_until(entry, 50) == pytest.approx(NOW - 45)
+    assert policy.may_serve_stale(entry, 50, NOW, 50)
+    assert not policy.may_serve_stale(entry, 45, NOW, 50)
+
+
+# Whether a lease that the first holds goes to the second, who gives up ``over``.
+TAKE_OVERS = [
+    ("a.m", "b.m", "", False),
+    ("a.m", "b.n", "", True),
+    ("a.m", "b.m", "a.m", True),
+    ("a.m", "b.m", "c.m", False),
+    ("a.m", "b.m", "*", True),
+    ("a", "b.m", "", True),
+    ("a.m", "a.m", "", False),
+]
+
+
+@pytest.mark.parametrize(("holder", "token", "over", "taken"), TAKE_OVERS)
+def test_whose_lease_may_be_taken_over(
+    holder: str, token: str, over: str, taken: bool
+) -> None:
+    read = policy.Token.read
+    assert policy.may_take_over(read(holder), read(token), over) is taken
+
+
+# Whether an answer asked for at the second may replace one asked for at the first.
+REPLACEMENTS = [(None, 0, True), (None, 7, True), (7, 8, True), (7, 7, False), (8, 7, False)]
+
+
+@pytest.mark.parametrize(("standing", "order", "may"), REPLACEMENTS)
+def test_an_answer_never_replaces_one_that_was_asked_for_later(
+    standing: int | None, order: int, may: bool
+) -> None:
+    assert policy.may_replace(standing, order) is may
 
 
 def test_an_entry_from_the_far_future_is_not_served() -> None:
     far = NOW + policy.MAX_TTL + 1
     entry = Entry("x", far, far + 60, far + 60, {"a": "1"})
-    assert policy.judge(entry, {"a": "1"}, NOW) is Reason.EXPIRED
+    assert policy.judge(entry, {"a": "1"}, NOW, policy.MAX_TTL) is Reason.EXPIRED
 
 
 @pytest.mark.parametrize(

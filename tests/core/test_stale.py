@@ -8,7 +8,7 @@ import pytest
 from cachecore.errors import NothingCached
 from cachecore.policy import Control, Rules, Switch, Traits
 from cachecore.stores.memory import MemoryStore
-from cachecore.streams import Piece
+from cachecore.answer import Piece
 from tests.core.helpers import END, Bench, request
 
 LAGGING = Rules(ttl=100, stale_while_revalidate=50)
@@ -112,7 +112,7 @@ def test_what_was_invalidated_is_never_served_stale() -> None:
         bench = Bench()
         bench.ask(request(rules=rules), "dead")
         bench.clock.pass_by(EXPIRED)
-        bench.cache.invalidate(["*"])
+        bench.cache.admin.invalidate(["*"])
         with pytest.raises(UpstreamFailed):
             list(bench.cache.stream(request(rules=rules), failing))
 
@@ -123,7 +123,7 @@ def test_what_is_invalidated_while_the_upstream_fails_is_not_served_either() -> 
     bench.clock.pass_by(EXPIRED)
 
     def load() -> Iterator[Piece]:
-        bench.cache.invalidate(["*"])
+        bench.cache.admin.invalidate(["*"])
         yield from failing()
 
     with pytest.raises(UpstreamFailed):
@@ -192,7 +192,7 @@ def test_a_namespace_switched_off_serves_nothing_stale() -> None:
     bench = Bench()
     bench.ask(request(rules=LAGGING), "old")
     bench.clock.pass_by(EXPIRED)
-    bench.cache.turn(Switch.OFF)
+    bench.cache.admin.turn(Switch.OFF)
     assert bench.text(request(rules=LAGGING), "new") == "new"
 
 

@@ -4,13 +4,13 @@ from bisect import bisect_left
 import orjson
 import pytest
 
-from cachecore import counting, entry
-from cachecore.behind import Behind
-from cachecore.counting import percentile
+from cachecore import counters, entry
+from cachecore.background import Background
+from cachecore.counters import percentile
 from cachecore.entry import Cost
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
-from cachecore.metrics import (
+from cachecore.events import (
     INTERNAL,
     Ended,
     Invalidated,
@@ -28,7 +28,7 @@ from tests.core.helpers import FailingFrom, FakeClock
 
 
 def bucket(seconds: float) -> int:
-    return bisect_left(counting.BOUNDS, seconds)
+    return bisect_left(counters.BOUNDS, seconds)
 
 
 OF = Subject("llm", "m", "a")
@@ -48,9 +48,9 @@ class Ledger:
 
     def process(self, store: object = None) -> Statistics:
         # Nothing runs by itself: the test says when to publish.
-        behind = Behind(at_once=True)
+        behind = Background(at_once=True)
         made = Statistics(
-            store or self.store, Keyspace(self.namespace), self.clock, behind=behind
+            store or self.store, Keyspace(self.namespace), self.clock, background=behind
         )
         behind.also(made.job)
         return made
@@ -188,8 +188,8 @@ def test_hits_and_misses_are_timed_apart(ledger: Ledger) -> None:
 
 
 def test_the_first_event_starts_the_thread_that_publishes(ledger: Ledger) -> None:
-    behind = Behind(0.001)
-    process = Statistics(ledger.store, Keyspace("n"), ledger.clock, behind=behind)
+    behind = Background(0.001)
+    process = Statistics(ledger.store, Keyspace("n"), ledger.clock, background=behind)
     behind.also(process.job)
     process(HIT)
     reader = ledger.process()
@@ -313,7 +313,7 @@ def test_the_list_is_sealed_with_the_secret_and_nothing_else_opens_it(
     keyed = Statistics(
         *(ledger.store, Keyspace("n"), ledger.clock),
         cipher_key=key,
-        behind=Behind(at_once=True),
+        background=Background(at_once=True),
     )
     keyed(Invalidated(("tag:private",), 1))
     assert keyed.recent()[1]
@@ -351,10 +351,10 @@ def test_an_event_is_heard_while_this_very_thread_counts(ledger: Ledger) -> None
         process(HIT)
         process(Ended(OF, Result.LEFT, None, 1.0))
         process.watch_store(opens=True)
-        process.lost(1, "journal")
+        process.lost(1, "event_log")
     counts = process.since(HOUR)
     assert counts["requests|llm|m|a|hit"] == 1
-    assert counts["lost||||journal"] == 1
+    assert counts["lost||||event_log"] == 1
 
 
 def test_events_beyond_the_bound_are_counted_as_lost(
@@ -423,7 +423,7 @@ def test_a_counter_that_is_no_number_counts_nothing(ledger: Ledger, text: str) -
 
 @pytest.mark.parametrize("text", ["99", "²", "-1", "", "1.5", "9" * 5000])
 def test_a_bucket_that_is_none_of_ours_is_none(text: str) -> None:
-    assert counting.place_of(text) is None
+    assert counters.place_of(text) is None
 
 
 def test_what_may_not_be_written_may_be_read(ledger: Ledger) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from servers.knowledge import KEY, fake_knowledge_api
 
-from cachecore.behind import Behind
+from cachecore.background import Background
 from cachecore.errors import ConfigError
 from cachecore.statistics import Statistics
 from rag_cache import operating, savings, settings, wrapping
@@ -151,7 +151,7 @@ def test_in_a_serverless_runtime_all_of_it_goes_out_before_the_call_ends(
     read = settings.read(caller.credentials)
     own = settings.open_statistics(read)
     reader = Statistics(
-        own._store, own._keyspace, cipher_key=own._cipher_key, behind=Behind()
+        own._store, own._keyspace, cipher_key=own._cipher_key, background=Background()
     )
 
     def told(name: str) -> float:
@@ -166,7 +166,7 @@ def test_in_a_serverless_runtime_all_of_it_goes_out_before_the_call_ends(
     operating.invalidate(caller, {"target": "tag", "name": "faq"})
     assert reader.since(3600)["invalidations||||"] == 1
     assert [row["reason"] for row in reader.recent()[0]] == ["hit", "absent"]
-    assert own._behind._thread is None
+    assert own._background._thread is None
 
 
 def test_workflows_with_other_inputs_are_other_questions() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cachecore.streams import Usage, merge
+from cachecore.answer import Usage, merge
 from cached_model.reader import Incomplete, Reader, UpstreamError
 from cached_model.sse import DONE, NotEvents, events
 from cached_model.tokens import estimate

@@ -19,6 +19,12 @@ from rag_cache.caller import Caller
 from tests.fake_upstream import FakeUpstream
 from tests.plugins.helpers import ask
 
+@pytest.fixture(autouse=True)
+def _address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this Dify serves its files, as the daemon's environment names it."""
+    monkeypatch.setenv("FILES_URL", "http://dify/")
+
+
 FILE = "2f6e7a52-6d5e-4d3f-9c0e-0d4f7f2d9a11"
 
 
@@ -66,7 +72,9 @@ def test_what_is_written_right_behind_one_is_not_a_part_of_it(
     end: str, more: str
 ) -> None:
     url = signed(1000, "a").replace("%3D", end)
-    assert urls.unsigned(url + more).endswith("?signed" + more)
+    stripped, places = urls.unsigned(url + more)
+    assert stripped.endswith("/file-preview" + more)
+    assert places == [[len(stripped) - len(more)]]
     assert urls.unsigned(url + more) != urls.unsigned(url)
 
 
@@ -83,6 +91,40 @@ def test_what_only_looks_like_one_stays_as_it_is() -> None:
     ):
         assert not urls.is_signed(url)
         assert urls.unsigned(url) == url
+
+
+def test_no_text_that_somebody_types_is_taken_for_a_signed_one() -> None:
+    url = signed(1000, "a")
+    stripped, places = urls.unsigned(url)
+    for typed in (stripped, f"{stripped}?signed", str([stripped, places])):
+        assert urls.unsigned(typed) == typed
+        assert urls.unsigned({"a": typed}) != urls.unsigned({"a": url})
+    moved = f"{stripped} and {url}"
+    assert urls.unsigned(moved) != urls.unsigned(f"{url} and {stripped}")
+
+
+@pytest.mark.parametrize("host", ["http://evil", "https://dify", "http://dify.evil", "http://dify:81"])
+def test_a_strangers_url_of_the_same_shape_is_not_this_difys(host: str) -> None:
+    url = signed(time.time(), "a").replace("http://dify", host)
+    assert not urls.is_signed(url)
+    assert urls.may_change(url)
+    assert urls.unsigned(url) == url
+    assert urls.expires_at(url) is None
+
+
+def test_where_no_address_is_named_no_url_is_this_difys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("FILES_URL")
+    assert not urls.is_signed(signed(1000, "a"))
+    monkeypatch.setenv("INTERNAL_FILES_URL", "http://dify")
+    assert urls.is_signed(signed(1000, "a"))
+
+
+def test_no_signature_ends_later_than_one_of_now_would() -> None:
+    ends = urls.expires_at(signed(time.time() + 10**6, "a"))
+    assert ends is not None
+    assert ends <= time.time() + urls.VALID_SECONDS
 
 
 def test_the_upstream_gets_the_signature(

@@ -19,7 +19,7 @@ from cachecore.redis_url import parse
 from cachecore.request import Request
 from cachecore.stores.base import Beat
 from cachecore.stores.redis import RedisStore
-from cachecore.streams import Piece
+from cachecore.answer import Piece
 from tests.chaos.traffic import Traffic, recovers, sound, troubled
 from tests.contract.store_contract import StoreContract
 
@@ -240,7 +240,7 @@ def test_the_documented_acl_line_is_all_that_a_namespace_needs_and_all_it_may() 
         admin.execute_command(*documented_acl("mine"))
         place = url.replace("redis://", "redis://cache:secret-word@")
         own = Traffic(place, "mine", timeout=2)
-        own.cache.check()
+        own.cache.admin.check()
         sound(own.run(0.5), "a user limited to its namespace")
         assert own.run(0.3).loads == 0
         leader = own.cache.find(Request(kind="llm", label="m", form={"q": 1}))
@@ -248,15 +248,15 @@ def test_the_documented_acl_line_is_all_that_a_namespace_needs_and_all_it_may() 
         own.store.listen(stream, lease_key(leader.key), "0", 0, sign=True)
         beat = Beat(lease_key(leader.key), stream, "t.m", 1, 1, (b"x",))
         assert own.store.beat([beat]) == [2]
-        own.cache.invalidate(["*"])
-        own.cache.turn(Switch.OFF)
+        own.cache.admin.invalidate(["*"])
+        own.cache.admin.turn(Switch.OFF)
         # INFO is not among them: what it would say is not known, and nothing fails.
         assert own.store.facts() == []
         assert "closed" in repr(own.store)
         own.store.append("dify:cache:v1:mine:events", [b"{}"], 10, 60)
         other = Traffic(place, "theirs", timeout=2)
         with pytest.raises(StoreError, match="ACL"):
-            other.cache.check()
+            other.cache.admin.check()
         for traffic in (own, other):
             traffic.close()
         admin.close()
@@ -273,7 +273,7 @@ def test_in_a_cluster_the_documented_rights_more_are_enough(tmp_path: Path) -> N
             node.close()
         limited = url.replace("cluster://", "cluster://cache:secret-word@")
         own = Traffic(limited, "mine", timeout=2)
-        own.cache.check()
+        own.cache.admin.check()
         sound(own.run(0.5), "a user limited to its namespace, in a Cluster")
         for _ in range(3):
             assert own.store.facts() == []
@@ -294,7 +294,7 @@ def test_a_redis_that_is_set_up_badly_earns_advice_and_no_error(
 ) -> None:
     with servers.server(*option) as (url, _):
         traffic = Traffic(url, timeout=2)
-        (advice,) = traffic.cache.check()
+        (advice,) = traffic.cache.admin.check()
         assert says in advice
         traffic.close()
 
@@ -305,10 +305,10 @@ def test_difys_own_redis_earns_advice_and_no_error() -> None:
         _,
     ):
         traffic = Traffic(url, timeout=2)
-        assert traffic.cache.check() == ()
+        assert traffic.cache.admin.check() == ()
         client = redis.Redis.from_url(url)
         client.sadd("_kombu.binding.celery", "x")
         client.close()
-        (advice,) = traffic.cache.check()
+        (advice,) = traffic.cache.admin.check()
         assert "of its own" in advice
         traffic.close()

@@ -1,6 +1,6 @@
 """A record of the stream -> events.
 
-The record's shape is ``cachecore.journal``'s. What can't be read is one bad record,
+The record's shape is ``cachecore.event_log``'s. What can't be read is one bad record,
 and never a reason to stop.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from cachecore import entry as entries
-from cachecore import journal
+from cachecore import event_log
 from cachecore.errors import CorruptEntry
 from cachecore.keys import Keyspace
 
@@ -33,7 +33,7 @@ def read(record: bytes) -> list[Event]:
     """
     try:
         data = orjson.loads(record)
-        if data["version"] != journal.VERSION:
+        if data["version"] != event_log.VERSION:
             raise NewerRecord(f"version {data['version']!r}; update the worker")
         who = str(data["namespace"]), str(data["writer"])
         found = [

@@ -22,8 +22,8 @@ from answer_worker.events import BadRecord, NewerRecord
 from answer_worker.settings import Settings
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
-from cachecore.stores.connections import Door, open_door
-from cachecore.stores.remedies import ErrorReply
+from cachecore.stores.connection import Door, open_route
+from cachecore.stores.messages import ErrorReply
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Relay:
     """Hands what the caches tell to Celery, at least once, and then forgets it."""
 
     def __init__(self, settings: Settings, *, dead_after: float = _DEAD_AFTER) -> None:
-        self._door: Door = open_door(settings.redis, lambda _: None)
+        self._door: Door = open_route(settings.redis, lambda _: None)
         self._streams = [Keyspace(name).events for name in settings.namespaces]
         self._plugged = settings.plugged
         self._dead_after = dead_after

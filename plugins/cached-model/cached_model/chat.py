@@ -15,14 +15,12 @@ from dify_plugin.errors.model import (
     InvokeError,
     InvokeServerUnavailableError,
 )
-from jsonschema import Draft7Validator
-from jsonschema.exceptions import SchemaError
 
 from cachecore import config
 from cachecore.errors import ConfigError
 from cachecore.policy import Control, Scope, Traits
 from cachecore.request import Request
-from cachecore.streams import Answer, Piece, Usage, merge, split
+from cachecore.answer import Piece, Usage, merge, split
 from cached_model import caching, schemas, upstream
 from cached_model.body import Call, build, parts
 from cached_model.caching import Caller
@@ -185,13 +183,11 @@ def _control(value: Any) -> Control:
 def _schema_check(schema: Mapping[str, Any]) -> Any:
     """Whether an answer is what the host will accept: it checks with Draft 7."""
 
-    def accept(whole: Answer) -> bool:
+    def accept(whole: Piece) -> bool:
         try:
-            flat = schemas.flat(schema)
-            Draft7Validator.check_schema(flat)
             text = codec.without_first_thought(whole.text)
-            return bool(Draft7Validator(flat).is_valid(json.loads(text)))
-        except (ValueError, SchemaError, RecursionError):
+            return schemas.is_valid(schema, json.loads(text))
+        except (ValueError, RecursionError):
             return False
 
     return accept

@@ -30,7 +30,7 @@ def check(
     except InvokeError as error:
         raise CredentialsValidateFailedError(str(error)) from error
     try:
-        advice = form.cache.check()
+        advice = form.cache.admin.check()
     except StoreError as error:
         msg = f"Redis URL (redis_url): {error.remedy}"
         raise CredentialsValidateFailedError(msg) from error

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from cachecore.streams import Piece, Usage
+from cachecore.answer import Piece, Usage
 from cached_model.sse import DONE, NotEvents
 from difycodec import web
 
@@ -53,10 +53,16 @@ class Reader:
         self._calls: list[dict[str, str]] = []
         self._by_index: dict[int, dict[str, str]] = {}
         self._finish_reason: str | None = None
+        self._went_on = False  # whether anything came behind the finish reason
         self._usage: Usage | None = None
 
     def pieces(self, events: Iterable[dict[str, Any] | str]) -> Iterator[Piece]:
-        """The answer in pieces, each as it comes."""
+        """The answer in pieces, each as it comes.
+
+        An answer is whole if it ends as its server ends: with ``[DONE]``, or with a
+        finish reason behind which nothing but usage came. One that said ``stop``, went on
+        and was then cut is given without a finish reason, and so it is not kept.
+        """
         done = False
         try:
             for event in events:
@@ -67,11 +73,14 @@ class Reader:
                 if text:
                     yield Piece(text=text)
         except NotEvents:
-            # What comes behind the end is no part of the answer.
+            # What comes behind the end is no part of the answer, but it was cut there.
             if self._finish_reason is None:
                 raise
+            self._went_on = True
         if self._finish_reason is None and not (done and self._has_content):
             raise Incomplete
+        if self._went_on and not done and self._finish_reason == "stop":
+            self._finish_reason = None
         yield self._last()
 
     def whole(self, response: dict[str, Any]) -> Piece:
@@ -95,19 +104,30 @@ class Reader:
         choice = _first(event)
         _raise_reported(event, choice)
         self._usage = _usage(event.get("usage")) or self._usage
-        finish_reason = choice.get("finish_reason")
-        if isinstance(finish_reason, str) and finish_reason:
-            if len(finish_reason) > _MAX_REASON:
-                raise TooLong
-            self._finish_reason = finish_reason
         delta = _mapping(choice.get("delta"))
+        ended = self._finish_reason is not None
+        self._judge(choice.get("finish_reason"))
         self._add_calls(delta)
         thought = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
         text = _text(delta.get("content")) or _text(choice.get("text"))
+        if ended and (text or thought or delta.get("tool_calls")):
+            self._went_on = True
         self._size += len(text) + len(thought)
         if self._size > MAX_TEXT:
             raise TooLong
         return self._with_thought(thought, text)
+
+    def _judge(self, finish_reason: Any) -> None:
+        """Take a finish reason: the first stands, and ``stop`` overrules none.
+
+        Some servers say ``stop`` in each chunk; another word after it is the truer one.
+        """
+        if not isinstance(finish_reason, str) or not finish_reason:
+            return
+        if len(finish_reason) > _MAX_REASON:
+            raise TooLong
+        if self._finish_reason in (None, "stop"):
+            self._finish_reason = finish_reason
 
     def _with_thought(self, thought: str, text: str) -> str:
         if not self._show_thoughts:
@@ -237,8 +257,12 @@ def _arguments(value: Any) -> str:
 
 
 def _first(event: Any) -> dict[str, Any]:
+    """Choice 0: the one that says so, or the first that has no number."""
     choices = _mapping(event).get("choices")
-    return _mapping(choices[0]) if isinstance(choices, list) and choices else {}
+    for choice in choices if isinstance(choices, list) else ():
+        if _mapping(choice).get("index") in (0, None):
+            return _mapping(choice)
+    return {}
 
 
 def _usage(value: Any) -> Usage | None:

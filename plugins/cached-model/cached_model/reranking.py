@@ -17,7 +17,7 @@ from dify_plugin.entities.model.text_embedding import (
 from dify_plugin.errors.model import InvokeServerUnavailableError
 
 from cachecore.policy import Traits
-from cachecore.streams import Piece, Usage, data_of
+from cachecore.answer import Piece, Usage, data_of
 from cached_model import caching, upstream
 from cached_model.caching import Caller
 from cached_model.embeddings import picture

@@ -1,21 +1,67 @@
 """A user's JSON schema, made harmless: it is run on answers in everyone's process.
 
-Validation does not yield to other requests, so a schema must not be able to
-take long, nor to fetch anything: references are put in place of themselves,
-within a budget, and what can take forever is refused.
+A schema must not be able to fetch anything, to take forever, or to hold other requests
+up: references are put in place of themselves, within a budget; what can take forever is
+refused; and the check counts its steps, lets others run between them, and gives up past a
+limit.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, Final
+
+from jsonschema import Draft7Validator
+from jsonschema.validators import extend
 
 MAX_NODES: Final = 2000
 MAX_DEPTH: Final = 40
+# Applications of a keyword to a value, of some 10 us each; and after how many of them
+# others get their turn.
+MAX_STEPS: Final = 30_000
+_TURN: Final = 100
 # Regular expressions can take exponential time, uniqueItems quadratic.
 REFUSED: Final = frozenset({"pattern", "patternProperties", "uniqueItems", "$id", "id"})
 
 
 class NotCheckable(ValueError):
     """The schema can't be checked within bounds; its answers are not kept."""
+
+
+_steps: ContextVar[list[int]] = ContextVar("steps")
+
+
+def is_valid(schema: Mapping[str, Any], answer: Any) -> bool:
+    """Whether ``answer`` is valid under Draft 7, as the host will check it.
+
+    Raises NotCheckable where that can't be known within bounds.
+    """
+    flattened = flat(schema)
+    _steps.set([0])
+    if not _Checked(Draft7Validator.META_SCHEMA).is_valid(flattened):
+        raise NotCheckable
+    return bool(_Checked(flattened).is_valid(answer))
+
+
+def _counted(keyword: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+    """The keyword's check, which counts itself as a step."""
+
+    def check(*arguments: Any) -> Iterator[Any]:
+        steps = _steps.get()
+        steps[0] += 1
+        if steps[0] > MAX_STEPS:
+            raise NotCheckable
+        if steps[0] % _TURN == 0:
+            time.sleep(0)
+        yield from keyword(*arguments) or ()
+
+    return check
+
+
+_Checked: Final = extend(
+    Draft7Validator,
+    {name: _counted(check) for name, check in Draft7Validator.VALIDATORS.items()},
+)
 
 
 def flat(schema: Mapping[str, Any]) -> Any:

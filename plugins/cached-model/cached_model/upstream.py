@@ -28,7 +28,7 @@ from dify_plugin.errors.model import (
 )
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict
 
-from cachecore.streams import Piece
+from cachecore.answer import Piece
 from cached_model.body import Call
 from cached_model.form import Form
 from cached_model.reader import Incomplete, Reader, TooLong, UpstreamError

@@ -1,7 +1,6 @@
-"""What the cache says has happened, and the hook that hears it.
+"""What the cache says has happened, and the hook that is called with it.
 
-The cache emits one immutable event for each thing it did; counting and logging
-listen. They are named tuples, which take a third of a frozen dataclass's time to make,
+The cache emits one immutable event for each thing it did; counters and logs use them. They are named tuples, which take a third of a frozen dataclass's time to make,
 and each hit makes two. An event carries no prompt, answer, key text or credential.
 """
 
@@ -66,7 +65,7 @@ class Lookup(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """What a request that was not kept consisted of, told when it has ended.
+    """What a request that was not kept consisted of, emitted when it has ended.
 
     ``parts`` has a keyed digest of each part, so that it can be told what has changed.
     """
@@ -152,8 +151,8 @@ type Event = (
 type Hook = Callable[[Event], None]
 
 
-def hear_nothing(_event: Event) -> None:
-    """The hook for a cache that nobody listens to."""
+def ignore(_event: Event) -> None:
+    """The hook of a cache that nobody watches."""
 
 
 def guarded(hook: Hook) -> Hook:

@@ -1,8 +1,8 @@
 import pytest
 
-from cachecore.streams import (
+from cachecore.answer import (
     PIECE_CHARACTERS,
-    Answer,
+    Piece,
     Piece,
     Recorder,
     Usage,
@@ -22,7 +22,7 @@ def test_a_recorded_answer_replays_as_it_was() -> None:
         Piece(tool_calls=(CALL,), finish_reason="stop", usage=Usage(3, 4)),
     ):
         recorder.add(piece)
-    kept = Answer.from_payload(recorder.answer().payload())
+    kept = Piece.from_payload(recorder.answer().payload())
     (piece,) = replay(kept)
     assert piece.text == "<think>\nhm\n</think>hello"
     assert piece.tool_calls == (CALL,)
@@ -32,7 +32,7 @@ def test_a_recorded_answer_replays_as_it_was() -> None:
 
 def test_a_long_answer_replays_in_pieces_that_fit_the_hosts_line() -> None:
     text = "x" * (3 * PIECE_CHARACTERS + 5)
-    pieces = list(replay(Answer(text, (), "stop", Usage(1, 1))))
+    pieces = list(replay(Piece(text, (), "stop", Usage(1, 1))))
     assert [len(piece.text) for piece in pieces] == [PIECE_CHARACTERS] * 3 + [5]
     assert "".join(piece.text for piece in pieces) == text
     assert [piece.usage is None for piece in pieces] == [True, True, True, False]
@@ -68,4 +68,4 @@ def test_merging_keeps_everything() -> None:
 )
 def test_a_payload_that_is_no_answer_is_a_value_error(payload: object) -> None:
     with pytest.raises(ValueError):
-        Answer.from_payload(payload)
+        Piece.from_payload(payload)

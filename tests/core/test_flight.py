@@ -3,9 +3,8 @@ import threading
 import pytest
 
 from cachecore.errors import FlightBroken, LeaderGone
-from cachecore.flight_table import FlightTable
-from cachecore.flights import MAX_BUFFER, MORTAL_IDLE_LIMIT, Flight
-from cachecore.streams import Piece
+from cachecore.flight import MAX_BUFFER, MORTAL_IDLE_LIMIT, Flight, FlightTable
+from cachecore.answer import Piece
 
 STAMPS = {"t": "1"}
 
@@ -15,7 +14,7 @@ class RateLimited(Exception):
 
 
 def join(table: FlightTable, key: str = "k", *, alone: bool = False, **stamps: str):
-    return table.join(key, stamps or STAMPS, "payer", mark=table.mark(), alone=alone)
+    return table.join(key, stamps or STAMPS, "payer", since=table.moment(), alone=alone)
 
 
 def test_the_first_leads_and_the_others_follow() -> None:
@@ -73,10 +72,10 @@ def test_a_flight_that_left_does_not_take_its_successor_along() -> None:
 
 def test_who_looked_before_a_landing_is_told_to_look_again() -> None:
     table = FlightTable()
-    mark = table.mark()
+    since = table.moment()
     flight, _ = join(table)
     table.leave("k", flight)  # type: ignore[arg-type]
-    assert table.join("k", STAMPS, "payer", mark=mark, alone=False) == (None, False)
+    assert table.join("k", STAMPS, "payer", since=since, alone=False) == (None, False)
     _, leads = join(table)
     assert leads
 
@@ -165,31 +164,11 @@ def test_a_leader_closed_by_the_garbage_collector_inside_the_table_does_not_dead
 
     join(table, "k")
     done = threading.Thread(
-        target=lambda: table.join("k", ClosesItself(), "p", mark=0, alone=False)  # type: ignore[arg-type]
+        target=lambda: table.join("k", ClosesItself(), "p", since=0, alone=False)  # type: ignore[arg-type]
     )
     done.start()
     done.join(5)
     assert not done.is_alive()
-
-
-def test_what_was_asked_for_later_is_not_replaced_by_what_was_asked_for_earlier() -> (
-    None
-):
-    table = FlightTable()
-    old, _ = join(table)
-    assert old is not None
-    table.leave("k", old)  # a follower would not wait any longer
-    new, _ = join(table)
-    assert new is not None
-    assert table.is_current("k", old)
-    assert table.is_current("k", new)
-    table.kept("k", new)
-    assert not table.is_current("k", old)
-    assert table.is_current("k", new)
-    refresh, _ = join(table, alone=True)
-    assert refresh is not None
-    assert not table.is_current("k", new)
-    assert table.is_current("k", refresh)
 
 
 def test_a_crowd_of_followers_gets_every_piece_and_each_wakes_the_next() -> None:
@@ -214,8 +193,8 @@ def test_a_crowd_of_followers_gets_every_piece_and_each_wakes_the_next() -> None
 def test_a_flight_remembers_only_so_much_and_takes_nobody_in_after_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cachecore.flights.MAX_BUFFER", 10)
-    monkeypatch.setattr("cachecore.flights._PIECE", 0)
+    monkeypatch.setattr("cachecore.flight.MAX_BUFFER", 10)
+    monkeypatch.setattr("cachecore.flight._PIECE", 0)
     table = FlightTable()
     flight, _ = join(table)
     assert flight is not None
@@ -236,7 +215,7 @@ def test_a_flight_remembers_only_so_much_and_takes_nobody_in_after_that(
 def test_a_flight_at_a_standstill_is_left_by_those_who_have_shown_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cachecore.flights._LOOK_UP_AFTER", 0.001)
+    quick_looks(monkeypatch)
     now = [0.0]
     flight = Flight(STAMPS, "payer", timer=lambda: now[0])
     now[0] = 61.0
@@ -244,11 +223,39 @@ def test_a_flight_at_a_standstill_is_left_by_those_who_have_shown_nothing(
         next(flight.follow("payer"))
 
 
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look of a follower takes a millisecond, and counts as a second."""
+
+    def look(flight: Flight) -> float:
+        flight._changed.wait(0.001)
+        return 1.0
+
+    monkeypatch.setattr(Flight, "_look", look)
+
+
+def test_a_process_that_stood_still_gives_up_no_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, looks = [0.0], []
+    flight = Flight(STAMPS, "payer", timer=lambda: now[0])
+
+    def look(_: Flight) -> float:
+        looks.append(1)
+        now[0] += 1000.0  # the process was stopped in the midst of it
+        if len(looks) == 3:
+            flight.publish(Piece("late"))
+            flight.land()
+        return 1.0
+
+    monkeypatch.setattr(Flight, "_look", look)
+    assert list(flight.follow("payer")) == [[Piece("late")]]
+
+
 class Doubted:
     """A flight whose caller may have left, and its clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("cachecore.flights._LOOK_UP_AFTER", 0.001)
+        quick_looks(monkeypatch)
         self.now = 0.0
         timer = lambda: self.now  # noqa: E731
         self.flight = Flight(STAMPS, "payer", timer=timer, idle=MORTAL_IDLE_LIMIT)
@@ -271,9 +278,6 @@ def test_who_comes_when_a_caller_may_have_left_is_not_shown_what_can_not_be_take
 
     thread = threading.Thread(target=follow)
     thread.start()
-    threading.Event().wait(0.02)
-    assert got == []
-    doubted.now = 10.1
     thread.join(5)
     assert got == ["gone"]
 
@@ -291,7 +295,6 @@ def test_a_load_that_moves_again_is_followed_from_its_first_piece(
 
     thread = threading.Thread(target=follow)
     thread.start()
-    doubted.now = 3.0
     doubted.flight.publish(Piece("new"))
     doubted.flight.land()
     thread.join(5)
@@ -312,7 +315,7 @@ def test_who_was_shown_a_part_does_not_wait_for_ever(
 def test_one_whose_load_may_have_lost_its_caller_is_left_sooner(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cachecore.flights._LOOK_UP_AFTER", 0.001)
+    quick_looks(monkeypatch)
     now = [0.0]
     flight = Flight(STAMPS, "payer", timer=lambda: now[0], idle=MORTAL_IDLE_LIMIT)
     now[0] = MORTAL_IDLE_LIMIT + 1
@@ -333,16 +336,24 @@ def test_pieces_without_anything_in_them_are_progress_and_nothing_shown() -> Non
     assert list(flight.follow("payer")) == [[Piece("a"), Piece("b")]]
 
 
-def test_a_refresh_that_was_forgotten_lets_nothing_older_pass() -> None:
+def test_who_does_not_know_its_stamps_joins_what_began_a_moment_ago() -> None:
+    now = [0.0]
+    table = FlightTable(timer=lambda: now[0])
+    flight, leads = table.join_blind("k", "payer", idle=60, most=2.0)
+    assert leads
+    now[0] = 2.0
+    assert table.join_blind("k", "payer", idle=60, most=2.0) == (flight, False)
+    now[0] = 2.1
+    other, leads = table.join_blind("k", "payer", idle=60, most=2.0)
+    assert leads
+    assert other is not flight
+
+
+def test_who_knows_its_stamps_joins_nothing_that_began_without_them() -> None:
     table = FlightTable()
-    old, _ = join(table)
-    assert old is not None
-    join(table, alone=True)
-    for number in range(1100):
-        flight, _ = join(table, key=f"other {number}")
-        assert flight is not None
-        table.kept(f"other {number}", flight)
-    assert not table.is_current("k", old)
+    table.join_blind("k", "payer", idle=60, most=2.0)
+    _, leads = join(table)
+    assert leads
 
 
 def test_data_weighs_what_it_takes() -> None:

@@ -1,4 +1,4 @@
-from cachecore.metrics import Event, Kept, Subject, guarded
+from cachecore.events import Event, Kept, Subject, guarded
 
 
 def test_a_hook_that_fails_breaks_nothing() -> None:

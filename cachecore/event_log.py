@@ -19,15 +19,15 @@ from typing import Any, Final, Literal, NamedTuple
 import orjson
 
 from cachecore import entry as entries
-from cachecore.behind import Behind
+from cachecore.background import Background
 from cachecore.entry import Cost
 from cachecore.errors import NotAsked, StoreError, UnkeyableError
-from cachecore.finder import Look
+from cachecore.lookup import Look
 from cachecore.keys import Keyspace, mark_of, part_digest
-from cachecore.metrics import INTERNAL, Ended
+from cachecore.events import INTERNAL, Ended
 from cachecore.request import Request
 from cachecore.stores.base import Store
-from cachecore.streams import Piece, Usage
+from cachecore.answer import Piece, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ _MAX_WAITING: Final = 4 * 1024 * 1024
 _ROW: Final = 400  # bytes of a row without texts, about
 _MAX_TEXT: Final = 8_192  # characters of a question, and of an answer
 _TRIES: Final = 3
-_NAME: Final = "journal"
+_NAME: Final = "event_log"
 _NOTHING: Final = Cost()
 _NO_USAGE: Final = Usage()
 
@@ -104,7 +104,7 @@ class _Told(NamedTuple):
 
 
 @dataclass(slots=True)
-class Journal:
+class EventLog:
     """The stream of one namespace's answers. Thread-safe.
 
     ``lost`` hears how many rows were dropped.
@@ -112,7 +112,7 @@ class Journal:
 
     store: Store
     keyspace: Keyspace
-    behind: Behind
+    background: Background
     clock: Callable[[], float]
     lost: Callable[[int, str], None]
     texts: bool = False
@@ -124,7 +124,7 @@ class Journal:
     _failures: int = 0  # of the record at hand
     _lock: threading.Lock = field(default_factory=threading.Lock)  # of who flushes
 
-    def see(self, request: Request) -> Seen | None:
+    def watch(self, request: Request) -> Seen | None:
         """Begin to look at an answer; None for one that will not be told."""
         if request.label == INTERNAL:
             return None
@@ -161,8 +161,8 @@ class Journal:
         self._waiting.append(
             _Told(number, now, ended, reason, key, saved, seen, asked, question, size)
         )
-        if not self.behind.woken:
-            self.behind.wake()
+        if not self.background.woken:
+            self.background.wake()
 
     def flush(self) -> None:
         """Write what waits. Raises StoreError; it then goes on waiting, for a while."""

@@ -5,6 +5,7 @@ fails, is closed early or outgrows its limit is never kept: half an answer must
 not be served as a whole one.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -33,7 +34,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One step of a streamed answer.
+    """One step of a streamed answer, or all of it.
 
     ``text`` is what the host shows, reasoning inside ``<think>`` tags included.
     ``tool_calls`` are complete: ``{"id", "type", "name", "arguments"}`` each.
@@ -47,19 +48,8 @@ class Piece:
     usage: Usage | None = None
     data: Any = None
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer: what every way of asking for it must give."""
-
-    text: str
-    tool_calls: tuple[dict[str, str], ...]
-    finish_reason: str | None
-    usage: Usage | None
-    data: Any = None
-
     def payload(self) -> dict[str, Any]:
-        """JSON data, for an entry."""
+        """JSON data, for an entry or for another process."""
         beside = {} if self.data is None else {"data": self.data}
         return {
             **beside,
@@ -72,8 +62,8 @@ class Answer:
         }
 
     @classmethod
-    def from_payload(cls, payload: Any) -> "Answer":
-        """The answer that ``payload`` was made of; raises ValueError otherwise."""
+    def from_payload(cls, payload: Any) -> "Piece":
+        """The piece that ``payload`` was made of; raises ValueError otherwise."""
         try:
             text, usage = payload["text"], payload["usage"]
             finish_reason, data = payload["finish_reason"], payload.get("data")
@@ -88,23 +78,24 @@ class Answer:
         return cls(text, calls, finish_reason, tokens, data)
 
 
-def plain(piece: Piece) -> dict[str, Any]:
-    """The piece as JSON data, for another process."""
-    return Answer(
-        piece.text, piece.tool_calls, piece.finish_reason, piece.usage, piece.data
-    ).payload()
+# Around the reasoning that a model's text may begin with.
+_THOUGHT: Final = "<think>", "</think>"
+_SPACE: Final = re.compile(r"\s*")
 
 
-def from_plain(data: Any) -> Piece:
-    """The piece that ``data`` was made of; raises ValueError otherwise."""
-    return _whole(Answer.from_payload(data))
-
-
-def _whole(answer: Answer) -> Piece:
-    """An answer in one piece."""
-    return Piece(
-        answer.text, answer.tool_calls, answer.finish_reason, answer.usage, answer.data
-    )
+def spoken(text: str) -> str:
+    """The text without the reasoning before it: reasoning alone is no answer."""
+    opening, closing = _THOUGHT
+    at = 0
+    while True:
+        space = _SPACE.match(text, at)
+        begun = space.end() if space else at
+        if not text.startswith(opening, begun):
+            return text[begun:] if at else text
+        end = text.find(closing, begun)
+        if end < 0:
+            return ""
+        at = end + len(closing)
 
 
 def _tool_call(call: Any) -> dict[str, str]:
@@ -148,9 +139,9 @@ class Recorder:
         self._texts.append(piece.text)
         self._tool_calls.extend(piece.tool_calls)
 
-    def answer(self) -> Answer:
+    def answer(self) -> Piece:
         """All of it. Only to be asked after the upstream's own end."""
-        return Answer(
+        return Piece(
             "".join(self._texts),
             tuple(self._tool_calls),
             self._finish_reason,
@@ -159,16 +150,13 @@ class Recorder:
         )
 
 
-def replay(answer: Answer) -> Iterator[Piece]:
+def replay(answer: Piece) -> Iterator[Piece]:
     """The answer in as few pieces as the host's line limit allows; one, mostly.
 
     Each chunk costs the plugin and its host more than Redis does, so a replay
     does not repeat the upstream's own chunking.
     """
-    usage = unbilled(answer.usage)
-    return split(
-        Piece(answer.text, answer.tool_calls, answer.finish_reason, usage, answer.data)
-    )
+    return split(replace(answer, usage=unbilled(answer.usage)))
 
 
 def split(piece: Piece) -> Iterator[Piece]:
@@ -188,7 +176,7 @@ def merge(pieces: Iterable[Piece]) -> Piece:
     recorder = Recorder(max_bytes=_NO_LIMIT)
     for piece in pieces:
         recorder.add(piece)
-    return _whole(recorder.answer())
+    return recorder.answer()
 
 
 def data_of(pieces: Iterable[Piece]) -> Any:

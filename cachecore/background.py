@@ -15,7 +15,7 @@ EVERY: Final = 2.0
 _IDLE: Final = 60.0
 
 
-class Behind:
+class Background:
     """Runs jobs while there is something to do, and no thread while there is not.
 
     ``every`` in seconds. A job that raises StoreError is tried again with the next
@@ -64,7 +64,7 @@ class Behind:
         try:
             if self._thread is None:
                 thread = threading.Thread(
-                    target=self._run, name="cache-behind", daemon=True
+                    target=self._run, name="cache-background", daemon=True
                 )
                 with suppress(RuntimeError):  # no more threads just now
                     thread.start()

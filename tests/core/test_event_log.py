@@ -1,21 +1,21 @@
 import orjson
 import pytest
 
-from cachecore import entry, journal
-from cachecore.behind import Behind
+from cachecore import entry, event_log
+from cachecore.background import Background
 from cachecore.errors import StoreError
-from cachecore.journal import Journal
+from cachecore.event_log import EventLog
 from cachecore.keys import Keyspace
-from cachecore.metrics import INTERNAL
+from cachecore.events import INTERNAL
 from cachecore.stores.memory import MemoryStore
-from cachecore.streams import Piece, Usage
+from cachecore.answer import Piece, Usage
 from tests.core.helpers import Bench, FailingFrom, request
 
 SECRET = b"s" * 32
 
 
 class Told:
-    """A cache with a journal over one store, and what the journal has told."""
+    """A cache with a event_log over one store, and what the event_log has told."""
 
     def __init__(self, *, texts: bool = False, secret: bytes | None = None) -> None:
         self.memory = MemoryStore(shared=False)
@@ -24,20 +24,20 @@ class Told:
         self.keyspace = Keyspace("n", secret)
         self.lost: list[int] = []
         self.cipher_key = secret
-        self.journal = Journal(
+        self.event_log = EventLog(
             self.failing,
             self.keyspace,
-            Behind(at_once=True),
+            Background(at_once=True),
             lambda: 5.0,
             lambda count, _: self.lost.append(count),
             texts,
             secret,
         )
-        self.bench = Bench(journal=self.journal, keyspace=self.keyspace)
+        self.bench = Bench(event_log=self.event_log, keyspace=self.keyspace)
 
     @property
     def records(self) -> list[dict[str, object]]:
-        self.journal.flush()
+        self.event_log.flush()
         told = [orjson.loads(e) for e in self.memory._logs[self.keyspace.events]]
         return [
             dict(zip(record["fields"], row, strict=True))
@@ -83,7 +83,7 @@ def test_what_could_not_be_told_is_told_next_time() -> None:
     told.failing._method = "append"
     told.bench.ask(asking())
     with pytest.raises(StoreError):
-        told.journal.flush()
+        told.event_log.flush()
     told.failing.mend()
     assert len(told.records) == 1
     assert told.lost == []
@@ -91,7 +91,7 @@ def test_what_could_not_be_told_is_told_next_time() -> None:
 
 def test_what_there_is_no_room_for_is_dropped_and_counted() -> None:
     told = Told()
-    told.journal._room = 3 * journal._ROW
+    told.event_log._room = 3 * event_log._ROW
     for number in range(5):
         told.bench.ask(asking(str(number)))
     assert sum(told.lost) == 2
@@ -101,7 +101,7 @@ def test_what_there_is_no_room_for_is_dropped_and_counted() -> None:
 
 
 def test_what_is_sent_at_once_is_bounded_in_bytes(monkeypatch) -> None:
-    monkeypatch.setattr(journal, "_MAX_BYTES_AT_ONCE", 5000)
+    monkeypatch.setattr(event_log, "_MAX_BYTES_AT_ONCE", 5000)
     told = Told(texts=True)
     for number in range(6):
         told.bench.ask(asking(str(number)), "a" * 500)
@@ -110,7 +110,7 @@ def test_what_is_sent_at_once_is_bounded_in_bytes(monkeypatch) -> None:
 
 
 def test_no_more_wait_than_cost_little_to_tell(monkeypatch) -> None:
-    monkeypatch.setattr(journal, "_MAX_ROWS_WAITING", 3)
+    monkeypatch.setattr(event_log, "_MAX_ROWS_WAITING", 3)
     told = Told()
     for number in range(5):
         told.bench.ask(asking(str(number)))
@@ -133,7 +133,7 @@ def test_what_the_store_refuses_again_and_again_is_dropped_and_counted() -> None
     told.bench.ask(asking())
     for _ in range(3):
         with pytest.raises(StoreError):
-            told.journal.flush()
+            told.event_log.flush()
     assert told.lost == [1]
     told.failing.mend()
     told.bench.ask(asking())
@@ -181,7 +181,7 @@ def test_an_answer_that_failed_is_told_as_that() -> None:
 
 
 def test_long_texts_are_cut(monkeypatch) -> None:
-    monkeypatch.setattr(journal, "_MAX_TEXT", 10)
+    monkeypatch.setattr(event_log, "_MAX_TEXT", 10)
     told = Told(texts=True)
     told.bench.ask(asking("q" * 50), "a" * 8, "b" * 8, "c" * 8)
     (record,) = told.records

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from cachecore.differences import Differences
-from cachecore.metrics import (
+from cachecore.events import (
     BreakerMoved,
     Ended,
     Event,

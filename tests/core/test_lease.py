@@ -9,20 +9,19 @@ import orjson
 import pytest
 
 from cachecore import entry as entries
-from cachecore import records
+from cachecore import lease, stamps
 from cachecore.errors import FlightBroken, StoreError
 from cachecore.keys import flight_key, lease_key
 from cachecore.policy import Control, Rules
-from cachecore.records import Pace
-from cachecore.relay import Lead, Relay
+from cachecore.lease import Pace
 from cachecore.request import Request
-from cachecore.stores.base import Beat, Claim, Landing
+from cachecore.stores.base import Claim, Commit, Heartbeat
 from cachecore.stores.memory import MemoryStore
-from cachecore.streams import Answer, Piece, Usage
+from cachecore.answer import Piece, Usage
 from tests.core.helpers import END, Bench, FailingFrom, request
 
 # As in earnest, a hundred times faster.
-PACE = Pace(*(0.1, 0.01, 0.002, 0.001), linger=5, silence=0.05, listen=0.01)
+PACE = Pace(*(0.1, 0.005, 0.001), linger=5, read=0.01, outage=0.02)
 
 
 @pytest.fixture
@@ -97,7 +96,7 @@ class FakeLeader:
         self.stamps = bench.cache.settle(look)
         assert self.stamps is not None
         self.key = look.key
-        self.token = f"leader.{records.mark(self.stamps)}"
+        self.token = f"leader.{stamps.mark(self.stamps)}"
         self.count = 0
         self.stream = flight_key(self.key, self.token)
         self.lease = lease_key(self.key)
@@ -106,23 +105,26 @@ class FakeLeader:
 
     def tell(self, record: dict[str, Any], number: int | None = None) -> None:
         n = self.count if number is None else number
-        self.tell_bytes(records.seal({"n": n, **record}, self.stream, None))
+        self.tell_bytes(lease.seal_record({"n": n, **record}, self.stream, None))
         self.count += 1
 
     def tell_bytes(self, data: bytes) -> None:
-        self.store.beat([Beat(self.lease, self.stream, self.token, 60, 60, (data,))])
+        self.store.heartbeat(
+            [Heartbeat(self.lease, self.stream, self.token, 60, records=(data,))]
+        )
 
     def say(self, *texts: str) -> None:
         self.tell({"pieces": [Piece(text) for text in texts]})
 
     def die(self) -> None:
-        """Its lease ends; nothing else is ever heard of it."""
+        """Its lease and its stream run out; nothing else is ever heard of it."""
         names = self.key, self.lease, "another stream", self.token
-        self.store.land(Landing(*names, None, 1, (), 1))
+        self.store.commit(Commit(*names, None, 1))
+        self.store._streams.pop(self.stream, None)
 
-    def await_listener(self) -> None:
-        beat = Beat(self.lease, self.stream, self.token, 60, 60)
-        until(lambda: self.store.beat([beat])[0] > 0)
+    def await_follower(self) -> None:
+        beat = Heartbeat(self.lease, self.stream, self.token, 60)
+        until(lambda: self.store.heartbeat([beat])[0] > 0)
 
 
 def following(
@@ -133,7 +135,7 @@ def following(
     bench = Bench(store, pace=pace)
     load = bench.loader(*own, end=end)
     follower = Asked(lambda: bench.cache.stream(request(), load))
-    leader.await_listener()
+    leader.await_follower()
     return leader, bench, follower
 
 
@@ -186,7 +188,7 @@ def test_a_leader_that_dies_before_a_word_is_taken_over_from(
     assert process(store).text(request(), "x") == "own", "the new leader keeps it"
 
 
-@pytest.mark.parametrize("way", ["falls silent", "skips a number", "tells rubbish"])
+@pytest.mark.parametrize("way", ["dies", "skips a number", "tells rubbish"])
 @pytest.mark.parametrize(
     ("own", "ends"),
     [("part and rest", None), ("par", FlightBroken), ("x", FlightBroken)],
@@ -194,7 +196,7 @@ def test_a_leader_that_dies_before_a_word_is_taken_over_from(
 def test_a_follower_that_has_shown_a_part_goes_on_only_with_an_answer_that_begins_so(
     store: MemoryStore, way: str, own: str, ends: type[Exception] | None
 ) -> None:
-    leader, _, follower = following(store, own, pace=replace(PACE, silence=0.05))
+    leader, _, follower = following(store, own)
     leader.say("part")
     assert follower.first.wait(10)
     if way == "skips a number":
@@ -219,8 +221,8 @@ def test_a_leader_that_said_it_landed_but_was_not_heard_is_not_believed(
 @pytest.mark.parametrize(
     "record",
     [
-        {"end": "error", "who": records.who(""), "error": "not a pair"},
-        {"end": "error", "who": records.who("")},
+        {"end": "error", "who": lease.credential_mark(""), "error": "not a pair"},
+        {"end": "error", "who": lease.credential_mark("")},
         {"end": ["no", "word"]},
         {"pieces": "text"},
     ],
@@ -240,14 +242,13 @@ def test_after_three_leaders_that_failed_it_a_caller_asks_the_upstream_itself(
     store: MemoryStore,
 ) -> None:
     bench = process(store)
-    bench.cache._bid = lambda *_: None  # type: ignore[method-assign]
     leaders = []
 
     def claim_again(*args: Any, **options: Any) -> Any:
         leader = FakeLeader(store)
-        leader.token = f"leader{len(leaders)}.{records.mark(leader.stamps)}"
+        leader.token = f"leader{len(leaders)}.{stamps.mark(leader.stamps)}"
         leaders.append(leader)
-        return Claim(leader.token, None)
+        return Claim(leader.token, None, 1)
 
     store.claim, honest = claim_again, store.claim  # type: ignore[method-assign]
     FakeLeader.claims = False
@@ -287,8 +288,8 @@ def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
     stream = flight_key(key, token.holder)
 
     def signs() -> int:
-        heard = store.listen(stream, lease_key(key), "0", 0, sign=False)
-        return [data for _, data in heard.records].count(None)
+        news = store.read(stream, lease_key(key), token.holder, "0", 0)
+        return [data for _, data in news.records].count(None)
 
     until(lambda: signs() == 2)
     fail.set()
@@ -302,9 +303,9 @@ def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
 
 def mark(store: MemoryStore, asked: Request) -> str:
     cache = process(store).cache
-    stamps = cache.settle(cache.find(asked))
-    assert stamps is not None
-    return records.mark(stamps)
+    settled = cache.settle(cache.find(asked))
+    assert settled is not None
+    return stamps.mark(settled)
 
 
 def test_a_load_that_began_before_an_invalidation_is_not_followed(
@@ -314,7 +315,7 @@ def test_a_load_that_began_before_an_invalidation_is_not_followed(
     before = Asked(lambda: process(store).cache.stream(request(), upstream))
     assert upstream.began.wait(10)
     after = process(store)
-    after.cache.invalidate(["*"])
+    after.cache.admin.invalidate(["*"])
     assert after.text(request(), "new") == "new"
     upstream.go.set()
     assert before.text() == "first second"
@@ -353,7 +354,7 @@ def test_who_lost_its_lease_but_not_its_life_replaces_nothing(
     assert store.claim(key, lease_key(key), "x.y", 1).holder == "x.y"
 
 
-@pytest.mark.parametrize("method", ["claim", "listen", "beat", "land"])
+@pytest.mark.parametrize("method", ["claim", "read", "heartbeat", "commit"])
 def test_a_store_that_fails_at_any_step_costs_no_answer(
     store: MemoryStore, method: str
 ) -> None:
@@ -363,32 +364,17 @@ def test_a_store_that_fails_at_any_step_costs_no_answer(
     assert Asked(lambda: process(failing).cache.stream(request(), upstream)).text() == (
         "first second"
     )
-    assert failing.calls.count(method) <= 1
-
-
-@pytest.mark.parametrize("method", ["claim", "land"])
-def test_a_lease_that_could_not_be_given_back_keeps_nobody_waiting_for_its_end(
-    store: MemoryStore, method: str
-) -> None:
-    failing = FailingFrom(store, method)
-    patient = replace(PACE, lease=3600)
-    one, other = Bench(failing, pace=patient), Bench(store, pace=patient)
-    assert one.text(request(), "served") == "served"
-    failing.mend()
-    assert one.text(request("own"), "own") == "own"
-    assert other.text(request(), "other") == "other"
-    assert one.text(request(), "x") == "other"
-    until(lambda: not store._leases)
+    assert method == "read" or failing.calls.count(method) <= 1
 
 
 def test_a_follower_whose_store_fails_asks_the_upstream_and_leaves_it_alone(
     store: MemoryStore,
 ) -> None:
     FakeLeader(store)
-    failing = FailingFrom(store, "listen")
+    failing = FailingFrom(store, "read")
     bench = process(failing)
     assert bench.text(request(), "own") == "own"
-    assert failing.calls[-1] == "listen"
+    assert failing.calls[-1] == "read"
     assert bench.refusals == ["cache_unavailable"]
 
 
@@ -399,38 +385,6 @@ def test_a_live_leader_that_cannot_be_heard_is_not_waited_for(
     leader.tell({"end": "gone"})  # its answer outgrew what can be told
     assert process(store).text(request(), "own") == "own"
     assert process(store).text(request(), "x") == "own", "the lease was taken over"
-
-
-def test_a_leader_that_gives_no_sign_of_life_is_given_up_before_its_lease_ends(
-    store: MemoryStore,
-) -> None:
-    FakeLeader(store)
-    impatient = replace(PACE, patience=0.02)
-    one, other = Bench(store, pace=impatient), Bench(store, pace=impatient)
-    crowd = [
-        Asked(lambda: one.cache.stream(request(), one.loader("own"))),
-        Asked(lambda: other.cache.stream(request(), other.loader("own"))),
-    ]
-    assert [asked.text() for asked in crowd] == ["own", "own"]
-    assert one.loads + other.loads == 1, "only one of them takes over"
-
-
-def test_a_leader_whose_upstream_is_slow_gives_signs_of_life(
-    store: MemoryStore,
-) -> None:
-    upstream = Gate()
-    leader = Asked(lambda: process(store).cache.stream(request(), upstream))
-    assert upstream.began.wait(10)
-    follower = Asked(lambda: process(store).cache.stream(request(), upstream))
-    assert follower.first.wait(10)
-    ((told, _),) = store._streams.values()
-    until(lambda: len(told) > 5)  # a sign, a piece, and then nothing but signs
-    upstream.go.set()
-    assert leader.text() == follower.text() == "first second"
-    assert [piece.text for piece in follower.pieces if piece.text] == [
-        "first ",
-        "second",
-    ]
 
 
 def test_text_that_json_cannot_carry_is_followed_by_nobody_and_fails_nobody(
@@ -484,7 +438,7 @@ def test_with_a_secret_nothing_of_an_answer_is_readable_in_the_stream(
 def test_an_operator_still_hears_that_a_check_failed() -> None:
     bench = Bench(FailingFrom(MemoryStore(shared=True), "check"))
     with pytest.raises(StoreError):
-        bench.cache.check()
+        bench.cache.admin.check()
 
 
 def test_what_was_invalidated_while_a_follower_waited_is_not_served_to_it(
@@ -492,9 +446,9 @@ def test_what_was_invalidated_while_a_follower_waited_is_not_served_to_it(
 ) -> None:
     leader, _, follower = following(store, "new")
     other = process(store)
-    dead = Answer("dead", (), "stop", None).payload()
-    assert other.cache.keep(request(), leader.key, leader.stamps, dead)
-    other.cache.invalidate(["*"])
+    dead = Piece("dead", (), "stop", None).payload()
+    assert other.cache.keep(request(), leader.key, leader.stamps, dead) is None
+    other.cache.admin.invalidate(["*"])
     leader.die()
     assert follower.text() == "new"
     assert process(store).text(request(), "x") == "new", "kept under the stamps of now"
@@ -519,7 +473,7 @@ def test_an_own_answer_that_ends_before_what_was_shown_is_not_taken_for_it(
     follower = Asked(
         lambda: bench.cache.stream(request(), bench.loader("par", end=None))
     )
-    leader.await_listener()
+    leader.await_follower()
     leader.say("part")
     assert follower.first.wait(10)
     leader.tell({"end": "gone"})
@@ -546,28 +500,7 @@ def test_an_error_that_cannot_be_told_reaches_its_own_caller_unchanged(
     until(lambda: not store._leases)
 
 
-def test_a_load_whose_lease_ran_out_replaces_only_the_entry_that_it_began_with(
-    store: MemoryStore,
-) -> None:
-    process(store).ask(request(), "old")
-    for newer, kept in ((False, "first second"), (True, "newest")):
-        upstream = Gate()
-        one = process(store)
-        slow = Asked(
-            lambda up=upstream, one=one: one.cache.stream(  # type: ignore[misc]
-                request(control=Control.REFRESH), up
-            )
-        )
-        assert upstream.began.wait(10)
-        store._leases.clear()
-        if newer:
-            process(store).ask(request(control=Control.REFRESH), "newest")
-        upstream.go.set()
-        assert slow.text() == "first second"
-        assert process(store).text(request(), "x") == kept
-
-
-@pytest.mark.parametrize("method", ["delete", "beat"])
+@pytest.mark.parametrize("method", ["delete"])
 def test_a_store_that_failed_a_request_is_not_asked_for_a_stale_answer_either(
     store: MemoryStore, method: str
 ) -> None:
@@ -579,7 +512,6 @@ def test_a_store_that_failed_a_request_is_not_asked_for_a_stale_answer_either(
 
     def load() -> Iterator[Piece]:
         yield from ()
-        until(lambda: method == "delete" or failing.failed)
         raise UpstreamFailed
 
     with pytest.raises(UpstreamFailed):
@@ -612,29 +544,6 @@ def test_a_crowd_of_failed_loads_does_not_silence_one_that_lives(
 # --- loads that show nothing for long -------------------------------------------
 
 
-def test_a_leader_without_progress_is_left_by_who_has_shown_nothing(
-    store: MemoryStore,
-) -> None:
-    leader, _, follower = following(store, "own")
-    leader.tell({"pieces": [Piece()]})  # an event without text is nothing shown
-    leader.tell({"pieces": [], "still": True})
-    assert follower.text() == "own"
-    assert follower.error is None
-
-
-def test_who_has_shown_a_part_goes_on_with_a_leader_that_makes_no_progress(
-    store: MemoryStore,
-) -> None:
-    leader, _, follower = following(store, "own")
-    leader.say("a part ")
-    assert follower.first.wait(10)
-    leader.tell({"pieces": [], "still": True})
-    leader.say("and the rest")
-    leader.tell({"pieces": [END]})
-    leader.tell(dict(records.LANDED))
-    assert follower.text() == "a part and the rest"
-
-
 def test_a_load_without_progress_says_so_and_lets_its_lease_go(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -655,47 +564,10 @@ def test_a_load_without_progress_says_so_and_lets_its_lease_go(
     assert process(store).text(request(), "nobody's") == "its own"
 
 
-def test_a_refresh_keeps_its_lease_however_long_it_is_silent(
-    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else what was asked for before it would be kept in its place."""
-    monkeypatch.setattr("cachecore.cache.MORTAL_IDLE_LIMIT", 0.02)
-    old, new = Gate(), Gate()
-    bench, refreshing = process(store), process(store)
-    first = Asked(lambda: bench.cache.stream(request(), old, outlives=False))
-    assert old.began.wait(10)
-    asked = request(control=Control.REFRESH)
-
-    def load() -> Iterator[Piece]:
-        yield from (replace(piece, text=piece.text.upper()) for piece in new())
-
-    second = Asked(lambda: refreshing.cache.stream(asked, load, outlives=False))
-    assert new.began.wait(10)
-    threading.Event().wait(0.2)  # twice the life of a lease
-    old.go.set()
-    assert first.text() == "first second"
-    new.go.set()
-    assert second.text() == "FIRST SECOND"
-    assert process(store).text(request(), "another") == "FIRST SECOND"
-
-
-def test_who_takes_over_from_a_refresh_stands_for_it(store: MemoryStore) -> None:
-    relay = Relay(store, None, pace=PACE)
-    stamps = {"t:a": "1"}
-    lead, _ = relay.claim("k:llm:{f}", stamps, over="*")
-    assert isinstance(lead, Lead)
-    assert lead.token.startswith("r")
-    relay.give_up(lead.token)
-    taken, _ = relay.claim("k:llm:{f}", stamps)
-    assert isinstance(taken, Lead)
-    assert taken.token.startswith("r")
-    assert taken.token != lead.token
-
-
 def test_data_too_large_for_a_stream_is_followed_by_nobody(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cachecore.lead.MAX_BUFFER", 1000)
+    monkeypatch.setattr("cachecore.lease.MAX_BUFFER", 1000)
     begun, go = threading.Event(), threading.Event()
 
     def load() -> Iterator[Piece]:
@@ -713,3 +585,189 @@ def test_data_too_large_for_a_stream_is_followed_by_nobody(
     follower.text()
     assert leader.error is follower.error is None
     assert leader.pieces[-1].data == ["x" * 2000]
+
+
+# --- who is alive, and who takes over -------------------------------------------
+
+
+def test_a_newcomer_is_not_shown_the_words_of_a_leader_that_may_be_dead(
+    store: MemoryStore,
+) -> None:
+    leader, _, early = following(store, "own answer")
+    leader.say("half a ")
+    assert early.first.wait(10)
+    late = process(store)
+    newcomer = Asked(lambda: late.cache.stream(request(), late.loader("own answer")))
+    (stream,) = store._streams.values()
+    until(lambda: [data for _, data in stream[0]].count(None) == 2)
+    leader.die()
+    assert newcomer.text() == "own answer"
+    assert newcomer.error is None
+
+
+def test_a_newcomer_is_shown_everything_once_the_leader_has_given_a_sign(
+    store: MemoryStore,
+) -> None:
+    leader, _, early = following(store)
+    leader.say("half a ")
+    assert early.first.wait(10)
+    late = process(store)
+    newcomer = Asked(lambda: late.cache.stream(request(), late.loader("never")))
+    (stream,) = store._streams.values()
+    until(lambda: [data for _, data in stream[0]].count(None) == 2)
+    assert newcomer.pieces == []
+    leader.tell({"pieces": ()})
+    assert newcomer.first.wait(10)
+    leader.tell({"pieces": [Piece("word"), END]})
+    leader.tell({"end": "landed"})
+    assert newcomer.text() == early.text() == "half a word"
+    assert late.loads == 0
+
+
+def test_of_all_who_have_shown_nothing_one_takes_over_and_the_others_follow_it(
+    store: MemoryStore,
+) -> None:
+    leader = FakeLeader(store)
+    benches = [process(store) for _ in range(3)]
+    crowd = [
+        Asked(lambda b=bench: b.cache.stream(request(), b.loader("own")))  # type: ignore[misc]
+        for bench in benches
+        for _ in range(3)
+    ]
+    leader.await_follower()
+    until(lambda: len(store._streams[leader.stream][0]) == 3)
+    leader.die()
+    assert [asked.text() for asked in crowd] == ["own"] * 9
+    assert sum(bench.loads for bench in benches) == 1
+
+
+def test_those_who_have_shown_a_part_take_over_with_one_call_too(
+    store: MemoryStore,
+) -> None:
+    leader = FakeLeader(store)
+    benches = [process(store) for _ in range(3)]
+    crowd = [
+        Asked(lambda b=bench: b.cache.stream(request(), b.loader("one ", "two ", "six")))  # type: ignore[misc]
+        for bench in benches
+    ]
+    leader.await_follower()
+    until(lambda: len(store._streams[leader.stream][0]) == 3)
+    leader.say("one tw")
+    assert all(asked.first.wait(10) for asked in crowd)
+    leader.die()
+    assert [asked.text() for asked in crowd] == ["one two six"] * 3
+    assert sum(bench.loads for bench in benches) == 1
+    assert process(store).text(request(), "x") == "one two six", "and it is kept"
+
+
+def test_a_leader_that_is_silent_is_waited_for_as_long_as_its_lease_lives(
+    store: MemoryStore,
+) -> None:
+    leader, bench, follower = following(store, "never")
+    leader.say("a part ")
+    assert follower.first.wait(10)
+    late = process(store)
+    waiting = Asked(lambda: late.cache.stream(request(), late.loader("never")))
+    until(lambda: [data for _, data in store._streams[leader.stream][0]].count(None) == 2)
+    leader.say("and the rest")
+    leader.tell({"pieces": [END]})
+    leader.tell({"end": "landed"})
+    assert follower.text() == waiting.text() == "a part and the rest"
+    assert bench.loads == late.loads == 0
+
+
+def test_a_store_that_fails_for_a_moment_breaks_no_answer_that_was_begun(
+    store: MemoryStore,
+) -> None:
+    failing = FailingFrom(store, "")
+    leader = FakeLeader(store)
+    bench = process(failing)
+    follower = Asked(lambda: bench.cache.stream(request(), bench.loader("never")))
+    leader.await_follower()
+    leader.say("a part ")
+    assert follower.first.wait(10)
+    failing._method = "read"
+    until(lambda: failing.failed)
+    leader.say("and the rest")
+    leader.tell({"pieces": [END]})
+    leader.tell({"end": "landed"})
+    failing.mend()
+    assert follower.text() == "a part and the rest"
+    assert bench.loads == 0
+
+
+def test_records_that_were_sent_twice_are_read_once(store: MemoryStore) -> None:
+    leader, _, follower = following(store, "never")
+    leader.say("one ")
+    leader.tell({"pieces": [Piece("one ")]}, number=0)
+    leader.count = 1
+    leader.tell({"pieces": [Piece("two"), END]})
+    leader.tell({"end": "landed"})
+    assert follower.text() == "one two"
+
+
+def test_a_heartbeat_that_fails_is_repeated_with_all_that_it_had_to_say(
+    store: MemoryStore,
+) -> None:
+    failing = FailingFrom(store, "")
+    upstream = Gate()
+    one, other = process(failing), process(store)
+    leader = Asked(lambda: one.cache.stream(request(), upstream))
+    assert upstream.began.wait(10)
+    follower = Asked(lambda: other.cache.stream(request(), other.loader("never")))
+    assert follower.first.wait(10)
+    failing._method = "heartbeat"
+    upstream.go.set()
+    assert leader.text() == follower.text() == "first second"
+    assert other.loads == 0
+
+
+def test_words_that_a_failing_store_did_not_take_are_sent_when_it_is_back(
+    store: MemoryStore,
+) -> None:
+    failing = FailingFrom(store, "")
+    upstream = Gate()
+    one, other = process(failing), process(store)
+    leader = Asked(lambda: one.cache.stream(request(), upstream))
+    assert upstream.began.wait(10)
+    follower = Asked(lambda: other.cache.stream(request(), other.loader("never")))
+    assert follower.first.wait(10)
+    failing._method = "commit"
+    upstream.go.set()
+    assert leader.text() == "first second"
+    assert one.refusals == ["cache_unavailable"]
+    failing.mend()
+    assert follower.text() == "first second"
+    assert other.loads == 0
+    until(lambda: not store._leases)
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_load_that_lost_its_lease_is_kept_unless_one_was_asked_for_later(
+    store: MemoryStore, newer: bool
+) -> None:
+    upstream = Gate()
+    slow = Asked(lambda: process(store).cache.stream(request(), upstream))
+    assert upstream.began.wait(10)
+    store._leases.clear()
+    if newer:
+        process(store).ask(request(control=Control.REFRESH), "newest")
+    upstream.go.set()
+    assert slow.text() == "first second"
+    kept = "newest" if newer else "first second"
+    assert process(store).text(request(), "x") == kept
+
+
+def test_a_load_that_nobody_took_over_takes_its_lease_again(
+    store: MemoryStore,
+) -> None:
+    upstream = Gate()
+    slow = Asked(lambda: process(store).cache.stream(request(), upstream))
+    assert upstream.began.wait(10)
+    store._leases.clear()
+    until(lambda: bool(store._leases))
+    follower = Asked(lambda: process(store).cache.stream(request(), upstream))
+    assert follower.first.wait(10)
+    upstream.go.set()
+    assert slow.text() == follower.text() == "first second"
+    assert upstream.loads == 1

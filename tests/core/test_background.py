@@ -1,6 +1,6 @@
 import threading
 
-from cachecore.behind import Behind
+from cachecore.background import Background
 from cachecore.errors import StoreError
 
 
@@ -19,14 +19,14 @@ class Job:
 
 
 def test_work_is_done_soon_after_it_is_asked_for() -> None:
-    behind, job = Behind(0.001), Job()
+    behind, job = Background(0.001), Job()
     behind.also(job)
     behind.wake()
     assert job.ran.wait(5)
 
 
 def test_a_job_that_fails_is_no_reason_for_the_others_to_stop(monkeypatch) -> None:
-    behind, bad, good = Behind(at_once=True), Job(ValueError()), Job()
+    behind, bad, good = Background(at_once=True), Job(ValueError()), Job()
     behind.also(bad)
     behind.also(good)
     behind.wake(last=True)
@@ -34,8 +34,8 @@ def test_a_job_that_fails_is_no_reason_for_the_others_to_stop(monkeypatch) -> No
 
 
 def test_what_the_store_could_not_take_is_tried_until_it_can(monkeypatch) -> None:
-    monkeypatch.setattr("cachecore.behind._IDLE", 0.002)
-    behind, job = Behind(0.001), Job(StoreError("away"))
+    monkeypatch.setattr("cachecore.background._IDLE", 0.002)
+    behind, job = Background(0.001), Job(StoreError("away"))
     behind.also(job)
     behind.wake()
     for _ in range(20):  # long past the time after which an idle thread ends
@@ -49,8 +49,8 @@ def test_what_the_store_could_not_take_is_tried_until_it_can(monkeypatch) -> Non
 def test_the_thread_ends_when_there_is_nothing_to_do_and_begins_again(
     monkeypatch,
 ) -> None:
-    monkeypatch.setattr("cachecore.behind._IDLE", 0.003)
-    behind, job = Behind(0.001), Job()
+    monkeypatch.setattr("cachecore.background._IDLE", 0.003)
+    behind, job = Background(0.001), Job()
     behind.also(job)
     for _ in range(2):
         behind.wake()
@@ -62,7 +62,7 @@ def test_the_thread_ends_when_there_is_nothing_to_do_and_begins_again(
 
 
 def test_at_once_it_runs_before_the_call_ends_and_only_for_the_last() -> None:
-    behind, job = Behind(at_once=True), Job()
+    behind, job = Background(at_once=True), Job()
     behind.also(job)
     behind.wake()
     assert job.runs == 0
@@ -71,7 +71,7 @@ def test_at_once_it_runs_before_the_call_ends_and_only_for_the_last() -> None:
 
 
 def test_work_that_asks_for_work_runs_once() -> None:
-    behind = Behind(at_once=True)
+    behind = Background(at_once=True)
     runs: list[int] = []
 
     def job() -> None:

@@ -1,21 +1,22 @@
-"""One load for many callers, in this process.
+"""Single-flight: one load for many callers, in this process.
 
-The first caller leads: it loads, and publishes each piece as it comes. The
-others follow the same buffer and get every piece, from the first. The table
-never calls the loader itself; it only knows who flies. What the leader of a
-flight publishes may come from another process: see ``relay``.
+The first caller leads: it loads, and publishes each piece as it comes. The others
+follow the same buffer and get every piece, from the first. The table never calls the
+loader itself; it only knows who leads what. What the leader of a flight publishes may
+come from another process: see ``lease``.
 """
 
 import copy
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import orjson
 
+from cachecore.answer import Piece
 from cachecore.errors import FlightBroken, LeaderGone, Standstill
-from cachecore.streams import Piece
 
 # What a flight remembers for those that come later, in characters. A longer
 # answer is not kept either; who lags so far behind has lost it.
@@ -36,7 +37,10 @@ _PATIENCE: Final = 3
 _TURN: Final = 0.0005
 _SHORTEST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
-_LOOK_UP_AFTER: Final = 1.0
+# A follower looks so often by itself, and counts no more than this for each look:
+# while the process was stopped nobody looked, and nobody stood still.
+_LOOK: Final = 1.0
+_REMEMBERED_LANDINGS: Final = 1024
 
 
 class Flight:
@@ -51,7 +55,8 @@ class Flight:
     ) -> None:
         self.stamps = dict(stamps)
         self.idle = idle
-        self.born = 0  # its number in its table: later ones have higher ones
+        self.token = ""  # of the lease that it waits under, if any
+        self.began_at = timer()
         self._credential = credential
         self._timer = timer
         # Reentrant, as in the table: the garbage collector may close a leader's
@@ -144,12 +149,12 @@ class Flight:
         and were shown what there was, could not ask anew any more.
         """
         with self._changed:
-            moved_at = self._moved_at
+            moved_at, still = self._moved_at, self._stillness()
             if self.idle >= IDLE_LIMIT or self._timer() - moved_at < _DOUBT:
                 return
             while self._moved_at == moved_at and not (self._landed or self._error):
-                self._changed.wait(_LOOK_UP_AFTER)
-                if self._timer() - self._moved_at > self.idle:
+                still += self._look()
+                if still >= self.idle:
                     raise Standstill("the load has come to a standstill")
             self._changed.notify()  # the next in turn
 
@@ -158,18 +163,35 @@ class Flight:
     ) -> tuple[list[Piece] | None, BaseException | None]:
         """What is new, or nothing and the leader's error; None: it is gone."""
         with self._changed:
+            still, moved_at = self._stillness(), self._moved_at
             while True:
                 fresh = self.since(seen)
                 if fresh or fresh is None or self._landed or self._error:
                     self._changed.notify()  # the next in turn
                     return fresh, self._error
-                idle = self._timer() - self._moved_at
-                if not shown and idle > self.idle:
+                if not shown and still >= self.idle:
                     raise Standstill("the load has come to a standstill")
-                if shown and self.idle < IDLE_LIMIT and idle > _PATIENCE * self.idle:
+                if shown and self.idle < IDLE_LIMIT and still >= _PATIENCE * self.idle:
                     raise FlightBroken("the load has come to a standstill")
-                # Not for ever: whoever was to wake this one may have been killed.
-                self._changed.wait(_LOOK_UP_AFTER)
+                looked = self._look()
+                # An empty piece moves the load without being one to give out.
+                still = still + looked if self._moved_at == moved_at else 0.0
+                moved_at = self._moved_at
+
+    def _stillness(self) -> float:
+        """How long the load has stood still for one who begins to wait.
+
+        Never all of ``idle``: it may be the process that stood still, so that one look
+        of the follower's own has to pass.
+        """
+        return min(self._timer() - self._moved_at, max(0.0, self.idle - _LOOK))
+
+    def _look(self) -> float:
+        """Wait for something new; how long that counts as standing still."""
+        began = self._timer()
+        # Not for ever: whoever was to wake this one may have been killed.
+        woken = self._changed.wait(_LOOK)
+        return min(self._timer() - began, _LOOK) if woken else _LOOK
 
     def _pause(self) -> None:
         pause = self._followers * _TURN
@@ -206,3 +228,94 @@ def _copied(error: Exception) -> Exception:
         return copy.copy(error).with_traceback(None)
     except Exception:  # noqa: BLE001 - an exception class may refuse to be copied
         return error
+
+
+class FlightTable:
+    """The flights of one cache, by key; so many landings are remembered."""
+
+    def __init__(
+        self,
+        remembered: int = _REMEMBERED_LANDINGS,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._remembered = remembered
+        self._timer = timer
+        # Reentrant: see Flight.
+        self._lock = threading.RLock()  # guards all below
+        self._flights: dict[str, Flight] = {}
+        self._landings: OrderedDict[str, int] = OrderedDict()
+        self._count = 0
+
+    def moment(self) -> int:
+        """A point in time, to be taken before a look-up. See ``join``."""
+        with self._lock:
+            return self._count
+
+    def join(
+        self,
+        key: str,
+        stamps: Mapping[str, str],
+        credential: str,
+        *,
+        since: int,
+        alone: bool,
+        idle: float = IDLE_LIMIT,
+    ) -> tuple[Flight | None, bool]:
+        """A flight and whether the caller leads it. Its leader has to ``leave`` it.
+
+        Joins only a flight under the caller's own stamps: an older one may
+        have been invalidated since. ``alone`` joins nothing and leads. None
+        means that a flight for this key landed ``since`` that moment: look again,
+        for its answer is in the store that the caller asked too early.
+        """
+        with self._lock:
+            current = self._flights.get(key)
+            if not alone:
+                if (
+                    current is not None
+                    and current.stamps == stamps
+                    and current.is_joinable
+                ):
+                    return current, False
+                if self._landings.get(key, -1) >= since:
+                    return None, False
+            return self._lead(key, stamps, credential, idle), True
+
+    def join_blind(
+        self, key: str, credential: str, idle: float, most: float
+    ) -> tuple[Flight, bool]:
+        """The same for a caller that does not know its stamps: the store is away.
+
+        Joins a flight that began at most ``most`` seconds ago, whatever its stamps.
+        """
+        with self._lock:
+            current = self._flights.get(key)
+            if current is not None and current.is_joinable:
+                if self._timer() - current.began_at <= most:
+                    return current, False
+            return self._lead(key, {}, credential, idle), True
+
+    def _lead(
+        self, key: str, stamps: Mapping[str, str], credential: str, idle: float
+    ) -> Flight:
+        flight = Flight(stamps, credential, self._timer, idle)
+        self._flights[key] = flight
+        return flight
+
+    def leave(self, key: str, flight: Flight) -> None:
+        """Take a flight off the table. Its leader calls it, whatever happened.
+
+        So does a follower whom it has left waiting for too long.
+        """
+        with self._lock:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            self._landings[key] = self._count
+            self._landings.move_to_end(key)
+            self._count += 1
+            while len(self._landings) > self._remembered:
+                self._landings.popitem(last=False)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._flights)

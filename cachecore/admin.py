@@ -1,0 +1,121 @@
+"""What an operator and the users' votes do to a namespace.
+
+Everything here raises StoreError: whoever does it must know that it did not happen.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from typing import Final
+
+from cachecore.events import Hook, Invalidated
+from cachecore.keys import SWITCH_FIELD, TICKET_FIELD, Keyspace, votes_key
+from cachecore.policy import Switch
+from cachecore.stamps import StampTable
+from cachecore.stores.base import Facts, Store
+
+_MAX_TAGS: Final = 20  # in an event
+_MAX_TAG: Final = 120
+
+
+class Vote(StrEnum):
+    """What became of a vote against an entry."""
+
+    COUNTED = "counted"
+    DROPPED = "dropped"
+    NOTHING_KEPT = "nothing_kept"
+
+
+class Admin:
+    """Operates one namespace in one store. Thread-safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        keyspace: Keyspace,
+        stamps: StampTable,
+        clock: Callable[[], float],
+        emit: Hook,
+    ) -> None:
+        self._store = store
+        self._keyspace = keyspace
+        self._stamps = stamps
+        self._clock = clock
+        self._emit = emit
+
+    def invalidate(self, tags: Iterable[str]) -> dict[str, bool]:
+        """Kill every entry written so far under any of ``tags``; ``*`` is all.
+
+        Returns of each tag whether anything was ever loaded under it.
+        """
+        dead = sorted(set(tags))
+        stood = self._stamps.invalidate(dead)
+        self._emit(Invalidated(_shown(dead), self._clock()))
+        return stood
+
+    def turn(self, switch: Switch) -> None:
+        """Set the namespace's switch for everyone, from the next request on."""
+        self._store.replace(self._keyspace.stamps, {SWITCH_FIELD: switch.value})
+
+    def vote(self, key: str, voter: str, *, needed: int, window: float) -> Vote:
+        """Count a vote against an entry; the last that is ``needed`` drops it.
+
+        A voter counts once. The votes end ``window`` seconds after the first one.
+        """
+        found = self._store.look_up(key, self._keyspace.stamps, [SWITCH_FIELD])
+        if found.value is None:
+            return Vote.NOTHING_KEPT
+        digest = hashlib.sha1(found.value, usedforsecurity=False).hexdigest()
+        box = votes_key(key, digest)
+        mine = self._keyspace.stamp_field(voter)
+        # A place for each vote, which the first to come takes: counting needs no lock.
+        for number in range(1, needed + 1):
+            place = f"v{number}"
+            if self._store.settle(box, {place: mine}, window)[place] == mine:
+                break
+        if number < needed:
+            return Vote.COUNTED
+        self._store.delete(key)
+        self._store.delete(box)
+        self._emit(Invalidated(("(votes)",), self._clock()))
+        return Vote.DROPPED
+
+    def owns(self, key: str) -> bool:
+        """Whether this is the key of an entry in this namespace."""
+        return self._keyspace.is_entry(key)
+
+    def ticket_secret(self) -> bytes:
+        """What this namespace's tickets are sealed with: random, and made once.
+
+        It stands beside the stamps. Where the namespace has a secret of its own, that
+        secret is a part of it, so that who reads the store can't make tickets.
+        """
+        made = self._store.settle(
+            self._keyspace.stamps, {TICKET_FIELD: secrets.token_hex(32)}
+        )[TICKET_FIELD]
+        own = self._keyspace.secret or b""
+        return hashlib.sha256(b"ticket\0" + made.encode() + b"\0" + own).digest()
+
+    def order(self, key: str) -> int:
+        """When a value is asked for, on the store's clock (``policy.may_replace``)."""
+        return self._store.order(key)
+
+    def facts(self) -> list[Facts]:
+        """What the store's servers say of themselves."""
+        return self._store.facts()
+
+    def advice(self) -> tuple[str, ...]:
+        """Sentences about what should be set up better in the store."""
+        return self._store.advice()
+
+    def check(self) -> tuple[str, ...]:
+        """Try the store as it will be used; sentences about what could be better."""
+        probe = self._keyspace.entry("value", secrets.token_bytes(16))
+        return self._store.check(probe, self._keyspace.stamps)
+
+
+def _shown(tags: Sequence[str]) -> tuple[str, ...]:
+    """Some of the tags, cut, as text that can be written."""
+    cut = (tag[:_MAX_TAG].encode("utf-8", "replace").decode() for tag in tags)
+    return tuple(cut)[:_MAX_TAGS]

@@ -1,0 +1,149 @@
+"""Keeping an answer: whether it may be kept, for how long, and its bytes.
+
+What the store raises never leaves this module.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import uniform
+
+from cachecore import entry as entries
+from cachecore import policy
+from cachecore.answer import Piece, Recorder, Usage, spoken
+from cachecore.entry import Cost, Entry
+from cachecore.events import Hook, Kept, Refused
+from cachecore.policy import Price, Refusal
+from cachecore.request import Request
+from cachecore.stamps import Stamps
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An entry as bytes, for its key, and how long they are to be kept in seconds."""
+
+    data: bytes
+    ttl: float
+
+
+class Keeper:
+    """Makes the bytes of entries, and says why it makes none. Thread-safe."""
+
+    def __init__(
+        self, cipher_key: bytes | None, clock: Callable[[], float], emit: Hook
+    ) -> None:
+        self._cipher_key = cipher_key
+        self._clock = clock
+        self._emit = emit
+
+    def seal(
+        self,
+        request: Request,
+        key: str,
+        stamps: Stamps,
+        payload: object,
+        cost: Cost = Cost(),  # noqa: B008 - frozen
+        order: int = 0,
+    ) -> Sealed | None:
+        """The bytes of an entry; None, and the refusal emitted, where there can be none.
+
+        ``order`` is when its request was asked (``policy.may_replace``).
+        """
+        now = self._clock()
+        rules = request.rules
+        life = policy.lifetime(
+            request.lifetime,
+            now,
+            uniform(-1, 1),  # noqa: S311 - jitter, not a secret
+            request.traits.ends_at,
+            max(rules.stale_while_revalidate, rules.stale_if_error),
+        )
+        if life.fresh_until <= now:
+            return None
+        entry = Entry(payload, now, life.fresh_until, life.stale_until, stamps, cost)
+        try:
+            text = entries.serialise(entry)
+        except (TypeError, RecursionError):  # a lone surrogate, a NaN, no bottom
+            self.refuse(request, Refusal.INVALID_OUTPUT)
+            return None
+        # Before it is deflated: this much comes out again, in one line.
+        if len(text) > rules.max_entry_bytes:
+            self.refuse(request, Refusal.TOO_LARGE)
+            return None
+        data = entries.seal(text, key, self._cipher_key, order)
+        return Sealed(data, life.stale_until - now)
+
+    def seal_answer(
+        self,
+        request: Request,
+        key: str,
+        stamps: Stamps,
+        recorder: Recorder,
+        seconds: float,
+        order: int,
+    ) -> Sealed | None:
+        """The same for an answer that came to its end, after ``seconds``."""
+        answer = recorder.answer()
+        refusal = policy.refuse(
+            answer.finish_reason,
+            has_text=bool(spoken(answer.text).strip()) or answer.data is not None,
+            has_tool_calls=bool(answer.tool_calls),
+            size=recorder.size,
+            rules=request.rules,
+            control=request.control,
+        )
+        if recorder.overflowed:
+            refusal = Refusal.TOO_LARGE
+        if refusal is None and not _is_accepted(request, answer):
+            refusal = Refusal.INVALID_OUTPUT
+        if refusal is not None:
+            self.refuse(request, refusal)
+            return None
+        return self.seal(
+            self._bounded(request, answer),
+            key,
+            stamps,
+            answer.payload(),
+            _cost(answer.usage, seconds, request.rules.price),
+            order,
+        )
+
+    def kept(self, request: Request, sealed: Sealed) -> None:
+        """Say that an entry was kept."""
+        self._emit(Kept(request.subject, len(sealed.data)))
+
+    def refuse(self, request: Request, refusal: Refusal) -> None:
+        """Say that an answer was not kept."""
+        self._emit(Refused(request.subject, refusal))
+
+    def _bounded(self, request: Request, answer: Piece) -> Request:
+        """The request, whose answer lives ``at_most`` so long."""
+        seconds = request.at_most(answer)
+        if seconds is None:
+            return request
+        ends = [self._clock() + seconds, request.traits.ends_at]
+        earliest = min(end for end in ends if end is not None)
+        return replace(request, traits=replace(request.traits, ends_at=earliest))
+
+
+def _cost(usage: Usage | None, seconds: float, price: Price) -> Cost:
+    """What a load cost: as whoever was asked says, or by the form's price."""
+    if usage is None:
+        return Cost(seconds=seconds, currency=price.currency)
+    tokens = usage.prompt_tokens, usage.completion_tokens
+    if usage.price is not None:
+        return Cost(*tokens, usage.price, usage.currency, seconds)
+    return policy.cost(*tokens, seconds, price)
+
+
+def _is_accepted(request: Request, answer: Piece) -> bool:
+    """Whether the request takes the answer as a valid one."""
+    try:
+        return request.accept is None or request.accept(answer)
+    except Exception as error:  # noqa: BLE001 - the answer was given in full
+        # The name alone: the error's text may repeat the answer.
+        name = type(error).__name__
+        logger.warning("an answer could not be judged and is not kept: %s", name)
+        return False

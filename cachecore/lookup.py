@@ -1,0 +1,212 @@
+"""Looking up: the key, what is there, and whether it may be served.
+
+What the store raises never leaves this module.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from cachecore import entry as entries
+from cachecore import policy
+from cachecore.entry import Entry
+from cachecore.errors import CorruptEntry, StoreError, UnkeyableError
+from cachecore.keys import SWITCH_FIELD, Keyspace
+from cachecore.policy import Control, Reason, Switch
+from cachecore.request import Request, form_of, tags_of
+from cachecore.stores.base import Store
+
+# Entries asked for in one round trip, and kept in one: more would not pass within a
+# store's time limit.
+PER_ROUND_TRIP: Final = 32
+
+type Read = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look-up found.
+
+    ``key`` is empty where the cache may not be used. ``stamps`` has those that stand, by
+    field (None: absent); it is None where nothing may be kept. ``entry`` is there on a
+    hit only; ``stale`` is one past its time that may still be served in need. ``failed``
+    says that the store failed this request. ``key_seconds`` is what making the key took,
+    ``seconds`` what came after it.
+    """
+
+    reason: Reason
+    key: str = ""
+    stamps: dict[str, str | None] | None = None
+    entry: Entry | None = None
+    stale: Entry | None = None
+    failed: bool = False
+    seconds: float = 0.0
+    key_seconds: float = 0.0
+
+
+class Lookup:
+    """Looks entries of one namespace up in one store. Thread-safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        keyspace: Keyspace,
+        cipher_key: bytes | None,
+        clock: Callable[[], float],
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._store = store
+        self._keyspace = keyspace
+        self._cipher_key = cipher_key
+        self._clock = clock
+        self._timer = timer
+
+    def key(self, request: Request) -> str:
+        """The key of a request; raises UnkeyableError if it has none."""
+        return self._keyspace.entry(request.kind, form_of(request))
+
+    def find(self, request: Request, read: Read = entries.as_it_is) -> Look:
+        """Look a request up and judge what is there.
+
+        ``read`` turns the payload into what the caller uses; a ValueError from
+        it means that the entry is not one.
+        """
+        reason = policy.bypass(request.rules, request.control, request.traits)
+        if reason is not None:
+            return Look(reason)
+        began = self._timer()
+        try:
+            key = self.key(request)
+        except UnkeyableError:
+            return Look(Reason.UNKEYABLE)
+        started = self._timer()
+        fields = self._keyspace.stamp_fields(tags_of(request))
+        try:
+            found = self._store.look_up(
+                key, self._keyspace.stamps, [SWITCH_FIELD, *fields]
+            )
+        except StoreError:
+            look = Look(Reason.UNAVAILABLE, key, failed=True)
+        else:
+            switch, *stamps = found.fields
+            standing = dict(zip(fields, stamps, strict=True))
+            look = self._weigh(request, key, found.value, switch, standing, read)
+        return replace(
+            look, seconds=self._timer() - started, key_seconds=started - began
+        )
+
+    def find_many(
+        self, request: Request, forms: Sequence[Mapping[str, object]], read: Read
+    ) -> list[Look]:
+        """A look-up for each of ``forms``; ``request`` says all else of them."""
+        reason = policy.bypass(request.rules, request.control, request.traits)
+        if reason is not None:
+            return [Look(reason)] * len(forms)
+        requests = [replace(request, form=form) for form in forms]
+        looks: list[Look] = []
+        for start in range(0, len(requests), PER_ROUND_TRIP):
+            some = requests[start : start + PER_ROUND_TRIP]
+            if any(look.failed for look in looks[-PER_ROUND_TRIP:]):
+                looks += [Look(Reason.UNAVAILABLE, failed=True)] * len(some)
+            else:
+                looks += self._find_some(some, read)
+        return looks
+
+    def _find_some(self, requests: Sequence[Request], read: Read) -> list[Look]:
+        began = self._timer()
+        keys = [self._key_or_none(request) for request in requests]
+        started = self._timer()
+        known = [key for key in keys if key is not None]
+        fields = self._keyspace.stamp_fields(tags_of(requests[0]))
+        try:
+            values, (switch, *stamps) = self._store.look_up_many(
+                known, self._keyspace.stamps, [SWITCH_FIELD, *fields]
+            )
+        except StoreError:
+            return [Look(Reason.UNAVAILABLE, failed=True)] * len(requests)
+        found = dict(zip(known, values, strict=True))
+        standing = dict(zip(fields, stamps, strict=True))
+        looks: list[Look] = []
+        failed = False
+        for request, key in zip(requests, keys, strict=True):
+            if key is None:
+                look = Look(Reason.UNKEYABLE)
+            elif failed:  # Weighing may have to delete what does not decode.
+                look = Look(Reason.UNAVAILABLE, failed=True)
+            else:
+                look = self._weigh(request, key, found[key], switch, standing, read)
+            failed = failed or look.failed
+            looks.append(look)
+        # Each has its share of the one round trip.
+        seconds = (self._timer() - started) / len(looks)
+        key_seconds = (started - began) / len(looks)
+        return [
+            replace(look, seconds=seconds, key_seconds=key_seconds) for look in looks
+        ]
+
+    def _key_or_none(self, request: Request) -> str | None:
+        try:
+            return self.key(request)
+        except UnkeyableError:
+            return None
+
+    def _weigh(
+        self,
+        request: Request,
+        key: str,
+        value: bytes | None,
+        switch: str | None,
+        standing: dict[str, str | None],
+        read: Read,
+    ) -> Look:
+        """What a look-up for ``key`` means, by what was found there."""
+        turned = Switch.read(switch)
+        if turned is Switch.OFF:
+            return Look(Reason.SWITCHED_OFF)
+        reason, entry = self.judge(request, key, value, standing, read)
+        sound = reason is not Reason.CORRUPT or self.drop(key)
+        return Look(
+            reason,
+            key,
+            standing if turned is Switch.ON and sound else None,
+            entry if reason is Reason.HIT else None,
+            entry if reason is Reason.EXPIRED else None,
+            failed=not sound,
+        )
+
+    def judge(
+        self,
+        request: Request,
+        key: str,
+        value: bytes | None,
+        standing: Mapping[str, str | None],
+        read: Read = entries.as_it_is,
+    ) -> tuple[Reason, Entry | None]:
+        """Why ``value`` may be served or not. The entry on a HIT, and an EXPIRED one."""
+        if request.control is Control.REFRESH:
+            return Reason.REFRESH, None
+        if value is None:
+            return Reason.ABSENT, None
+        try:
+            entry = entries.decode(value, key, self._cipher_key, read)
+        except CorruptEntry:
+            return Reason.CORRUPT, None
+        reason = policy.judge(entry, standing, self._clock(), request.lifetime)
+        return reason, entry if reason in (Reason.HIT, Reason.EXPIRED) else None
+
+    def may_serve_stale(
+        self, request: Request, entry: Entry | None, window: float
+    ) -> bool:
+        """Whether an expired entry may be served, ``window`` seconds past its time."""
+        return entry is not None and policy.may_serve_stale(
+            entry, window, self._clock(), request.lifetime
+        )
+
+    def drop(self, key: str) -> bool:
+        """Delete an entry; False where the store fails."""
+        try:
+            self._store.delete(key)
+        except StoreError:
+            return False
+        return True
