@@ -15,7 +15,7 @@ from typing import Any, Final
 from cachetools import LRUCache
 
 from cachecore import redis_url
-from cachecore.errors import ConfigError, UnkeyableError
+from cachecore.errors import ConfigError, NoTenant, UnkeyableError
 from cachecore.keys import canonical, fingerprint, plain_tag
 from cachecore.opening import StoreSettings
 from cachecore.options import Options, read_options
@@ -27,7 +27,14 @@ ENV_REDIS_URL: Final = "RESPONSE_CACHE_REDIS_URL"
 ENV_ALLOWED_REDIS: Final = "RESPONSE_CACHE_ALLOWED_REDIS"
 
 NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# How long answers live where a form says nothing; and the word for a cache that is off.
+DEFAULT: Final = "6 hours"
+OFF: Final = "off"
 _MIN_SECRET: Final = 12
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION: Final = re.compile(
+    r"([0-9]{1,7}) ?(s|seconds?|m|min|minutes?|h|hours?|d|days?)?", re.ASCII
+)
 _MAX_TAGS: Final = 16
 _MAX_TAG: Final = 100
 _REMEMBERED_FORMS: Final = 256
@@ -58,13 +65,16 @@ def read[O: Options](
     behind a call: what is counted goes out before it ends.
     """
     options = read_options(_text(form, "cache_options"), options_type)
+    lifetime = _text(form, "cache_ttl") or DEFAULT
     return Settings(
         store=replace(_read_store(form, environ, options, tenant), at_once=at_once),
         rules=Rules(
-            enabled=_choice(form, "cache_mode", "Cache", ("exact", "off")) == "exact",
-            ttl=read_ttl(_text(form, "cache_ttl") or "faq"),
+            enabled=lifetime != OFF,
+            ttl=options.ttl_seconds or read_ttl(DEFAULT if lifetime == OFF else lifetime),
             scope=Scope(
-                _choice(form, "cache_scope", "Cache Scope", [s.value for s in Scope])
+                _choice(
+                    form, "cache_scope", "Who shares an answer", [s.value for s in Scope]
+                )
             ),
             max_temperature=options.max_temperature,
             max_entry_bytes=options.max_entry_bytes,
@@ -83,18 +93,18 @@ def read[O: Options](
 
 
 def read_ttl(text: str, name: str = "cache_ttl") -> int:
-    """A lifetime in seconds, from a TTL class or a whole number."""
+    """A lifetime in seconds, from words as the forms offer them, or a whole number."""
     word = text.strip().lower()
     if word in TTL_CLASSES:
         return TTL_CLASSES[word]
-    if word.isascii() and word.isdigit() and len(word) <= len(str(MAX_TTL)):
-        seconds = int(word)
+    found = _DURATION.fullmatch(word)
+    if found:
+        seconds = int(found[1]) * _UNITS[(found[2] or "")[:1]]
         if 0 < seconds <= MAX_TTL:
             return seconds
-    classes = ", ".join(TTL_CLASSES)
     sentence = (
-        f"Cache TTL ({name}) must be {classes} or a whole number of seconds from 1 to "
-        f"{MAX_TTL}, not {text[:40]!r}."
+        f"How long answers are kept ({name}) must be as in 5 minutes, 1 hour or 7 days, or "
+        f"a whole number of seconds from 1 to {MAX_TTL}, not {text[:40]!r}."
     )
     raise ConfigError(name, sentence)
 
@@ -129,11 +139,11 @@ def _read_store(
     secret = _secret(form)
     if not url:
         if not (tenant or secret):
-            sentence = (
-                "Redis URL (redis_url) is required; without one, set a cache secret "
-                "(cache_secret) that tells this workspace from others."
+            raise NoTenant(
+                redis_url.FIELD,
+                "Redis URL (redis_url) is empty: without a Redis, fill in Cache Secret "
+                "(cache_secret), so that no other workspace can share your answers.",
             )
-            raise ConfigError(redis_url.FIELD, sentence)
         namespace = "memory-" + fingerprint(canonical([tenant, namespace, secret]))[:32]
     return StoreSettings(
         namespace=namespace,

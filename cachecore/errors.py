@@ -2,6 +2,7 @@
 
 CacheError
   + ConfigError        a setting is missing or makes no sense; shown to the user
+    - NoTenant         nothing tells this workspace's memory from another's
   + UnkeyableError     a request has no canonical form; it bypasses the cache
   + StoreError         the store failed; never leaves ``Cache``'s answering path
     - StoreTimeout     it did not answer in time
@@ -33,6 +34,10 @@ class ConfigError(CacheError):
     def __init__(self, field: str, sentence: str) -> None:
         super().__init__(sentence)
         self.field = field
+
+
+class NoTenant(ConfigError):
+    """Without a Redis nothing in the form tells its workspace from others."""
 
 
 class UnkeyableError(CacheError):

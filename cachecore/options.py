@@ -46,6 +46,9 @@ class Options(BaseModel):
     price: PriceOption = Field(
         PriceOption(), description="a mapping, as in {input: 0.15, output: 0.6}"
     )
+    ttl_seconds: int = Field(
+        0, ge=0, le=2592000, description="a number of seconds from 1 to 2592000"
+    )
     max_temperature: float = Field(1.0, ge=0, le=2, description="a number from 0 to 2")
     max_entry_bytes: int = Field(
         1024 * 1024,

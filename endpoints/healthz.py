@@ -5,7 +5,7 @@ from dify_plugin import Endpoint
 from werkzeug import Request, Response
 
 from cachecore.errors import ConfigError
-from rag_cache import doors, operating
+from rag_cache import doors, operating, served
 
 
 class Healthz(Endpoint):
@@ -17,6 +17,7 @@ class Healthz(Endpoint):
                 advice = operating.check(settings)
             except ConfigError as error:
                 return doors.reply(503, {"status": "unavailable", "error": str(error)})
-            return doors.reply(200, {"status": "ok", "advice": list(advice)})
+            said = [*advice, *served.refused(settings)]
+            return doors.reply(200, {"status": "ok", "advice": said})
 
         return doors.answer(r, settings, do)

@@ -1,7 +1,7 @@
 from typing import Any
 
 from dify_plugin import ToolProvider
-from dify_plugin.errors.tool import ToolProviderCredentialValidationError
+from dify_plugin.errors.model import CredentialsValidateFailedError
 
 from cachecore.errors import ConfigError
 from rag_cache import operating
@@ -12,4 +12,5 @@ class RagCacheProvider(ToolProvider):
         try:
             operating.advise(operating.check(credentials))
         except ConfigError as error:
-            raise ToolProviderCredentialValidationError(str(error)) from error
+            # The type that Dify's API unwraps: a tool's own would show as a trace.
+            raise CredentialsValidateFailedError(str(error)) from error

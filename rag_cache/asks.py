@@ -28,6 +28,8 @@ class Ask:
 
     query: str
     datasets: tuple[str, ...]
+    # Names or ids of further knowledge bases, as somebody typed them.
+    named: tuple[str, ...] = ()
     cut: bool = False
     top_k: int | None = None
     score_threshold: float | None = None
@@ -58,12 +60,17 @@ def read(parameters: Mapping[str, Any], reranker: Reranker | None = None) -> Ask
     """The tool's parameters. Raises BadInput or ConfigError."""
     query, cut = shortened(inputs.required(parameters, "query").strip())
     datasets = inputs.ids(parameters, "datasets")
-    if not datasets:
-        raise BadInput("The parameter datasets is empty; choose a knowledge base.")
+    more = _names(parameters)
+    if not datasets and not more:
+        raise BadInput(
+            "The parameter datasets is empty; choose a knowledge base, or name one in More "
+            "Knowledge Bases (more_datasets)."
+        )
     return Ask(
         query=query,
         cut=cut,
         datasets=datasets,
+        named=more,
         top_k=inputs.whole(parameters, "top_k", 1, MAX_TOP_K),
         score_threshold=inputs.number(parameters, "score_threshold", 0, 1) or None,
         search_method=_method(parameters),
@@ -74,6 +81,13 @@ def read(parameters: Mapping[str, Any], reranker: Reranker | None = None) -> Ask
         control=inputs.control(parameters),
         reranker=reranker,
     )
+
+
+def _names(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    given = parameters.get("more_datasets")
+    words = given if isinstance(given, list) else re.split(r"[,，;\n]", str(given or ""))
+    names = (str(word).strip().strip("[]'\"") for word in words)
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def _method(parameters: Mapping[str, Any]) -> str:

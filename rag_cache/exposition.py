@@ -22,7 +22,7 @@ from cachecore.counters import BOUNDS, Counts, place_of
 from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
 from cachecore.stores.base import Facts
-from rag_cache import model_servers, settings
+from rag_cache import settings
 from rag_cache.settings import Settings
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -111,13 +111,6 @@ class _Collector:
             yield up
             yield from _counted(found)
             yield from _facts(_asked(self._read))
-        for gauge in model_servers.gauges(self._read.model_servers):
-            family = GaugeMetricFamily(
-                _PREFIX + gauge.name, gauge.meaning, labels=gauge.labels
-            )
-            for labels, value in gauge.values.items():
-                family.add_metric(list(labels), value)
-            yield family
 
 
 def _asked(read: Settings) -> list[Facts]:

@@ -48,7 +48,11 @@ def list_models(request: HttpRequest, values: Mapping[str, Any]) -> Response:
             for one in served.models(values)
             if not served.leads_back(one)
         ]
-        return doors.reply(200, {"object": "list", "data": data})
+        body: Json = {"object": "list", "data": data}
+        refused = served.refused(values)
+        if refused:  # Clients pass over what they don't know; a person reads it.
+            body["not_served"] = refused
+        return doors.reply(200, body)
 
     return _answered(request, values, do)
 
@@ -92,7 +96,11 @@ def embeddings(
         tokens = sum(item.cost.prompt_tokens for item in items)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         answer = {"object": "list", "data": data, "model": model.id, "usage": usage}
-        return _reply(answer, "send fewer texts in input")
+        response = _reply(answer, "send fewer texts in input")
+        known = sum(not item.billed for item in items)
+        response.headers["X-Cache"] = "hit" if known == len(items) else "miss"
+        response.headers["X-Cache-Known"] = f"{known}/{len(items)}"
+        return response
 
     return _answered(request, values, do)
 

@@ -17,7 +17,7 @@ from cachecore.policy import Control
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What may stand around and between ids: a list may have become its own text.
 _BETWEEN: Final = re.compile(r"[\s,;\[\]'\"]+")
-_MAX_IDS: Final = 20
+MAX_IDS: Final = 20
 
 
 class BadInput(ValueError):
@@ -117,7 +117,7 @@ def control(parameters: Mapping[str, Any], *choices: Control) -> Control:
 def lifetime(parameters: Mapping[str, Any]) -> int | None:
     """Seconds; None where the credentials decide. Raises ConfigError."""
     word = text(parameters, "cache_ttl").strip()
-    return config.read_ttl(word) if word else None
+    return None if word in ("", "default") else config.read_ttl(word)
 
 
 def tags(parameters: Mapping[str, Any], name: str = "cache_tags") -> tuple[str, ...]:
@@ -138,6 +138,11 @@ def tags(parameters: Mapping[str, Any], name: str = "cache_tags") -> tuple[str, 
     return config.read_tags(given or "", name)
 
 
+def is_id(word: str) -> bool:
+    """Whether a word is the id of something of Dify's."""
+    return bool(_ID.fullmatch(word.lower()))
+
+
 def ids(parameters: Mapping[str, Any], name: str, shown: str = "") -> tuple[str, ...]:
     """Ids of datasets, sorted and each once: a list, or text with commas."""
     words = _BETWEEN.sub(" ", text(parameters, name)).lower().split()
@@ -150,6 +155,6 @@ def ids(parameters: Mapping[str, Any], name: str, shown: str = "") -> tuple[str,
             )
             raise BadInput(msg)
     found = tuple(sorted(set(words)))
-    if len(found) > _MAX_IDS and name != "allowed_datasets":
-        raise BadInput(f"{shown} takes at most {_MAX_IDS} knowledge bases.")
+    if len(found) > MAX_IDS and name != "allowed_datasets":
+        raise BadInput(f"{shown} takes at most {MAX_IDS} knowledge bases.")
     return found

@@ -8,7 +8,7 @@ from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
 from cachecore.policy import HITS, MISSES
 from cachecore.stores.base import Facts
-from rag_cache import charts, model_servers, savings, settings
+from rag_cache import charts, savings, settings
 from rag_cache.charts import Bar, Span
 from rag_cache.savings import WINDOWS, Json
 from rag_cache.settings import Settings
@@ -40,7 +40,6 @@ def shown(read: Settings, window: str, told: Words) -> Json:
             _reasons(saved, told),
             _apart(saved, told),
             _redis(_facts(read), told),
-            *_model_servers(read, told),
         ],
         "models": [_model(part) for part in saved["by"]],
         "invalidations": [
@@ -181,20 +180,6 @@ def _redis(servers: list[Facts], told: Words) -> Json:
         rest.append(f"{charts.count(numbers['evicted_keys'])} {told('evicted')}")
     chart["lines"] = [said, " · ".join(rest)]
     return chart
-
-
-def _model_servers(read: Settings, told: Words) -> list[Json]:
-    bars = [
-        Bar(
-            " ".join((gauge.name.replace("_", " "), *labels[1:])),
-            value,
-            f"{value:.0%}" if gauge.name.endswith("_ratio") else f"{value:g}",
-            "uncached",
-        )
-        for gauge in model_servers.gauges(read.model_servers)
-        for labels, value in gauge.values.items()
-    ]
-    return [_chart(told("model_servers"), bars)] if bars else []
 
 
 def _model(part: Json) -> list[str]:

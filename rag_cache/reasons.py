@@ -39,12 +39,6 @@ REASONS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "全体で停止中",
         "desligado para todos",
     ),
-    "quarantined": (
-        "kept out after votes",
-        "因投票被隔离",
-        "投票により隔離",
-        "em quarentena",
-    ),
     "conversation": ("has history", "含历史消息", "履歴あり", "tem histórico"),
     "tools_offered": (
         "offers tools",

@@ -5,11 +5,14 @@ version of each dataset, and nothing lives longer than ``retrieval_max_age_secon
 Dify's API does not show every change (``versions``).
 """
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
+
+from cachetools import TTLCache
 
 from cachecore.errors import FlightBroken, NothingCached
 from cachecore.policy import Control, Traits
@@ -17,7 +20,7 @@ from cachecore.request import Request
 from cachecore.answer import Piece, data_of
 from cachecore.cache import RequestState
 from difycodec import runtime, urls
-from rag_cache import citations, knowledge, settings, versions
+from rag_cache import citations, inputs, knowledge, settings, versions
 from rag_cache.asks import Ask, Json
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
@@ -42,6 +45,7 @@ _LEAST: Final[Mapping[str, Any]] = {
 # long what was found is kept only for a moment.
 _SETTLING_SECONDS: Final = 60
 _SETTLING_LIFE: Final = 15.0
+_NAMES_SECONDS: Final = 60
 
 _NOTHING: Final[Mapping[str, Any]] = {"result": [], "datasets": [], "warnings": []}
 
@@ -56,10 +60,16 @@ class Retrieved:
     query: str
     outcome: Outcome
 
+    @property
+    def text(self) -> str:
+        """The passages, for a person or a prompt."""
+        return "\n\n".join(str(item.get("content") or "") for item in self.result)
+
 
 def retrieve(caller: Caller, ask: Ask) -> Retrieved:
     """The items for a query. Raises BadInput, ConfigError or KnowledgeError."""
     read = settings.read(caller.credentials)
+    ask = _resolved(read, ask)
     _allow(read, ask.datasets)
     cache = settings.open_cache(read)
     described = versions.of_all(cache, read, ask.datasets)
@@ -95,6 +105,45 @@ def _shown(ask: Ask, data: Mapping[str, Any], outcome: Outcome) -> Retrieved:
             f"The query was cut to {len(ask.query)} characters; Dify takes {MAX_QUERY}.",
         )
     return Retrieved(data["result"], data["datasets"], warnings, ask.query, outcome)
+
+
+def _resolved(read: Settings, ask: Ask) -> Ask:
+    """The ask, with the ids of the knowledge bases that it names. Raises BadInput."""
+    if not ask.named:
+        return ask
+    found = set(ask.datasets)
+    found |= {name.lower() for name in ask.named if inputs.is_id(name)}
+    wanted = [name for name in ask.named if not inputs.is_id(name)]
+    listed = _listed(read) if wanted else []
+    for name in wanted:
+        ids = [one for one, shown in listed if shown.casefold() == name.casefold()]
+        if len(ids) != 1:
+            trouble = "Several knowledge bases are" if ids else "No knowledge base is"
+            raise BadInput(
+                f"{trouble} called {name[:60]!r} in More Knowledge Bases "
+                "(more_datasets); write the id that stands in its address."
+            )
+        found.add(ids[0])
+    if len(found) > inputs.MAX_IDS:
+        raise BadInput(f"At most {inputs.MAX_IDS} knowledge bases are searched at once.")
+    return replace(ask, datasets=tuple(sorted(found)), named=())
+
+
+# The names of a workspace's knowledge bases, by whose they are, for some seconds.
+_names: TTLCache[str, list[tuple[str, str]]] = TTLCache(256, _NAMES_SECONDS)
+_names_lock = threading.Lock()
+
+
+def _listed(read: Settings) -> list[tuple[str, str]]:
+    whose = read.knowledge.digest()
+    with _names_lock:
+        found = _names.get(whose)
+    if found is None:
+        seconds = read.cache.options.knowledge_deadline_seconds
+        found = list(knowledge.datasets(read.knowledge, seconds))
+        with _names_lock:
+            _names[whose] = found
+    return found
 
 
 def _allow(read: Settings, datasets: Sequence[str]) -> None:

@@ -13,8 +13,8 @@ from rag_cache.inputs import BadInput
 type Kind = Literal["llm", "text-embedding"]
 
 _PICKS: Final[Mapping[str, Kind]] = {
-    **{f"chat_model_{number}": "llm" for number in range(1, 5)},
-    **{f"embedding_model_{number}": "text-embedding" for number in range(1, 3)},
+    **{f"chat_model_{number}": "llm" for number in range(1, 3)},
+    "embedding_model_1": "text-embedding",
 }
 _OURS: Final = "cached_model"
 
@@ -88,6 +88,16 @@ def find(settings: Mapping[str, Any], wanted: Any, kind: Kind) -> Served:
             "pick the model of its own provider in the endpoint's settings."
         )
     return served
+
+
+def refused(settings: Mapping[str, Any]) -> list[str]:
+    """A sentence for each model that is picked and not served."""
+    return [
+        f"The model {served.id} is picked and not served: it is Cached Model's, which may "
+        "lead back here; pick the model of its own provider in the endpoint's settings."
+        for served in models(settings)
+        if leads_back(served)
+    ]
 
 
 def leads_back(served: Served) -> bool:

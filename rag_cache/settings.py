@@ -22,8 +22,7 @@ from cachecore.options import Options
 from cachecore.policy import MAX_TTL
 from cachecore.statistics import Statistics
 from difycodec import runtime
-from rag_cache import inputs, model_servers
-from rag_cache.model_servers import ModelServers
+from rag_cache import inputs
 
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -84,7 +83,6 @@ class Settings:
 
     cache: config.Settings[RagOptions]
     knowledge: Knowledge
-    model_servers: ModelServers = ModelServers()  # noqa: RUF009 - frozen
 
 
 def read(credentials: Mapping[str, Any]) -> Settings:
@@ -98,10 +96,6 @@ def _read(credentials: Mapping[str, Any]) -> Settings:
             credentials, os.environ, RagOptions, at_once=not runtime.outlives()
         ),
         _read_knowledge(credentials),
-        model_servers.read(
-            inputs.text(credentials, "gpu_metrics_url"),
-            inputs.text(credentials, "vllm_metrics_url"),
-        ),
     )
 
 

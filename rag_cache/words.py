@@ -161,9 +161,6 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
     "no_limit": ("no limit set", "未设上限", "上限なし", "sem limite"),
     "keys": ("keys", "键数", "キー数", "chaves"),
     "evicted": ("evicted", "已逐出", "追い出し", "expulsas"),
-    "model_servers": (
-        *("Model servers", "模型服务器", "モデルサーバー", "Servidores de modelos"),
-    ),
     "by_model": (
         *("By model and app", "按模型与应用", "モデル・アプリ別", "Por modelo e app"),
     ),

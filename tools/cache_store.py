@@ -4,7 +4,7 @@ from typing import Any
 from dify_plugin import Tool
 from dify_plugin.entities.tool import ToolInvokeMessage
 
-from rag_cache import shell, wrapping
+from rag_cache import inputs, shell, wrapping
 
 
 class CacheStore(Tool):
@@ -13,4 +13,5 @@ class CacheStore(Tool):
     ) -> Generator[ToolInvokeMessage, None, None]:
         done = wrapping.store(shell.caller(self), tool_parameters)
         yield from shell.variables(self, stored=done.stored, reason=done.reason)
-        yield self.create_text_message(done.reason)
+        # What a person wants to see is the value, on a miss as on a hit.
+        yield from shell.texts(self, inputs.text({"value": done.value}, "value"))

@@ -23,6 +23,7 @@ class CachedRetrieve(Tool):
             warning=" ".join(found.warnings),
             query_sent=found.query,
         )
+        yield from shell.texts(self, found.text)
 
     def _fetch_parameter_options(self, _parameter: str) -> list[ParameterOption]:
         return [

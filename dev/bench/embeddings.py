@@ -88,7 +88,7 @@ def run(host: Host, form: Mapping[str, str], *, rounds: int, limit: float) -> Re
         embed(host, given, [*texts[1:], "a new one"])
         if calls != [1]:
             raise AssertionError(f"one text was new, and {calls} were sent")
-        off = {**given, "cache_mode": "off"}
+        off = {**given, "cache_ttl": "off"}
         ours, reference = by_turns(
             lambda: embed(host, given, texts), lambda: embed(host, off, texts), rounds
         )

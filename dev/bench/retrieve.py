@@ -119,7 +119,7 @@ def after_a_while(
     often = f"{given['cache_options']}\ndataset_check_seconds: {_CHECKED}"
     given = {**given, "cache_options": often}
     dataset, ours, reference = knowledge(api), [], []
-    off = {**given, "cache_mode": "off"}
+    off = {**given, "cache_ttl": "off"}
     call(host, TOOLS, given, dataset)
     while len(ours) < rounds:
         time.sleep(2 * _CHECKED)  # until nobody knows the version any more

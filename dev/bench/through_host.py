@@ -89,7 +89,7 @@ def miss_against_off(
     host: Host, form: Mapping[str, str], model: str, *, rounds: int, limit: float
 ) -> Result:
     """A miss with the cache on, against the same plugin with the cache off."""
-    off = {**form, "cache_mode": "off"}
+    off = {**form, "cache_ttl": "off"}
     ours, reference = by_turns(
         lambda: first_token(host, form, model, uuid.uuid4().hex),
         lambda: first_token(host, off, model, uuid.uuid4().hex),
@@ -106,7 +106,7 @@ def misses_at_once(
     Every caller asks with the cache on and off by turns, so that both meet the same
     crowd.
     """
-    off = {**form, "cache_mode": "off"}
+    off = {**form, "cache_ttl": "off"}
     taken: dict[bool, list[float]] = {True: [], False: []}
 
     def work(number: int) -> None:

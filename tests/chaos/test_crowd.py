@@ -126,7 +126,7 @@ def test_a_hundred_equal_questions_at_two_processes_are_one_upstream_call(
     for turn in range(3):
         fresh = {**form, "cache_namespace": f"{form['cache_namespace']}-{turn}"}
         for host in hosts:  # so that no process is still reading the form or connecting
-            Caller(host, {**fresh, "cache_mode": "off"}).text()
+            Caller(host, {**fresh, "cache_ttl": "off"}).text()
             Caller(host, fresh, stop=["warm"]).text()
         before = upstream.calls
         callers = [Caller(hosts[number % 2], fresh) for number in range(100)]

@@ -26,15 +26,17 @@ def test_every_field_is_read() -> None:
     settings = read(
         REDIS
         | {
-            "cache_mode": "off",
             "cache_ttl": "volatile",
             "cache_scope": "app",
             "cache_secret": "a long enough secret",
             "cache_options": "max_temperature: 0.5, price: {input: 1.5, output: 2, currency: EUR}",
         }
     )
-    assert not settings.rules.enabled
+    assert settings.rules.enabled
     assert settings.rules.ttl == 300
+    assert not read(REDIS | {"cache_ttl": "off"}).rules.enabled
+    own = read(REDIS | {"cache_ttl": "7 days", "cache_options": "ttl_seconds: 90"})
+    assert own.rules.ttl == 90
     assert settings.rules.scope is Scope.APP
     assert settings.rules.max_temperature == 0.5
     assert settings.rules.price == Price(1.5, 2.0, 1_000_000, "EUR")
@@ -50,9 +52,8 @@ def test_every_field_is_read() -> None:
         (REDIS | {"cache_namespace": "a b"}, "cache_namespace", "letters, digits"),
         (REDIS | {"cache_namespace": "a:b"}, "cache_namespace", "letters, digits"),
         (REDIS | {"cache_namespace": "x" * 65}, "cache_namespace", "1 to 64"),
-        ({"cache_mode": "fuzzy"}, "cache_mode", "exact, off"),
         ({"cache_scope": "all"}, "cache_scope", "shared, app, user"),
-        ({"cache_ttl": "soon"}, "cache_ttl", "volatile, faq, policy or a whole number"),
+        ({"cache_ttl": "soon"}, "cache_ttl", "as in 5 minutes, 1 hour or 7 days"),
         ({"cache_ttl": "0"}, "cache_ttl", "from 1 to"),
         ({"cache_ttl": "-5"}, "cache_ttl", "from 1 to"),
         ({"cache_ttl": "1.5"}, "cache_ttl", "whole number"),

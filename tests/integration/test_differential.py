@@ -69,7 +69,7 @@ def test_300_requests_have_equal_answers_with_the_cache_off_cold_and_warm(
             "provider": "cached_model",
             "model_type": "llm",
             "model": "m",
-            "credentials": form | {"cache_mode": mode},
+            "credentials": form | {"cache_ttl": mode},
             **request,
         }
         return gist(list(process.invoke("model", "invoke_llm", data, user_id="u")))

@@ -155,7 +155,7 @@ def test_feedback_by_voters_of_ones_own(
         for voter in ("a", "b", "c", "d")
     ]
     assert results == ["counted", "counted", "dropped", "nothing_kept"]
-    assert tool(host, "cache_lookup", fields, key="q")["reason"] == "quarantined"
+    assert tool(host, "cache_lookup", fields, key="q")["reason"] == "absent"
 
 
 def test_registering_an_external_knowledge_api_passes(hook: Hook) -> None:

@@ -121,7 +121,7 @@ def test_a_model_of_the_workspace_is_cached_and_forgets_when_told(
     credentials: dict[str, Any],
 ) -> None:
     # A cache of its own would hide whether the tool's own works.
-    host.set_model(MODEL, "my-model", form | {"cache_mode": "off"})
+    host.set_model(MODEL, "my-model", form | {"cache_ttl": "off"})
     dsl = ROOT / "examples" / "cached_llm.yml"
     cold, warm = (run(host, dsl, credentials) for _ in range(2))
     assert cold.text == warm.text == f"echo: {QUESTION}"
@@ -142,7 +142,7 @@ def test_a_model_of_the_workspace_is_cached_and_forgets_when_told(
 def test_text_streams_out_of_a_tool_as_it_comes(
     host: Host, form: dict[str, str], credentials: dict[str, Any]
 ) -> None:
-    host.set_model(MODEL, "my-model", form | {"cache_mode": "off"})
+    host.set_model(MODEL, "my-model", form | {"cache_ttl": "off"})
     dsl = ROOT / "examples" / "cached_llm.yml"
     done = run(host, dsl, credentials, "one two three four")
     chunks = [

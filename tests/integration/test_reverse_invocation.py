@@ -101,7 +101,7 @@ def test_a_tool_asks_a_model_through_the_host_and_the_cache(
     assert upstream.calls == 1
     upstream.script = Script(status=500)
     host.set_model(
-        "answercache/cached_model/cached_model", "m", {**form, "cache_mode": "off"}
+        "answercache/cached_model/cached_model", "m", {**form, "cache_ttl": "off"}
     )
     with pytest.raises(PluginError, match="HTTP 500"):
         ask(host, "asker")

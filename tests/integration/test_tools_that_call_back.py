@@ -44,7 +44,7 @@ def test_a_crowd_at_one_model_asks_it_once(
     form: dict[str, str],
     cache_fields: dict[str, str],
 ) -> None:
-    host.set_model(CHOSEN["provider"], "chosen", form | {"cache_mode": "off"})
+    host.set_model(CHOSEN["provider"], "chosen", form | {"cache_ttl": "off"})
     said: list[str] = []
     threads = [
         threading.Thread(

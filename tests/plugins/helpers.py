@@ -29,3 +29,13 @@ def ask(
 
 def text(chunks: list[LLMResultChunk]) -> str:
     return "".join(str(chunk.delta.message.content) for chunk in chunks)
+
+
+def turn_clocks(monkeypatch: Any, caller: Any, seconds: float) -> None:
+    """Let so many seconds pass for the cache of a caller's credentials."""
+    from rag_cache import settings
+
+    cache = settings.open_cache(settings.read(caller.credentials))
+    for part in (cache._lookup, cache._keeper):
+        now = part._clock
+        monkeypatch.setattr(part, "_clock", lambda now=now: now() + seconds)

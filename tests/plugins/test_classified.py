@@ -64,8 +64,8 @@ ELSEWHERE = {
     "user_identity_support": "no_support",
     "redis_url": "redis://other",
     "cache_namespace": "other",
-    "cache_mode": "off",
     "cache_ttl": "60",
+    "more_settings": "shown",
     "cache_secret": "a long enough secret",
     "cache_options": "max_temperature: 0.5",
 }

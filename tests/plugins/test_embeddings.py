@@ -301,7 +301,7 @@ def test_the_form_is_checked_with_one_text(
 @pytest.mark.parametrize("chunks", ["0", "-1", "many", "2049", "1.5"])
 def test_a_wrong_number_of_chunks_is_named(form: dict[str, str], chunks: str) -> None:
     with pytest.raises(
-        InvokeBadRequestError, match=r"Texts per Request \(max_chunks\) must"
+        InvokeBadRequestError, match=r"Texts sent in one request \(max_chunks\) must"
     ):
         embed({**form, "max_chunks": chunks}, "a")
 

@@ -83,8 +83,7 @@ def test_a_base_url_is_taken_with_and_without_v1(text: str, base: str) -> None:
         ("redis_url", "localhost:6379", "must begin with redis://"),
         ("redis_url", "redis://host:port", "port"),
         ("cache_namespace", "a/b", "letters, digits"),
-        ("cache_mode", "fuzzy", "exact, off"),
-        ("cache_ttl", "soon", "volatile, faq, policy"),
+        ("cache_ttl", "soon", "5 minutes, 1 hour or 7 days"),
         ("cache_scope", "world", "shared, app, user"),
         ("cache_secret", "short", "at least 12"),
         ("cache_options", "max_temprature: 1", "did you mean max_temperature?"),
@@ -154,10 +153,34 @@ def test_the_form_fits_the_hosts_limits() -> None:
         assert entry["type"] in ("text-input", "secret-input", "select")
         assert entry["help"]["en_US"] != entry["label"]["en_US"]
         assert ("options" in entry) == (entry["type"] == "select")
-        assert "options" in entry or entry["placeholder"]["en_US"]
+        # A default fills its field, so that nobody would see a placeholder.
+        assert ("placeholder" in entry) == ("default" not in entry)
         for option in entry.get("options", []):
             assert isinstance(option["value"], str)
             assert option["value"]
+
+
+def test_what_everybody_fills_in_comes_first_and_the_rest_is_behind_one_choice() -> None:
+    entries = YAML["model_credential_schema"]["credential_form_schemas"]
+    names = [entry["variable"] for entry in entries]
+    first = names[: names.index("more_settings")]
+    assert first[:8] == [
+        *("api_key", "endpoint_url", "endpoint_model_name", "context_size"),
+        *("redis_url", "cache_namespace", "cache_ttl", "cache_scope"),
+    ]
+    assert len(first) <= 14
+    assert FIELDS["more_settings"]["default"] == "hidden"
+    shown = {"variable": "more_settings", "value": "shown"}
+    for entry in entries[len(first) + 1 :]:
+        assert shown in entry["show_on"], entry["variable"]
+        assert not entry["required"], entry["variable"]
+
+
+def test_a_label_is_a_thought_of_its_own() -> None:
+    """Dify before 1.17 shows no help, and a select has no placeholder."""
+    for field in FIELDS.values():
+        if field["type"] == "select":
+            assert len(field["label"]["en_US"].split()) >= 4, field["variable"]
 
 
 def test_every_default_of_the_form_is_a_value_that_it_accepts(

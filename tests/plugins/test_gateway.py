@@ -158,10 +158,11 @@ def picks(*named: tuple[str, str]) -> dict[str, Any]:
 
 
 def test_models_of_one_name_are_told_apart_by_their_providers() -> None:
-    settings = picks(("a/b/c", "x"), ("d/e/f", "x"), ("a/b/c", "y"), ("a/b/c", "y"))
-    assert [one.id for one in served.models(settings)] == ["a/b/c/x", "d/e/f/x", "y"]
+    settings = picks(("a/b/c", "x"), ("d/e/f", "x"))
+    assert [one.id for one in served.models(settings)] == ["a/b/c/x", "d/e/f/x"]
     assert served.find(settings, "d/e/f/x", "llm").provider == "d/e/f"
-    assert served.find(settings, "a/b/c/y", "llm").id == "y"
+    twice = picks(("a/b/c", "y"), ("a/b/c", "y"))
+    assert [one.id for one in served.models(twice)] == ["y"]
     with pytest.raises(NotServed):
         served.find(settings, "x", "llm")
 
@@ -180,6 +181,8 @@ def test_a_model_of_cached_models_leads_back() -> None:
     settings = picks(("answercache/cached_model/cached_model", "x"))
     with pytest.raises(BadInput, match="may lead back here"):
         served.find(settings, "x", "llm")
+    (said,) = served.refused(settings)
+    assert said.startswith("The model x is picked and not served: it is Cached Model's")
 
 
 def test_an_id_goes_before_the_full_name_of_another() -> None:

@@ -72,7 +72,7 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture
 def form(server: FakeServer, form: dict[str, str]) -> dict[str, str]:
-    return form | {"endpoint_url": server.url, "cache_mode": "off"}
+    return form | {"endpoint_url": server.url, "cache_ttl": "off"}
 
 
 def test_a_kept_connection_that_is_dead_is_replaced_once(

@@ -1,5 +1,6 @@
 """Cached Model as the SDK calls it, on a fake upstream."""
 
+import json
 from decimal import Decimal
 
 import pytest
@@ -14,6 +15,7 @@ from dify_plugin.entities.model.message import (
     UserPromptMessage,
 )
 from dify_plugin.errors.model import (
+    CredentialsValidateFailedError,
     InvokeAuthorizationError,
     InvokeBadRequestError,
     InvokeConnectionError,
@@ -154,7 +156,7 @@ def test_offered_tools_are_not_cached(
 def test_mode_off_asks_the_upstream_each_time(
     upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
-    form["cache_mode"] = "off"
+    form["cache_ttl"] = "off"
     for _ in range(2):
         ask(form)
     assert upstream.calls == 2
@@ -558,3 +560,135 @@ def test_references_inside_a_schema_are_followed(
         upstream.script = Script(events=[delta(content=answer), finish()])
         ask(form, response_format="json_schema", json_schema=schema)
         assert upstream.calls == calls
+
+
+# --- whole, or not kept -----------------------------------------------------------
+
+
+def choice(index: int, text: str = "", reason: str | None = None) -> dict[str, object]:
+    delta = {"content": text} if text else {}
+    return {"choices": [{"index": index, "delta": delta, "finish_reason": reason}]}
+
+
+def test_of_several_choices_the_caller_gets_the_first_whole(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    upstream.script = Script(
+        events=[
+            *(choice(0, "Yes"), choice(1, "No"), choice(0, ", sir"), choice(1, "pe")),
+            *(choice(1, "", "length"), choice(0, "", "stop"), "[DONE]"),
+        ]
+    )
+    assert text(ask(form)) == text(ask(form)) == "Yes, sir"
+    assert upstream.calls == 1
+
+
+@pytest.mark.parametrize("first", ["content_filter", "length", "tool_calls"])
+def test_a_verdict_that_is_not_stop_is_never_overruled(
+    upstream: FakeUpstream, form: dict[str, str], first: str
+) -> None:
+    upstream.script = Script(
+        events=[choice(0, "half"), choice(0, "", first), choice(0, "", "stop"), "[DONE]"]
+    )
+    chunks = ask(form)
+    assert chunks[-1].delta.finish_reason == first
+    ask(form)
+    assert upstream.calls == 2
+
+
+def frames(*events: object, end: bytes = b"") -> bytes:
+    lines = (b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    return b"".join(lines) + end
+
+
+@pytest.mark.parametrize(
+    ("said", "given"),
+    [
+        (frames(choice(0, "Take 1", "stop"), choice(0, "0 mg", "stop")), "Take 10 mg"),
+        (frames(choice(0, "Take 1", "stop"), choice(0, "0", None)), "Take 10"),
+    ],
+)
+def test_an_answer_that_goes_on_behind_its_end_and_is_cut_is_given_and_not_kept(
+    upstream: FakeUpstream, form: dict[str, str], said: bytes, given: str
+) -> None:
+    upstream.script = Script(events=[said])
+    for _ in range(2):
+        assert text(ask(form)) == given
+    assert upstream.calls == 2
+
+
+def test_half_a_frame_behind_the_end_is_an_error(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    cut = frames(choice(0, "Take 1", "stop"), end=b'data: {"choices": [{"ind')
+    upstream.script = Script(events=[cut])
+    with pytest.raises(InvokeServerUnavailableError, match="before it was complete"):
+        ask(form)
+    upstream.script = Script()
+    assert text(ask(form)) == "echo: hi"
+
+
+def test_a_server_that_says_stop_in_each_chunk_and_ends_properly_is_cached(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    said = [choice(0, word, "stop") for word in ("Take ", "10 ", "mg")]
+    usage = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 3}}
+    upstream.script = Script(events=[frames(*said, usage, end=b"data: [DONE]\n\n")])
+    assert text(ask(form)) == text(ask(form)) == "Take 10 mg"
+    assert upstream.calls == 1
+
+
+@pytest.mark.parametrize("thoughts", ["supported", "not_supported"])
+def test_reasoning_alone_is_no_answer(
+    upstream: FakeUpstream, form: dict[str, str], thoughts: str
+) -> None:
+    form["agent_thought_support"] = thoughts
+    upstream.script = Script(
+        events=[
+            {"choices": [{"index": 0, "delta": {"reasoning_content": "Hm."}}]},
+            *(choice(0, "", "stop"), "[DONE]"),
+        ]
+    )
+    for _ in range(2):
+        ask(form)
+    assert upstream.calls == 2
+
+
+# --- strangers, and the age of what they are given --------------------------------
+
+
+def test_without_a_redis_two_workspaces_with_equal_forms_share_nothing(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    form.pop("api_key")
+    for _ in range(2):
+        ask(form)
+    assert upstream.calls == 2, "nothing tells one keyless form from another's"
+
+
+def test_saving_says_that_nothing_would_be_kept(
+    upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    from cached_model import chat, check
+
+    form.pop("api_key")
+    with pytest.raises(CredentialsValidateFailedError, match=r"redis_url.*cache_secret"):
+        check.check("m", form, chat.ping)
+    check.check("m", form | {"cache_secret": "a long enough secret"}, chat.ping)
+    check.check("m", form | {"cache_ttl": "off"}, chat.ping)
+
+
+def test_a_node_is_given_nothing_older_than_it_asks_for(
+    upstream: FakeUpstream, form: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cached_model import form as forms
+
+    ask(form, cache_ttl="7 days")
+    cache = forms.read(form).cache
+    now = cache._lookup._clock
+    for part in (cache._lookup, cache._keeper):
+        monkeypatch.setattr(part, "_clock", lambda: now() + 400)
+    ask(form, cache_ttl="5 minutes")
+    assert upstream.calls == 2
+    ask(form, cache_ttl="7 days")
+    assert upstream.calls == 2

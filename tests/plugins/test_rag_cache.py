@@ -1,5 +1,7 @@
 """RAG Cache's tools and endpoint: wrap any node, invalidate, say how it is."""
 
+import base64
+import hashlib
 import uuid
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from cachecore.errors import ConfigError
 from rag_cache import doors, operating, settings, ticket, wrapping
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
+
+from tests.plugins.helpers import turn_clocks
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,15 +84,119 @@ def test_an_invalidation_drops_what_was_stored(
     caller: Caller, parameters: dict[str, Any]
 ) -> None:
     store(caller, look_up(caller, cache_tags="docs"))
-    assert "invalidated" in operating.invalidate(caller, parameters)
+    assert "invalidated" in operating.invalidate(caller, parameters).message
     assert look_up(caller, cache_tags="docs").outcome.reason == "invalidated"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docs",
+        "prices, docs",
+        "prices，docs",
+        ["docs", "prices"],
+        '["docs", "prices"]',
+        "DOCS",
+        " do\u200bcs\ufeff ",
+        "ｄocs".replace("ｄ", "d"),
+    ],
+)
+def test_a_name_means_the_tag_that_people_read(caller: Caller, name: Any) -> None:
+    store(caller, look_up(caller, cache_tags="Docs"))
+    done = operating.invalidate(caller, {"target": "tag", "name": name})
+    assert done.names["docs"] is True
+    assert look_up(caller, cache_tags="docs").outcome.reason == "invalidated"
+
+
+def test_composed_and_decomposed_letters_are_one_tag(caller: Caller) -> None:
+    store(caller, look_up(caller, cache_tags="caf\u00e9"))
+    operating.invalidate(caller, {"target": "tag", "name": "cafe\u0301"})
+    assert look_up(caller, cache_tags="caf\u00e9").outcome.reason == "invalidated"
+
+
+def test_an_invalidation_says_under_which_names_anything_was_kept(
+    caller: Caller,
+) -> None:
+    store(caller, look_up(caller, cache_tags="docs"))
+    done = operating.invalidate(caller, {"target": "tag", "name": "docs, dosc"})
+    assert done.names == {"docs": True, "dosc": False}
+    assert done.message == (
+        "2 tags invalidated. Answers had been kept under: docs. Nothing was ever kept "
+        "under: dosc."
+    )
+
+
+@pytest.mark.parametrize("name", [{"a": 1}, [1, 2], [["docs"]], 7])
+def test_a_name_of_another_shape_is_refused(caller: Caller, name: Any) -> None:
+    with pytest.raises(BadInput, match="parameter name takes names"):
+        operating.invalidate(caller, {"target": "tag", "name": name})
+
+
+def test_a_value_asked_for_earlier_replaces_none_asked_for_later(
+    caller: Caller,
+) -> None:
+    early = look_up(caller)
+    late = look_up(caller, cache_control="refresh")
+    assert store(caller, late, "new").stored
+    assert store(caller, early, "old").reason == "superseded"
+    assert look_up(caller).value == "new"
+
+
+def test_a_look_up_is_given_nothing_older_than_it_asks_for(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(caller, look_up(caller, cache_ttl="7 days"))
+    turn_clocks(monkeypatch, caller, 600)
+    assert look_up(caller, cache_ttl="1 hour").outcome.hit
+    young = look_up(caller, cache_ttl="5 minutes")
+    assert young.outcome.reason == "expired"
+    assert store(caller, young, "young").stored
+    assert look_up(caller, cache_ttl="5 minutes").value == "young"
+
+
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [
+        ('{"a": [1, 2]}', {"a": [1, 2]}),
+        ('[{"b": 1}]', [{"b": 1}]),
+        ("[no list", "[no list"),
+        ("text", "text"),
+        ('"quoted"', '"quoted"'),
+    ],
+)
+def test_an_object_that_arrives_as_its_json_comes_back_as_one_and_as_its_text(
+    caller: Caller, value: str, data: Any
+) -> None:
+    store(caller, look_up(caller), value)
+    found = look_up(caller)
+    assert (found.text, found.data) == (value, data)
+
+
+def test_a_ticket_shows_nothing_and_none_can_be_made_from_what_a_form_says() -> None:
+    caller = Caller({"cache_secret": "a secret that is long"}, app_id="app")
+    missed = look_up(caller, name="secret work")
+    shown = base64.urlsafe_b64decode(missed.ticket[3:] + "===")
+    assert b"secret work" not in shown
+    assert b"t:" not in shown
+    made = ticket.Ticket("dify:cache:v1:n:value:{" + "0" * 64 + "}", {"t:x": "1"}, 1, 1.0, "x")
+    for guess in (b"", b"n", "a secret that is long".encode()):
+        forged = ticket.write(made, hashlib.sha256(guess).digest())
+        with pytest.raises(BadInput, match="ticket"):
+            wrapping.store(caller, {"ticket": forged, "value": "x"})
+
+
+def test_where_the_store_is_away_a_ticket_keeps_nothing() -> None:
+    caller = Caller({"redis_url": "redis://127.0.0.1:9", "cache_namespace": "n"})
+    missed = look_up(caller)
+    assert wrapping.store(caller, {"ticket": missed.ticket, "value": "x"}).reason == (
+        "not_cacheable"
+    )
 
 
 def test_the_switch_stops_everything_and_starts_it_again(caller: Caller) -> None:
     store(caller, look_up(caller))
-    assert operating.invalidate(caller, {"target": "switch", "name": "off"}).endswith(
-        "now off."
-    )
+    said = operating.invalidate(caller, {"target": "switch", "name": "off"}).message
+    assert said.endswith("now off.")
     off = look_up(caller)
     assert (off.outcome.hit, off.outcome.reason) == (False, "switched_off")
     assert store(caller, off).reason == "not_cacheable"
@@ -149,7 +257,8 @@ def test_a_forged_ticket_is_refused(caller: Caller, forged: str) -> None:
 
 
 def test_a_changed_ticket_is_refused(caller: Caller) -> None:
-    secret = settings.ticket_key(settings.read(caller.credentials))
+    cache = settings.open_cache(settings.read(caller.credentials))
+    secret = cache.admin.ticket_secret()
     good = look_up(caller).ticket
     # The last letter is left out: it may carry bits that mean nothing.
     for position in range(3, len(good) - 1, 7):

@@ -47,6 +47,33 @@ def ask(
     return retrieval.retrieve(Caller(credentials), asks.read(given, reranker))
 
 
+def test_a_knowledge_base_is_named_as_people_call_it(
+    credentials: dict[str, str], api: FakeKnowledgeApi, faq: Dataset
+) -> None:
+    other = api.add("Handbook, part 2".replace(",", ""), Document("a.md", REFUND))
+    found = ask(credentials, faq, more_datasets="handbook part 2")
+    assert {one["id"] for one in found.datasets} == {faq.id, other.id}
+    assert found.text
+    both = ask(credentials, more_datasets=f"{faq.id}, Handbook part 2")
+    assert both.outcome.hit, "the same knowledge bases, however they are named"
+
+
+@pytest.mark.parametrize("named", ["FAQs", "0" * 5])
+def test_an_unknown_name_of_a_knowledge_base_is_one_sentence(
+    credentials: dict[str, str], faq: Dataset, named: str
+) -> None:
+    with pytest.raises(BadInput, match=r"No knowledge base is called .*more_datasets"):
+        ask(credentials, more_datasets=named)
+
+
+def test_a_name_that_two_knowledge_bases_have_is_one_sentence(
+    credentials: dict[str, str], api: FakeKnowledgeApi, faq: Dataset
+) -> None:
+    api.add("faq", Document("a.md", REFUND))
+    with pytest.raises(BadInput, match=r"Several knowledge bases are called 'FAQ'"):
+        ask(credentials, more_datasets="FAQ")
+
+
 def names(found: Retrieved) -> list[str]:
     return [item["title"] for item in found.result]
 
@@ -212,7 +239,7 @@ def test_an_entry_of_a_dataset_dies_when_the_dataset_is_invalidated(
     said = operating.invalidate(
         Caller(credentials), {"target": "dataset", "name": faq.id}
     )
-    assert faq.id in said
+    assert faq.id in said.message
     after = ask(credentials, faq)
     assert not after.outcome.hit
     assert "seven" in after.result[0]["content"]
@@ -228,7 +255,7 @@ def test_an_empty_result_lives_half_a_minute(
     assert ask(credentials, faq, query="zebra").outcome.hit
     cache = settings.open_cache(settings.read(credentials))
     now = time.time
-    monkeypatch.setattr(cache, "_clock", lambda: now() + 31)
+    monkeypatch.setattr(cache._lookup, "_clock", lambda: now() + 31)
     assert not ask(credentials, faq, query="zebra").outcome.hit
 
 
@@ -600,7 +627,7 @@ def test_what_was_found_right_after_a_change_is_kept_for_a_moment_only(
     ask(credentials, faq)
     cache = settings.open_cache(settings.read(credentials))
     now = time.time
-    monkeypatch.setattr(cache, "_clock", lambda: now() + 16)
+    monkeypatch.setattr(cache._lookup, "_clock", lambda: now() + 16)
     assert not ask(credentials, faq).outcome.hit
 
 
@@ -714,7 +741,8 @@ def test_a_version_that_stays_is_the_same_day_after_day(
     cache = settings.open_cache(read)
     now, hours = time.time, [0]
     monkeypatch.setattr(versions.time, "time", lambda: now() + 3600 * hours[0])
-    monkeypatch.setattr(cache, "_clock", lambda: now() + 3600 * hours[0])
+    monkeypatch.setattr(cache._lookup, "_clock", lambda: now() + 3600 * hours[0])
+    monkeypatch.setattr(cache._keeper, "_clock", lambda: now() + 3600 * hours[0])
     monkeypatch.setattr(cache._store, "_clock", lambda: now() + 3600 * hours[0])
     seen = set()
     for hours[0] in range(60):

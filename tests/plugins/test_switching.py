@@ -28,7 +28,7 @@ from cached_model import form as forms
 from cached_model.body import build
 from cached_model.reader import Reader
 from cached_model.schema import model_schema
-from cached_model.sse import events
+from cached_model.sse import NotEvents, events
 from tests.fake_upstream import FakeUpstream, Script, delta, finish, vector
 from tests.plugins.helpers import ask, text
 
@@ -195,13 +195,13 @@ def test_lines_of_json_without_a_field_are_read_as_events() -> None:
 @pytest.mark.parametrize(
     "junk", [b"data: DONE\n\n", b"data: {oops\n\n", b"data: 1\n\n"]
 )
-def test_what_follows_the_end_can_not_break_an_answer(junk: bytes) -> None:
+def test_what_is_no_json_is_an_error_behind_the_end_too(junk: bytes) -> None:
     said = b"".join(
         b"data: " + json.dumps(one).encode() + b"\n\n"
         for one in (delta(content="a"), finish())
     )
-    pieces = list(Reader(show_thoughts=True).pieces(events([said + junk])))
-    assert pieces[-1].finish_reason == "stop"
+    with pytest.raises(NotEvents):
+        list(Reader(show_thoughts=True).pieces(events([said + junk])))
 
 
 @pytest.mark.parametrize(

@@ -312,6 +312,7 @@ def test_an_answer_that_is_more_than_text_is_not_kept(
 def test_an_answer_lives_no_longer_than_the_signature_in_it(
     session: FakeSession, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FILES_URL", "http://dify")
     signed = (
         f"http://dify/files/{uuid.uuid4()}/file-preview?timestamp={int(time.time()) - 290}"
         f"&nonce={'0' * 32}&sign={'a' * 43}="
@@ -321,7 +322,7 @@ def test_an_answer_lives_no_longer_than_the_signature_in_it(
     assert run_app(session, caller)[1].outcome.hit
     cache = settings.open_cache(settings.read(caller.credentials))
     now = time.time
-    monkeypatch.setattr(cache, "_clock", lambda: now() + 11)
+    monkeypatch.setattr(cache._lookup, "_clock", lambda: now() + 11)
     assert not run_app(session, caller)[1].outcome.hit
 
 
@@ -556,12 +557,12 @@ def test_an_app_does_not_call_itself(session: FakeSession, caller: Caller) -> No
         run_app(session, caller, app={"app_id": caller.app_id})
 
 
-@pytest.mark.parametrize("mode", ["exact", "off"])
+@pytest.mark.parametrize("mode", ["6 hours", "off"])
 def test_an_app_does_not_call_itself_through_others(
     session: FakeSession, caller: Caller, mode: str
 ) -> None:
     """a -> b -> c -> a, with another query each time, as Dify would run them."""
-    credentials = {**caller.credentials, "cache_mode": mode}
+    credentials = {**caller.credentials, "cache_ttl": mode}
     user = uuid.uuid4().hex
     calls = {"a": "b", "b": "c", "c": "a"}
 

@@ -43,8 +43,8 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "user_identity_support": "in the key as names_user, where a user is named at all",
     "redis_url": "where answers are kept",
     "cache_namespace": "in the key's own name",
-    "cache_mode": "whether they are kept",
-    "cache_ttl": "for how long",
+    "cache_ttl": "whether they are kept, and for how long",
+    "more_settings": "whether the form shows all of its fields",
     "cache_secret": "keys the fingerprint itself",
     "cache_options": "limits and prices; media_parts shows in the body",
 }

@@ -25,6 +25,8 @@ def check(
         form = forms.read(credentials)
     except ConfigError as error:
         raise CredentialsValidateFailedError(str(error)) from error
+    if form.not_kept:
+        raise CredentialsValidateFailedError(form.not_kept)
     try:
         ping(form, model)
     except InvokeError as error:

@@ -14,7 +14,7 @@ from pydantic import Field
 from cachecore import config, opening
 from cachecore.cache import Cache
 from cachecore.config import Settings
-from cachecore.errors import ConfigError
+from cachecore.errors import ConfigError, NoTenant
 from cachecore.keys import canonical, fingerprint
 from cachecore.options import Options
 from cached_model.address import read_api_key, read_base_url, read_headers
@@ -70,6 +70,7 @@ class Form:
     prefixes: Mapping[str, str]
     extra_headers: Mapping[str, str] = field(repr=False)
     settings: Settings[ModelOptions]
+    not_kept: str  # why nothing may be kept, for who saves the form
     # A digest of what decides how a call fails, for those who share an error: who
     # pays, and the time limits. And one of the headers, for keys: they may be secrets.
     credential: str
@@ -103,33 +104,33 @@ _forms: config.Remembered[Form] = config.Remembered(
 
 # Select fields: what people call them, and their values, the default first.
 _CHOICES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "mode": ("Completion Mode", ("chat", "completion")),
+    "mode": ("Which API of the server answers chats", ("chat", "completion")),
     "function_calling_type": (
-        "Function Calling",
+        "How tools are offered to the model",
         ("no_call", "function_call", "tool_call"),
     ),
     "stream_function_calling": (
-        "Stream Function Calling",
+        "May agents call tools while an answer streams?",
         ("not_supported", "supported"),
     ),
-    "vision_support": ("Vision Support", ("no_support", "support")),
-    "video_support": ("Video Support", ("no_support", "support")),
-    "audio_support": ("Audio Support", ("no_support", "support")),
-    "document_support": ("Document Support", ("no_support", "support")),
-    "structured_output_support": ("Structured Output", ("not_supported", "supported")),
+    "vision_support": ("Does the model read images?", ("no_support", "support")),
+    "video_support": ("Does the model watch videos?", ("no_support", "support")),
+    "audio_support": ("Does the model hear sounds?", ("no_support", "support")),
+    "document_support": ("Does the model read documents such as PDF?", ("no_support", "support")),
+    "structured_output_support": ("Does the model keep to a JSON schema?", ("not_supported", "supported")),
     "agent_thought_support": (
-        "Thinking",
+        "What becomes of the model's reasoning",
         ("supported", "not_supported", "only_thinking_supported"),
     ),
-    "compatibility_mode": ("Compatibility Mode", ("strict", "extended")),
-    "stream_mode_auth": ("Check by Streaming", ("not_use", "use")),
-    "encoding_format": ("Encoding Format", ("not_set", "float")),
+    "compatibility_mode": ("Which parameters the server understands", ("strict", "extended")),
+    "stream_mode_auth": ("Check this form with a streamed answer", ("not_use", "use")),
+    "encoding_format": ("Send encoding_format with texts to embed", ("not_set", "float")),
     "token_param_name": (
-        "Token Parameter Name",
+        "Under which name the token limit is sent",
         ("auto", "max_tokens", "max_completion_tokens"),
     ),
-    "user_identity_support": ("Send User Identity", ("support", "no_support")),
-    "stream_include_usage": ("Usage in Streams", ("enabled", "disabled")),
+    "user_identity_support": ("Tell the server who asks, where answers are per user", ("support", "no_support")),
+    "stream_include_usage": ("Ask the server for token counts while streaming", ("enabled", "disabled")),
 }
 _YES: Final = ("support", "supported", "enabled", "extended", "use", "float")
 
@@ -173,9 +174,21 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
     api_key = read_api_key(fields.text("api_key"))
     extra_headers = read_headers(fields.text("extra_headers"))
     payer = fingerprint(canonical([base_url, api_key, dict(extra_headers)]))
-    settings = config.read(
-        credentials, environ, ModelOptions, payer, at_once=not runtime.outlives()
-    )
+    # An address is no secret: two workspaces may have the same model server.
+    tenant = payer if api_key else ""
+    at_once, not_kept = not runtime.outlives(), ""
+    try:
+        settings = config.read(
+            credentials, environ, ModelOptions, tenant, at_once=at_once
+        )
+    except NoTenant:
+        off = {**credentials, "cache_ttl": config.OFF}
+        settings = config.read(off, environ, ModelOptions, payer, at_once=at_once)
+        wanted = fields.text("cache_ttl") != config.OFF
+        not_kept = wanted * (
+            "Redis URL (redis_url) is empty: without a Redis, fill in API Key (api_key) or "
+            "Cache Secret (cache_secret), so that no other workspace can share your answers."
+        )
     options = settings.options
     limits = options.read_timeout_seconds, options.deadline_seconds
     return Form(
@@ -186,7 +199,7 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
         mode=fields.choice("mode"),
         context_size=fields.tokens("context_size", "Model Context Size"),
         max_tokens_to_sample=fields.tokens(
-            "max_tokens_to_sample", "Upper Bound of Max Tokens"
+            "max_tokens_to_sample", "Most tokens that a node may ask for"
         ),
         tool_style=fields.choice("function_calling_type"),
         stream_tool_calls=fields.yes("stream_function_calling"),
@@ -203,7 +216,7 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
         check_streaming=fields.yes("stream_mode_auth"),
         max_chunks=fields.count(
             "max_chunks",
-            "Texts per Request",
+            "Texts sent in one request",
             _CHUNKS,
             _MAX_CHUNKS,
             f"texts from 1 to {_MAX_CHUNKS}",
@@ -215,6 +228,7 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
         },
         extra_headers=extra_headers,
         settings=settings,
+        not_kept=not_kept,
         credential=fingerprint(canonical([payer, *limits])),
         headers_digest=fingerprint(canonical(dict(extra_headers))),
     )

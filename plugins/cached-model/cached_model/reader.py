@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from cachecore.answer import Piece, Usage
-from cached_model.sse import DONE, NotEvents
+from cached_model.sse import DONE
 from difycodec import web
 
 # More than this is not an answer; every follower of its flight would hold it.
@@ -64,19 +64,13 @@ class Reader:
         and was then cut is given without a finish reason, and so it is not kept.
         """
         done = False
-        try:
-            for event in events:
-                if event == DONE:
-                    done = True
-                    break
-                text = self._take(event)
-                if text:
-                    yield Piece(text=text)
-        except NotEvents:
-            # What comes behind the end is no part of the answer, but it was cut there.
-            if self._finish_reason is None:
-                raise
-            self._went_on = True
+        for event in events:
+            if event == DONE:
+                done = True
+                break
+            text = self._take(event)
+            if text:
+                yield Piece(text=text)
         if self._finish_reason is None and not (done and self._has_content):
             raise Incomplete
         if self._went_on and not done and self._finish_reason == "stop":

@@ -48,6 +48,9 @@ _TOO_LONG: Final = re.compile(
 )
 _READ_SIZE: Final = 64 * 1024
 _MAX_JSON: Final = 16 * 1024 * 1024
+# What a server that only chats answers where embeddings or reranks would be.
+_NOT_OFFERED: Final = (404, 405, 501)
+_KINDS: Final = {"embeddings": "embeddings", "rerank": "reranks"}
 _DRAIN_SECONDS: Final = 0.05
 _DRAIN_READS: Final = 3
 
@@ -114,7 +117,7 @@ def _asked(
         with closing(opened) as response:
             if response.status != HTTPStatus.OK:
                 with web.until(deadline):
-                    refused = _refused(response, place)
+                    refused = _refused(response, url)
                 refused.status = response.status
                 raise refused
             yield response, _bytes(response, form, deadline)
@@ -208,8 +211,9 @@ def _json(arriving: Iterator[bytes]) -> Any:
     return data
 
 
-def _refused(response: BaseHTTPResponse, place: str) -> InvokeError:
-    status = response.status
+def _refused(response: BaseHTTPResponse, url: str) -> InvokeError:
+    status, place = response.status, urlsplit(url).netloc
+    what = _KINDS.get(url.rpartition("/")[2], "")
     code, too_long = _reason(response)
     said = f"The model server at {place} answered HTTP {status}{code}"
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -224,6 +228,11 @@ def _refused(response: BaseHTTPResponse, place: str) -> InvokeError:
         return InvokeBadRequestError(
             f"{said}, which leads elsewhere; write that address into API endpoint URL "
             "(endpoint_url)."
+        )
+    if status in _NOT_OFFERED and what:
+        return InvokeBadRequestError(
+            f"The model server at {place} does not offer {what} at this address (HTTP "
+            f"{status}{code}); check API Endpoint URL (endpoint_url) and the model name."
         )
     if status == HTTPStatus.NOT_FOUND:
         return InvokeBadRequestError(
