@@ -281,9 +281,7 @@ class Batches:
             self._flights.leave(led.key, led.flight)
             led.flight.crash(error)
 
-    def _keep_items(
-        self, batch: _Batch, led: Mapping[int, _Led], order: int
-    ) -> None:
+    def _keep_items(self, batch: _Batch, led: Mapping[int, _Led], order: int) -> None:
         request = batch.request
         writes: list[Write] = []
         for place, one in led.items():

@@ -12,7 +12,7 @@ store alone.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -187,7 +187,7 @@ class Cache:
     def _answer(
         self, request: Request, load: Load, state: RequestState, *, outlives: bool
     ) -> Iterator[Piece]:
-        """key -> look up -> judge -> join or lead; again where a leader ended in vain."""
+        """Key -> look up -> judge -> join or lead; again where a leader ended in vain."""
         idle = IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT
         leaders, over, reported = 0, "", False
         while True:
@@ -289,10 +289,13 @@ class Cache:
         self._flights.leave(job.key, job.flight)
 
     def _led(self, job: _Job, *, behind: bool) -> Iterator[Piece]:
+        """Claim the lease: load under it, or follow who has it, and claim again."""
         shown = Shown()
         over = "*" if job.request.control is Control.REFRESH else job.over
-        for _ in range(MAX_LEADERS if job.stamps is not None else 0):
+        for _ in range(MAX_LEADERS):
             shown.begin()
+            if job.stamps is None:  # There is no store to claim anything in.
+                break
             try:
                 lead, value = self._leases.claim(job.key, job.stamps, over=over)
             except StoreError:
@@ -314,15 +317,12 @@ class Cache:
             over = job.flight.token = lead
             if (yield from self._follow_afar(job, lead, shown)):
                 return
-            if job.stamps is None:
-                break
-            if not shown.text and not shown.tool_calls:
+            if job.stamps is not None and not shown.text and not shown.tool_calls:
                 # To be looked up anew: an invalidation may have overtaken the stamps.
                 raise LeaderGone("the leader ended without an answer")
         if behind:
             raise LeaderGone("nothing could be kept")
         job.state.shared = False
-        shown.begin()
         yield from self._load(job, None, shown)
 
     def _kept_since(self, job: _Job, value: bytes | None) -> Entry | None:
@@ -402,7 +402,7 @@ class Cache:
 
     def _follow_afar(
         self, job: _Job, token: str, shown: Shown
-    ) -> Iterator[Piece]:
+    ) -> Generator[Piece, None, bool]:
         """What another process loads; returns whether that came to its end."""
         request, job.state.shared = job.request, True
         pieces = self._leases.follow(
@@ -448,9 +448,7 @@ class Cache:
         """Load anew behind a stale answer, unless somebody does already."""
         if not self._behind.acquire(blocking=False):
             return
-        job, leads = self._join(
-            request, look, load, RequestState(), since, IDLE_LIMIT
-        )
+        job, leads = self._join(request, look, load, RequestState(), since, IDLE_LIMIT)
         if job is None or not leads:
             self._behind.release()
             return

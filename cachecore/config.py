@@ -70,10 +70,14 @@ def read[O: Options](
         store=replace(_read_store(form, environ, options, tenant), at_once=at_once),
         rules=Rules(
             enabled=lifetime != OFF,
-            ttl=options.ttl_seconds or read_ttl(DEFAULT if lifetime == OFF else lifetime),
+            ttl=options.ttl_seconds
+            or read_ttl(DEFAULT if lifetime == OFF else lifetime),
             scope=Scope(
                 _choice(
-                    form, "cache_scope", "Who shares an answer", [s.value for s in Scope]
+                    form,
+                    "cache_scope",
+                    "Who shares an answer",
+                    [s.value for s in Scope],
                 )
             ),
             max_temperature=options.max_temperature,

@@ -19,15 +19,15 @@ from typing import Any, Final, Literal, NamedTuple
 import orjson
 
 from cachecore import entry as entries
+from cachecore.answer import Piece, Usage
 from cachecore.background import Background
 from cachecore.entry import Cost
 from cachecore.errors import NotAsked, StoreError, UnkeyableError
-from cachecore.lookup import Look
-from cachecore.keys import Keyspace, mark_of, part_digest
 from cachecore.events import INTERNAL, Ended
+from cachecore.keys import Keyspace, mark_of, part_digest
+from cachecore.lookup import Look
 from cachecore.request import Request
 from cachecore.stores.base import Store
-from cachecore.answer import Piece, Usage
 
 logger = logging.getLogger(__name__)
 

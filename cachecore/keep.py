@@ -93,6 +93,7 @@ class Keeper:
             size=recorder.size,
             rules=request.rules,
             control=request.control,
+            calls_are_data=request.traits.calls_are_data,
         )
         if recorder.overflowed:
             refusal = Refusal.TOO_LARGE

@@ -149,6 +149,8 @@ class Traits:
 
     conversation: bool = False
     tools: bool = False
+    # Whether a tool call is the answer itself, and nothing is run for it.
+    calls_are_data: bool = False
     external_url: bool = False
     temperature: float | None = None
     scope_id: str = ""
@@ -296,6 +298,7 @@ def refuse(
     size: int,
     rules: Rules,
     control: Control,
+    calls_are_data: bool = False,
 ) -> Refusal | None:
     """Why a complete answer must not be kept, or None if it may.
 
@@ -303,7 +306,7 @@ def refuse(
     it is the upstream's word, but it is not what the next caller should get.
     """
     if has_tool_calls or finish_reason in ("tool_calls", "function_call"):
-        if control is not Control.ALWAYS:
+        if control is not Control.ALWAYS and not calls_are_data:
             return Refusal.TOOL_CALLS
         if not has_tool_calls:
             return Refusal.EMPTY

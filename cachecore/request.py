@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cachecore.keys import Kind, canonical
-from cachecore.events import Subject
-from cachecore.policy import Control, Rules, Scope, Traits
 from cachecore.answer import Piece
+from cachecore.events import Subject
+from cachecore.keys import Kind, canonical
+from cachecore.policy import Control, Rules, Scope, Traits
 
 # What a request may consist of. ``context`` is all around it: files, passages, tags.
 _SHOWN: Final = 80  # characters of a name

@@ -23,7 +23,6 @@ from cachecore import recent
 from cachecore.background import Background
 from cachecore.counters import BARS, Counts, Tally, total
 from cachecore.errors import StoreError
-from cachecore.keys import Keyspace
 from cachecore.events import (
     INTERNAL,
     BreakerMoved,
@@ -34,6 +33,7 @@ from cachecore.events import (
     Lookup,
     Missed,
 )
+from cachecore.keys import Keyspace
 from cachecore.recent import Recent, Row
 from cachecore.sheets import Sheet
 from cachecore.stores.base import Page, Store

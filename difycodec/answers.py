@@ -17,8 +17,8 @@ from dify_plugin.entities.model.text_embedding import (
     TextEmbeddingResult,
 )
 
-from cachecore.policy import Price
 from cachecore.answer import Piece, Usage
+from cachecore.policy import Price
 
 _ZERO: Final = Decimal(0)
 _SEVEN_PLACES: Final = Decimal("0.0000001")

@@ -22,6 +22,7 @@ from dify_plugin.entities.model.message import (
     VideoPromptMessageContent,
 )
 
+from difycodec import few_shots
 from difycodec.urls import is_signed
 
 type Json = dict[str, Any]
@@ -122,10 +123,15 @@ def tools_to_openai(tools: Iterable[PromptMessageTool]) -> list[Json]:
     ]
 
 
-def is_conversation(messages: Iterable[PromptMessage]) -> bool:
-    """Whether an earlier turn is present: such prompts rarely come twice."""
+def is_conversation(messages: Sequence[PromptMessage]) -> bool:
+    """Whether an earlier turn is present: such prompts rarely come twice.
+
+    The examples that Dify writes into its own nodes' prompts are none.
+    """
     earlier = (PromptMessageRole.ASSISTANT, PromptMessageRole.TOOL)
-    return any(message.role in earlier for message in messages)
+    if not any(message.role in earlier for message in messages):
+        return False
+    return not few_shots.are_all(to_openai(messages))
 
 
 def has_url(messages: Iterable[PromptMessage]) -> bool:

@@ -54,6 +54,12 @@ def unsigned(value: Any) -> Any:
     return [stripped, places] if places else value
 
 
+def stripped(kept: Any) -> Any:
+    """What ``unsigned`` made, without its list of places."""
+    pair = isinstance(kept, list) and len(kept) == 2 and isinstance(kept[1], list)  # noqa: PLR2004
+    return kept[0] if pair and kept[1] and isinstance(kept[1][0], list) else kept
+
+
 def _stripped(value: Any, path: list[Any], places: list[list[Any]]) -> Any:
     if isinstance(value, dict):
         return {

@@ -85,7 +85,9 @@ def read(parameters: Mapping[str, Any], reranker: Reranker | None = None) -> Ask
 
 def _names(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     given = parameters.get("more_datasets")
-    words = given if isinstance(given, list) else re.split(r"[,，;\n]", str(given or ""))
+    words = (
+        given if isinstance(given, list) else re.split(r"[,，;\n]", str(given or ""))
+    )
     names = (str(word).strip().strip("[]'\"") for word in words)
     return tuple(dict.fromkeys(name for name in names if name))
 

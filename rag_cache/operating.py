@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from cachetools import LRUCache
 
+from cachecore.admin import Vote
 from cachecore.cache import Cache
 from cachecore.errors import ConfigError, StoreError
 from cachecore.policy import Switch
 from cachecore.request import app_tags
-from cachecore.admin import Vote
 from rag_cache import inputs, knowledge, settings, ticket
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
@@ -87,7 +87,9 @@ def _said(target: str, stood: Mapping[str, bool]) -> str:
     unknown = [name for name, found in stood.items() if not found]
     kinds = {"tag": "tags", "dataset": "knowledge bases", "app": "apps"}
     count = len(stood)
-    kind = kinds.get(target, "models") if count > 1 else kinds.get(target, "models")[:-1]
+    kind = (
+        kinds.get(target, "models") if count > 1 else kinds.get(target, "models")[:-1]
+    )
     said = f"{count} {kind} invalidated."
     if known:
         said += f" Answers had been kept under: {', '.join(known)}."

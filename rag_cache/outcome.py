@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from time import time
 
-from cachecore.lookup import Look
 from cachecore.cache import RequestState
+from cachecore.lookup import Look
 
 # An answer from a load that another caller had begun.
 SHARED = "shared_load"

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from cachetools import TTLCache
 
+from cachecore.answer import Piece, data_of
+from cachecore.cache import RequestState
 from cachecore.errors import FlightBroken, NothingCached
 from cachecore.policy import Control, Traits
 from cachecore.request import Request
-from cachecore.answer import Piece, data_of
-from cachecore.cache import RequestState
 from difycodec import runtime, urls
 from rag_cache import citations, inputs, knowledge, settings, versions
 from rag_cache.asks import Ask, Json
@@ -87,7 +87,9 @@ def retrieve(caller: Caller, ask: Ask) -> Retrieved:
         )
     state, request = RequestState(), _request(caller, read, ask, known)
     try:
-        data = data_of(cache.stream(request, load, outlives=_outlives(ask), state=state))
+        data = data_of(
+            cache.stream(request, load, outlives=_outlives(ask), state=state)
+        )
     except NothingCached:
         data = _NOTHING
     except FlightBroken:  # the load that this one waited for died: its own, then
@@ -125,7 +127,9 @@ def _resolved(read: Settings, ask: Ask) -> Ask:
             )
         found.add(ids[0])
     if len(found) > inputs.MAX_IDS:
-        raise BadInput(f"At most {inputs.MAX_IDS} knowledge bases are searched at once.")
+        raise BadInput(
+            f"At most {inputs.MAX_IDS} knowledge bases are searched at once."
+        )
     return replace(ask, datasets=tuple(sorted(found)), named=())
 
 

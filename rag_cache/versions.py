@@ -14,13 +14,12 @@ from typing import Any, Final
 
 from cachetools import LRUCache
 
-from cachecore.cache import Cache
-from cachecore.keys import canonical
+from cachecore.answer import Piece, data_of
+from cachecore.cache import Cache, RequestState
 from cachecore.events import INTERNAL
+from cachecore.keys import canonical
 from cachecore.policy import Control, Rules, Traits
 from cachecore.request import Request
-from cachecore.answer import Piece, data_of
-from cachecore.cache import RequestState
 from difycodec import runtime
 from rag_cache import knowledge
 from rag_cache.knowledge import KnowledgeError
@@ -93,7 +92,9 @@ def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
     return found
 
 
-def _asked(cache: Cache, settings: Settings, dataset_id: str, state: RequestState) -> Dataset:
+def _asked(
+    cache: Cache, settings: Settings, dataset_id: str, state: RequestState
+) -> Dataset:
     options = settings.cache.options
     seconds = options.dataset_check_seconds
     place = settings.knowledge

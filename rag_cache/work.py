@@ -17,12 +17,12 @@ from dify_plugin.entities.model.message import (
     UserPromptMessage,
 )
 
+from cachecore.answer import Piece, Usage, split
+from cachecore.cache import RequestState
 from cachecore.errors import FlightBroken, NothingCached
 from cachecore.keys import Kind
 from cachecore.policy import Traits
 from cachecore.request import Request
-from cachecore.answer import Piece, Usage, split
-from cachecore.cache import RequestState
 from difycodec import messages, urls
 from rag_cache import inputs, models, settings
 from rag_cache.caller import Caller
@@ -203,7 +203,8 @@ def request_of(
 
 
 def _parts(form: Mapping[str, Any], seed: str) -> dict[str, Any]:
-    said = messages.parts(form["messages"]) if form.get("messages") else {}
+    told = urls.stripped(form.get("messages"))
+    said = messages.parts(told) if told else {}
     return {
         "system": form.get("system"),
         **said,

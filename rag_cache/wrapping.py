@@ -143,9 +143,9 @@ def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
     if seconds > _TICKET_SECONDS:
         return Stored(stored=False, reason="ticket_expired", value=value)
     cost = Cost(seconds=seconds)
-    refusal = cache.keep(
-        request, held.key, held.stamps, value, cost, order=held.order
-    )
+    refusal = cache.keep(request, held.key, held.stamps, value, cost, order=held.order)
     return Stored(
-        stored=refusal is None, reason="stored" if refusal is None else refusal.value, value=value
+        stored=refusal is None,
+        reason="stored" if refusal is None else refusal.value,
+        value=value,
     )

@@ -241,9 +241,7 @@ class MemoryStore:
         records, until = self._streams.get(key, ([], 0.0))
         return records if until > self._clock() else []
 
-    def _add(
-        self, key: str, records: Sequence[bytes | None], ttl: float
-    ) -> _Records:
+    def _add(self, key: str, records: Sequence[bytes | None], ttl: float) -> _Records:
         """The stream with ``records``; ``ttl`` ends it if it begins with them."""
         until = self._streams[key][1] if self._stream(key) else self._clock() + ttl
         standing = self._stream(key)

@@ -96,6 +96,7 @@ def _remedy(error: Exception, url: RedisUrl) -> str:
         "between it and the plugin daemon."
     )
 
+
 # Keys that Dify itself makes (its Celery queue, its plugin daemon's cluster).
 NAMES_OF_DIFY: Final = (
     "_kombu.binding.celery",

@@ -278,7 +278,7 @@ class RedisStore:
         self, stream: str, records: Sequence[bytes], most: int, ttl: float
     ) -> None:
         # One script: as many commands would cost twenty times a record's time to send.
-        command = ("EVAL", _APPEND, 1, stream, most, _ms(ttl), *records)
+        command: Command = ("EVAL", _APPEND, 1, stream, most, _ms(ttl), *records)
         self._accepted(self._run_behind(command)[0])
 
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:

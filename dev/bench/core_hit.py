@@ -12,10 +12,10 @@ from gevent import monkey
 
 from bench.measure import Result, by_turns, ratio, timed
 from bench.texts import messages, prose
+from cachecore.answer import Piece, Usage
 from cachecore.opening import StoreSettings, open_cache
 from cachecore.policy import Rules
 from cachecore.request import Request
-from cachecore.answer import Piece, Usage
 
 
 def hits(

@@ -14,10 +14,10 @@ from servers import redis as servers
 from bench.core_hit import hits, raw_get
 from bench.measure import Result, by_turns, ratio, timed
 from bench.texts import prose
+from cachecore.answer import Piece, Usage
 from cachecore.opening import StoreSettings, open_cache
 from cachecore.policy import Rules
 from cachecore.request import Request
-from cachecore.answer import Piece, Usage
 
 ENTRIES = (10**3, 10**4, 10**5, 10**6)
 SIZES = (1, 10, 100, 1000)  # KB

@@ -12,9 +12,9 @@ from servers import redis as servers
 
 from bench.measure import Result
 from bench.texts import random_prose
+from cachecore.answer import Piece, Usage
 from cachecore.opening import StoreSettings, open_cache
 from cachecore.request import Request
-from cachecore.answer import Piece, Usage
 
 _COUNT = 300
 _SIZES = (500, 2048, 8192, 20480)

@@ -20,15 +20,14 @@ from servers import redis as servers
 from bench.faq import Question, questions
 from bench.measure import Result
 from bench.texts import random_prose
-from cachecore.cache import Cache
+from cachecore.answer import Piece, Usage
+from cachecore.cache import Cache, RequestState
 from cachecore.config import read_ttl
 from cachecore.keys import Keyspace
 from cachecore.policy import HITS, Price, Rules
 from cachecore.redis_url import parse
 from cachecore.request import Request
 from cachecore.stores.redis import RedisStore
-from cachecore.answer import Piece, Usage
-from cachecore.cache import RequestState
 
 LAWS = (0.7, 0.9, 1.1)
 _DAY = 86_400
@@ -177,7 +176,9 @@ def _replay(url: str, trace: list[_Asked]) -> _Day:
     rules = Rules(price=_PRICE, stale_while_revalidate=_LAG)
     for asked in trace:
         while changes and asked.at >= changes[0][0]:
-            cache.admin.invalidate([f"topic:{topics[7 * changes.pop(0)[1] % len(topics)]}"])
+            cache.admin.invalidate(
+                [f"topic:{topics[7 * changes.pop(0)[1] % len(topics)]}"]
+            )
         now = began + asked.at
         loads: list[float] = []
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import graphon.dsl.slim.llm
 import graphon.dsl.tool_runtime
+import yaml
 from graphon.dsl import loads
 from graphon.dsl.slim.client import (
     SlimChunkEvent,
@@ -29,9 +30,6 @@ from graphon.model_runtime.utils.encoders import jsonable_encoder
 from devhost.failures import PluginDied, PluginError
 from devhost.host import Host
 
-# Dify shows of a stream what an Answer node names (ResponseStreamCoordinator);
-# graphon gives every node's.
-_ANSWERS = re.compile(r"^ *answer: (.*)$", re.MULTILINE)
 _SHOWN = re.compile(r"\{\{#([\w.]+)#\}\}")
 _KINDS = {
     "invoke_tool": "tool",
@@ -44,15 +42,54 @@ class WorkflowFailed(Exception):
     """A node failed; the text is what Dify would show."""
 
 
+class _Answers:
+    """What a reader of a chatflow is sent, by Dify's rules.
+
+    An Answer node names variables, and Dify sends the reader what was streamed under
+    their names; the value of a variable that nothing was streamed under is sent when its
+    turn comes. A tool's variable is streamed as one empty piece that ends it, so that the
+    reader is sent nothing of it (1.13.2: nodes/tool/tool_node.py:442-447,
+    response_coordinator/coordinator.py:398-401; graphon 0.8.0 has the same).
+    """
+
+    def __init__(self, dsl: str) -> None:
+        nodes = yaml.safe_load(dsl)["workflow"]["graph"]["nodes"]
+        self._parts = {
+            node["id"]: _SHOWN.split(node["data"]["answer"])
+            for node in nodes
+            if node["data"].get("type") == "answer"
+        }
+        # What may be sent as it comes: it stands first in an answer.
+        self.first = {parts[1] for parts in self._parts.values() if not parts[0]}
+        self.streamed: dict[str, str] = {}
+
+    def of(self, node_id: str, outputs: Mapping[str, Mapping[str, Any]]) -> str:
+        """The text of an Answer node that has run."""
+        said = []
+        for place, part in enumerate(self._parts.get(node_id, [""])):
+            if place % 2 == 0:
+                said.append(part)
+            elif part in self.streamed:
+                said.append(self.streamed[part])
+            else:
+                name, _, field_name = part.partition(".")
+                said.append(str(outputs.get(name, {}).get(field_name, "")))
+        return "".join(said)
+
+
 @dataclass
 class Run:
-    """What a run gave. Times are seconds since its start."""
+    """What a run gave: ``text`` is what the reader was sent.
+
+    Times are seconds since its start.
+    """
 
     text: str = ""
     first_token: float | None = None
     total: float = 0.0
     outputs: dict[str, Any] = field(default_factory=dict)
     node_outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    conversation: dict[str, Any] = field(default_factory=dict)
     events: list[Any] = field(default_factory=list)
 
 
@@ -64,8 +101,13 @@ def run(
     app_id: str = "app-1",
     user_id: str = "user-1",
     credentials: Mapping[str, Any] | None = None,
+    conversation: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Run a workflow to its end. ``credentials`` are graphon's."""
+    """Run a workflow to its end. ``credentials`` are graphon's.
+
+    ``conversation`` has the values of conversation variables before; the run has those
+    after it.
+    """
     result = Run()
     for _ in stream(
         host,
@@ -75,6 +117,7 @@ def run(
         app_id=app_id,
         user_id=user_id,
         credentials=credentials,
+        conversation=conversation,
     ):
         pass
     return result
@@ -89,15 +132,17 @@ def stream(
     app_id: str = "app-1",
     user_id: str = "user-1",
     credentials: Mapping[str, Any] | None = None,
+    conversation: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """The text as it comes, and everything else in ``result``."""
     client = _client_for(host, app_id, user_id)
     graphon.dsl.slim.llm.SlimClient = client
     graphon.dsl.tool_runtime.SlimClient = client
     text = dsl.read_text(encoding="utf-8")
-    shown = set(_SHOWN.findall(" ".join(_ANSWERS.findall(text))))
+    answers = _Answers(text)
+    result.conversation = dict(conversation or {})
     engine = loads(
-        text,
+        _prepared(host, text, result.conversation),
         credentials=dict(credentials or {}),
         start_inputs=dict(inputs),
     )
@@ -106,25 +151,51 @@ def stream(
         for event in engine.run():
             result.events.append(event)
             name = type(event).__name__
-            if name == "NodeRunStreamChunkEvent" and event.chunk:
-                if ".".join(event.selector) not in shown:
+            if name == "NodeRunStreamChunkEvent":
+                selector = ".".join(event.selector)
+                answers.streamed.setdefault(selector, "")
+                answers.streamed[selector] += event.chunk
+                if selector not in answers.first or not event.chunk:
                     continue
                 if result.first_token is None:
                     result.first_token = time.perf_counter() - started
                 result.text += event.chunk
                 yield event.chunk
+            elif name == "NodeRunVariableUpdatedEvent":
+                updated = event.variable
+                result.conversation[updated.name] = updated.value
             elif name == "NodeRunSucceededEvent":
                 result.node_outputs[event.node_id] = event.node_run_result.outputs
+                rest = answers.of(event.node_id, result.node_outputs)
+                rest = rest.removeprefix(result.text)
+                if rest:
+                    result.text += rest
+                    yield rest
             elif name == "GraphRunSucceededEvent":
                 result.outputs = dict(event.outputs or {})
-                answer = str(result.outputs.get("answer") or "")
-                rest = answer.removeprefix(result.text)
-                result.text = answer or result.text
-                if answer and rest:
-                    yield rest
     except RuntimeError as error:
         raise WorkflowFailed(str(error)) from error
     result.total = time.perf_counter() - started
+
+
+def _prepared(host: Host, dsl: str, conversation: Mapping[str, Any]) -> str:
+    """The workflow as graphon's loader wants it.
+
+    It names the plugins that are installed, which Dify looks up by itself, and its
+    conversation variables begin with these values.
+    """
+    data = yaml.safe_load(dsl)
+    data["dependencies"] = [
+        {
+            "current_identifier": None,
+            "type": "package",
+            "value": {"plugin_unique_identifier": identifier},
+        }
+        for identifier in (package.identifier for package in host.packages)
+    ]
+    for variable in data["workflow"]["conversation_variables"]:
+        variable["value"] = conversation.get(variable["name"], variable["value"])
+    return str(yaml.safe_dump(data, allow_unicode=True))
 
 
 def as_app(

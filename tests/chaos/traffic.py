@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from cachecore.answer import Piece, Usage
 from cachecore.cache import Cache
 from cachecore.keys import Keyspace
 from cachecore.redis_url import parse
 from cachecore.request import Request
 from cachecore.stores.redis import RedisStore
-from cachecore.answer import Piece, Usage
 
 RATE = 50
 QUESTIONS = 10

@@ -8,7 +8,16 @@ import pytest
 
 from cachecore import entry
 from cachecore.keys import flight_key, lease_key
-from cachecore.stores.base import Claim, Commit, Found, Heartbeat, News, Page, Store, Write
+from cachecore.stores.base import (
+    Claim,
+    Commit,
+    Found,
+    Heartbeat,
+    News,
+    Page,
+    Store,
+    Write,
+)
 from tests.core.test_policy import REPLACEMENTS, TAKE_OVERS
 
 
@@ -202,7 +211,9 @@ class StoreContract:
         self, store: Store, name: str
     ) -> None:
         key = entry_of(name)
-        writes = [Write(key, sealed(key, b"x", n), 60, only_if_absent=True) for n in (1, 2)]
+        writes = [
+            Write(key, sealed(key, b"x", n), 60, only_if_absent=True) for n in (1, 2)
+        ]
         assert [store.keep_many([write]) for write in writes] == [[True], [False]]
 
     def test_a_heartbeat_renews_ones_own_lease_and_nobody_elses(

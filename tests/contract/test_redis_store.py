@@ -7,10 +7,10 @@ import pytest
 import redis
 from servers.redis import free_port
 
+from cachecore.entry import seal
 from cachecore.errors import StoreError
 from cachecore.redis_url import parse
-from cachecore.entry import seal
-from cachecore.stores.base import Commit, Heartbeat, Page
+from cachecore.stores.base import Commit, Heartbeat
 from cachecore.stores.redis import RedisStore
 from tests.contract.store_contract import StoreContract
 

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from cachecore.answer import Piece, Usage
 from cachecore.cache import Cache
 from cachecore.errors import StoreError
-from cachecore.keys import Keyspace
 from cachecore.events import Event, Lookup, Refused
+from cachecore.keys import Keyspace
 from cachecore.request import Request
 from cachecore.stores.base import Found
 from cachecore.stores.memory import MemoryStore
-from cachecore.answer import Piece, Usage
 
 END = Piece(finish_reason="stop", usage=Usage(7, 2))
 

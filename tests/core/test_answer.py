@@ -3,7 +3,6 @@ import pytest
 from cachecore.answer import (
     PIECE_CHARACTERS,
     Piece,
-    Piece,
     Recorder,
     Usage,
     merge,

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from cachecore.answer import Piece
 from cachecore.batch import Item
 from cachecore.entry import Cost
 from cachecore.errors import NothingCached
-from cachecore.lookup import PER_ROUND_TRIP
 from cachecore.events import Ended, Followed, Kept, Loaded, Lookup, Stale
+from cachecore.lookup import PER_ROUND_TRIP
 from cachecore.policy import Control, Rules, Switch
 from cachecore.request import Request
 from cachecore.stores.memory import MemoryStore
-from cachecore.answer import Piece
 from tests.core.helpers import END, Bench, BrokenStore, FailingFrom
 
 BATCH = Request(kind="embedding", label="m", form={}, credential="payer")

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from cachecore.answer import Piece, Usage
 from cachecore.errors import FlightBroken, NothingCached, StoreError
-from cachecore.keys import Keyspace
 from cachecore.events import Ended, Lookup, Missed
+from cachecore.keys import Keyspace
 from cachecore.policy import Control, Rules, Scope, Switch, Traits
 from cachecore.request import app_tags
 from cachecore.stores.memory import MemoryStore
-from cachecore.answer import Piece, Usage
 from tests.core.helpers import END, Bench, BrokenStore, FailingFrom, request
 
 
@@ -181,18 +181,14 @@ def test_an_answer_whose_judge_fails_is_served_and_not_kept(
 def test_a_value_that_json_would_change_is_not_kept() -> None:
     bench = Bench()
     look = bench.cache.find(request())
-    assert bench.cache.keep(
-        request(), look.key, {"t": "1"}, {"score": float("nan")}
-    )
+    assert bench.cache.keep(request(), look.key, {"t": "1"}, {"score": float("nan")})
 
 
 def test_the_limit_is_on_what_comes_out_not_on_what_it_deflates_to() -> None:
     bench = Bench()
     look = bench.cache.find(request())
     rules = Rules(max_entry_bytes=10_000)
-    assert bench.cache.keep(
-        request(rules=rules), look.key, {"t": "1"}, "x" * 20_000
-    )
+    assert bench.cache.keep(request(rules=rules), look.key, {"t": "1"}, "x" * 20_000)
 
 
 def test_text_that_json_cannot_carry_is_served_and_not_kept() -> None:

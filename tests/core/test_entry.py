@@ -64,7 +64,17 @@ def test_another_format_version_does_not_decode() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"d", b"dc", b"dc\x02", b"dc\x02\x00", b"dc\x02\x00" + b"0" * 16, b"{}", b"\x80\x04"]
+    "data",
+    [
+        b"",
+        b"d",
+        b"dc",
+        b"dc\x02",
+        b"dc\x02\x00",
+        b"dc\x02\x00" + b"0" * 16,
+        b"{}",
+        b"\x80\x04",
+    ],
 )
 def test_what_is_no_entry_does_not_decode(data: bytes) -> None:
     with pytest.raises(CorruptEntry):

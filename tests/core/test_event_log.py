@@ -2,13 +2,13 @@ import orjson
 import pytest
 
 from cachecore import entry, event_log
+from cachecore.answer import Piece, Usage
 from cachecore.background import Background
 from cachecore.errors import StoreError
 from cachecore.event_log import EventLog
-from cachecore.keys import Keyspace
 from cachecore.events import INTERNAL
+from cachecore.keys import Keyspace
 from cachecore.stores.memory import MemoryStore
-from cachecore.answer import Piece, Usage
 from tests.core.helpers import Bench, FailingFrom, request
 
 SECRET = b"s" * 32

@@ -2,15 +2,14 @@
 
 import pytest
 
-from cachecore.entry import Cost
-from cachecore.errors import StoreError
-from cachecore.keys import Keyspace
-from cachecore.policy import Control, Reason
-from cachecore.request import Request
 from cachecore.admin import Vote
-from cachecore.stores.memory import MemoryStore
 from cachecore.answer import Piece, Usage, data_of
 from cachecore.cache import RequestState
+from cachecore.entry import Cost
+from cachecore.errors import StoreError
+from cachecore.policy import Reason
+from cachecore.request import Request
+from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import Bench, FailingFrom, request
 
 DATA = {"result": [{"content": "a", "score": 0.5}], "warnings": []}

@@ -2,9 +2,9 @@ import threading
 
 import pytest
 
+from cachecore.answer import Piece
 from cachecore.errors import FlightBroken, LeaderGone
 from cachecore.flight import MAX_BUFFER, MORTAL_IDLE_LIMIT, Flight, FlightTable
-from cachecore.answer import Piece
 
 STAMPS = {"t": "1"}
 

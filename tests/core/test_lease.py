@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,14 +9,14 @@ import pytest
 
 from cachecore import entry as entries
 from cachecore import lease, stamps
+from cachecore.answer import Piece, Usage
 from cachecore.errors import FlightBroken, StoreError
 from cachecore.keys import flight_key, lease_key
-from cachecore.policy import Control, Rules
 from cachecore.lease import Pace
+from cachecore.policy import Control, Rules
 from cachecore.request import Request
 from cachecore.stores.base import Claim, Commit, Heartbeat
 from cachecore.stores.memory import MemoryStore
-from cachecore.answer import Piece, Usage
 from tests.core.helpers import END, Bench, FailingFrom, request
 
 # As in earnest, a hundred times faster.
@@ -647,7 +646,9 @@ def test_those_who_have_shown_a_part_take_over_with_one_call_too(
     leader = FakeLeader(store)
     benches = [process(store) for _ in range(3)]
     crowd = [
-        Asked(lambda b=bench: b.cache.stream(request(), b.loader("one ", "two ", "six")))  # type: ignore[misc]
+        Asked(
+            lambda b=bench: b.cache.stream(request(), b.loader("one ", "two ", "six"))
+        )  # type: ignore[misc]
         for bench in benches
     ]
     leader.await_follower()
@@ -668,7 +669,9 @@ def test_a_leader_that_is_silent_is_waited_for_as_long_as_its_lease_lives(
     assert follower.first.wait(10)
     late = process(store)
     waiting = Asked(lambda: late.cache.stream(request(), late.loader("never")))
-    until(lambda: [data for _, data in store._streams[leader.stream][0]].count(None) == 2)
+    until(
+        lambda: [data for _, data in store._streams[leader.stream][0]].count(None) == 2
+    )
     leader.say("and the rest")
     leader.tell({"pieces": [END]})
     leader.tell({"end": "landed"})

@@ -97,7 +97,13 @@ def test_whose_lease_may_be_taken_over(
 
 
 # Whether an answer asked for at the second may replace one asked for at the first.
-REPLACEMENTS = [(None, 0, True), (None, 7, True), (7, 8, True), (7, 7, False), (8, 7, False)]
+REPLACEMENTS = [
+    (None, 0, True),
+    (None, 7, True),
+    (7, 8, True),
+    (7, 7, False),
+    (8, 7, False),
+]
 
 
 @pytest.mark.parametrize(("standing", "order", "may"), REPLACEMENTS)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from cachecore.answer import Piece
 from cachecore.errors import NothingCached
 from cachecore.policy import Control, Rules, Switch, Traits
 from cachecore.stores.memory import MemoryStore
-from cachecore.answer import Piece
 from tests.core.helpers import END, Bench, request
 
 LAGGING = Rules(ttl=100, stale_while_revalidate=50)

@@ -9,7 +9,6 @@ from cachecore.background import Background
 from cachecore.counters import percentile
 from cachecore.entry import Cost
 from cachecore.errors import StoreError
-from cachecore.keys import Keyspace
 from cachecore.events import (
     INTERNAL,
     Ended,
@@ -20,6 +19,7 @@ from cachecore.events import (
     Result,
     Subject,
 )
+from cachecore.keys import Keyspace
 from cachecore.policy import Reason, Refusal
 from cachecore.statistics import Statistics
 from cachecore.stores.base import Page

@@ -1,15 +1,18 @@
 """The workflows in examples/, cold and warm: graphon, real plugin processes, a real Redis."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from servers.documents import Dataset, Document
 from servers.knowledge import KEY, FakeKnowledgeApi
 
 from devhost import workflow
 from devhost.host import Host
-from tests.fake_upstream import FakeUpstream
+from tests.fake_upstream import FakeUpstream, Script, delta, finish
 
 ROOT = Path(__file__).parents[2]
 MODEL = "answercache/cached_model/cached_model"
@@ -46,6 +49,13 @@ def example(tmp_path: Path, name: str, **replaced: str) -> Path:
     return chosen
 
 
+def chosen(dataset: Dataset) -> dict[str, str]:
+    """What choosing a knowledge base in Cached Retrieve's panel adds."""
+    before = "          tool_parameters:\n"
+    pick = f'            datasets: {{"type": "constant", "value": "{dataset.id}"}}\n'
+    return {before: before + pick}
+
+
 def run(
     host: Host, dsl: Path, credentials: dict[str, Any], question: str = QUESTION
 ) -> workflow.Run:
@@ -69,8 +79,7 @@ def test_a_knowledge_assistant_cites_cold_and_warm(
     credentials: dict[str, Any],
     tmp_path: Path,
 ) -> None:
-    nobody = "00000000-0000-0000-0000-000000000000"
-    dsl = example(tmp_path, "knowledge_assistant.yml", **{nobody: faq.id})
+    dsl = example(tmp_path, "knowledge_assistant.yml", **chosen(faq))
     cold, warm = (run(host, dsl, credentials) for _ in range(2))
     assert [r.node_outputs["retrieve"]["hit"] for r in (cold, warm)] == [False, True]
     assert (api.retrievals, upstream.calls) == (1, 1)
@@ -132,7 +141,7 @@ def test_a_model_of_the_workspace_is_cached_and_forgets_when_told(
     assert upstream.calls == 1
     assert (
         run(host, dsl, credentials, "forget").text
-        == "The tag assistant is invalidated."
+        == "1 tag invalidated. Answers had been kept under: assistant."
     )
     after = run(host, dsl, credentials)
     assert after.node_outputs["ask"]["reason"] == "invalidated"
@@ -152,3 +161,70 @@ def test_text_streams_out_of_a_tool_as_it_comes(
     ]
     assert len(chunks) > 3
     assert "".join(chunks) == done.text
+
+
+WAYS = [
+    [],
+    ["Hello!", "What do you sell?"],
+    ["I ordered a lamp on Monday.", "It was the green one."],
+]
+
+
+def test_three_conversations_that_come_to_one_question_share_its_answer(
+    host: Host,
+    upstream: FakeUpstream,
+    api: FakeKnowledgeApi,
+    faq: Dataset,
+    credentials: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    """The fake model rewrites a last question as a small model would."""
+
+    def answer(request: dict[str, Any]) -> Script:
+        system, user = (message["content"] for message in request["messages"])
+        if not system.startswith("Rewrite"):
+            return Script()
+        last = user.rpartition("Last question: ")[2]
+        stands_alone = QUESTION if last in ("When does it come?", QUESTION) else last
+        return Script(events=[delta(content=stands_alone), finish(), "[DONE]"])
+
+    upstream.script = answer
+    dsl = example(tmp_path, "conversation.yml", **chosen(faq))
+    texts, asked, hits = [], [], []
+    for way in WAYS:
+        history = ""
+        for said in (*way, "When does it come?" if way else QUESTION):
+            conversation = {"history": history}
+            done = workflow.run(
+                host,
+                dsl,
+                {"query": said},
+                credentials=credentials,
+                conversation=conversation,
+            )
+            history = done.conversation["history"]
+            assert history.endswith(f"Assistant: {done.text}")
+        texts.append(done.text)
+        hits.append(done.node_outputs["retrieve"]["hit"])
+        asked.append(
+            [r for r in upstream.requests if r["messages"][-1]["content"] == QUESTION]
+        )
+    assert texts == [f"echo: {QUESTION}"] * 3
+    assert hits == [False, True, True]
+    assert [len(calls) for calls in asked] == [1, 1, 1], "the answer was asked for once"
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "examples").glob("*.yml")))
+def test_an_example_imports_without_a_question_and_says_what_to_choose(
+    name: str,
+) -> None:
+    dsl = yaml.safe_load((ROOT / "examples" / name).read_text("utf-8"))
+    assert dsl["dependencies"] == []
+    assert dsl["version"] == "0.6.0"  # what 1.13.2 and newer hosts write themselves
+    nodes = dsl["workflow"]["graph"]["nodes"]
+    (note,) = [node for node in nodes if node["type"] == "custom-note"]
+    assert json.loads(note["data"]["text"])["root"]["children"]
+    tools = {n["id"] for n in nodes if n["data"]["type"] == "tool"}
+    for node in nodes:
+        for shown in re.findall(r"\{\{#(\w+)\.(\w+)#", node["data"].get("answer", "")):
+            assert shown[0] not in tools or shown[1] == "text"

@@ -21,15 +21,16 @@ def modules(folder: str, names: str) -> set[str]:
 
 CORE = modules(
     "cachecore",
-    "batch batches behind bidding cache config counting differences entry errors finder flight_table flights journal keys lead listener "
-    "loads many metrics opening options policy records "
-    "recent redis_url relay request sheets shelf statistics streams telling trips",
+    "admin answer background batch cache config counters differences entry errors "
+    "event_log events flight keep keys lease lookup opening options policy recent "
+    "redis_url reports request sheets stamps statistics",
 ) | modules(
     "cachecore/stores",
-    "base breaker calls cluster commands connections health memory redis remedies scripts sockets",
+    "base breaker connection memory messages redis",
 )
 CODEC = modules(
-    "difycodec", "answers chats door embedding messages runtime urls vectors web"
+    "difycodec",
+    "answers chats door embedding few_shots messages runtime urls vectors web",
 )
 COMMON = {
     *(
@@ -68,7 +69,7 @@ SHIPPED = {
     | modules(
         "rag_cache",
         "apps asks caller calls charts citations dashboard doors exposition external frames gateway inputs knowledge "
-        "model_servers models openai_chat openai_vectors operating outcome overview "
+        "models openai_chat openai_vectors operating outcome overview "
         "purse reasons "
         "retrieval reverse sandbox savings served settings shell steps templates ticket toll versions work "
         "words wrapping",

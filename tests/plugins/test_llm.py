@@ -588,7 +588,12 @@ def test_a_verdict_that_is_not_stop_is_never_overruled(
     upstream: FakeUpstream, form: dict[str, str], first: str
 ) -> None:
     upstream.script = Script(
-        events=[choice(0, "half"), choice(0, "", first), choice(0, "", "stop"), "[DONE]"]
+        events=[
+            choice(0, "half"),
+            choice(0, "", first),
+            choice(0, "", "stop"),
+            "[DONE]",
+        ]
     )
     chunks = ask(form)
     assert chunks[-1].delta.finish_reason == first
@@ -672,7 +677,9 @@ def test_saving_says_that_nothing_would_be_kept(
     from cached_model import chat, check
 
     form.pop("api_key")
-    with pytest.raises(CredentialsValidateFailedError, match=r"redis_url.*cache_secret"):
+    with pytest.raises(
+        CredentialsValidateFailedError, match=r"redis_url.*cache_secret"
+    ):
         check.check("m", form, chat.ping)
     check.check("m", form | {"cache_secret": "a long enough secret"}, chat.ping)
     check.check("m", form | {"cache_ttl": "off"}, chat.ping)

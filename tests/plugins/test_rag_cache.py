@@ -13,7 +13,6 @@ from cachecore.errors import ConfigError
 from rag_cache import doors, operating, settings, ticket, wrapping
 from rag_cache.caller import Caller
 from rag_cache.inputs import BadInput
-
 from tests.plugins.helpers import turn_clocks
 
 ROOT = Path(__file__).parents[2]
@@ -178,8 +177,10 @@ def test_a_ticket_shows_nothing_and_none_can_be_made_from_what_a_form_says() -> 
     shown = base64.urlsafe_b64decode(missed.ticket[3:] + "===")
     assert b"secret work" not in shown
     assert b"t:" not in shown
-    made = ticket.Ticket("dify:cache:v1:n:value:{" + "0" * 64 + "}", {"t:x": "1"}, 1, 1.0, "x")
-    for guess in (b"", b"n", "a secret that is long".encode()):
+    made = ticket.Ticket(
+        "dify:cache:v1:n:value:{" + "0" * 64 + "}", {"t:x": "1"}, 1, 1.0, "x"
+    )
+    for guess in (b"", b"n", b"a secret that is long"):
         forged = ticket.write(made, hashlib.sha256(guess).digest())
         with pytest.raises(BadInput, match="ticket"):
             wrapping.store(caller, {"ticket": forged, "value": "x"})

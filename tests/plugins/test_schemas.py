@@ -15,7 +15,9 @@ SLOW = {
         *(
             {
                 "items": {
-                    "properties": {"a": {"anyOf": [{"type": t} for t in ("number", "string")]}}
+                    "properties": {
+                        "a": {"anyOf": [{"type": t} for t in ("number", "string")]}
+                    }
                 },
                 "maxItems": number,
             }
@@ -45,7 +47,17 @@ def test_others_get_their_turn_while_an_answer_is_checked(
 
 @pytest.mark.parametrize(
     "answer",
-    [{"a": 1}, {"a": "x"}, {"a": None}, {"b": [1, "2"]}, {"b": []}, [], "text", 7, None],
+    [
+        {"a": 1},
+        {"a": "x"},
+        {"a": None},
+        {"b": [1, "2"]},
+        {"b": []},
+        [],
+        "text",
+        7,
+        None,
+    ],
 )
 @pytest.mark.parametrize(
     "schema",

@@ -19,6 +19,7 @@ from rag_cache.caller import Caller
 from tests.fake_upstream import FakeUpstream
 from tests.plugins.helpers import ask
 
+
 @pytest.fixture(autouse=True)
 def _address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this Dify serves its files, as the daemon's environment names it."""
@@ -103,7 +104,9 @@ def test_no_text_that_somebody_types_is_taken_for_a_signed_one() -> None:
     assert urls.unsigned(moved) != urls.unsigned(f"{url} and {stripped}")
 
 
-@pytest.mark.parametrize("host", ["http://evil", "https://dify", "http://dify.evil", "http://dify:81"])
+@pytest.mark.parametrize(
+    "host", ["http://evil", "https://dify", "http://dify.evil", "http://dify:81"]
+)
 def test_a_strangers_url_of_the_same_shape_is_not_this_difys(host: str) -> None:
     url = signed(time.time(), "a").replace("http://dify", host)
     assert not urls.is_signed(url)

@@ -11,6 +11,7 @@ import redis
 from servers import redis as servers
 from servers import topologies
 
+from cachecore.answer import Piece
 from cachecore.cache import Cache
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace, flight_key, lease_key
@@ -19,7 +20,6 @@ from cachecore.redis_url import parse
 from cachecore.request import Request
 from cachecore.stores.base import Beat
 from cachecore.stores.redis import RedisStore
-from cachecore.answer import Piece
 from tests.chaos.traffic import Traffic, recovers, sound, troubled
 from tests.contract.store_contract import StoreContract
 

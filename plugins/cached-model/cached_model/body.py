@@ -19,8 +19,8 @@ from dify_plugin.entities.model.message import (
 from dify_plugin.errors.model import InvokeBadRequestError
 
 from cached_model.form import Form
+from difycodec import few_shots, urls
 from difycodec import messages as codec
-from difycodec import urls
 
 # Everything of the form is in the key but this, each for its reason.
 LEFT_OUT: Final[Mapping[str, str]] = {
@@ -77,17 +77,28 @@ class Call:
         """
         return {
             "url": self.url,
-            "body": urls.unsigned(self.body),
+            "body": urls.unsigned(self._keyed()),
             "schema": json.dumps(self.schema) if self.schema is not None else None,
             "names_user": names_user,
             "headers": form.headers_digest,
             "thoughts": self.thoughts,
         }
 
+    def _keyed(self) -> dict[str, Any]:
+        if "messages" not in self.body or not self.extracts:
+            return self.body
+        messages = few_shots.without_call_ids(self.body["messages"])
+        return {**self.body, "messages": messages}
+
+    @property
+    def extracts(self) -> bool:
+        """Whether it is a Parameter Extractor's, whose tool call is its answer."""
+        return few_shots.extracts(self.body.get("messages") or ())
+
 
 def parts(key_form: Mapping[str, Any], question: str) -> dict[str, object]:
     """What a call consists of besides its question, by its key's form."""
-    body = dict(key_form["body"])
+    body = dict(urls.stripped(key_form["body"]))
     prompt = body.pop("prompt", None)
     tools = [body.pop(name, None) for name in ("tools", "functions")]
     if prompt is not None:  # All of it is one text.

@@ -17,10 +17,10 @@ from dify_plugin.errors.model import (
 )
 
 from cachecore import config
+from cachecore.answer import Piece, Usage, merge, split
 from cachecore.errors import ConfigError
 from cachecore.policy import Control, Scope, Traits
 from cachecore.request import Request
-from cachecore.answer import Piece, Usage, merge, split
 from cached_model import caching, schemas, upstream
 from cached_model.body import Call, build, parts
 from cached_model.caching import Caller
@@ -160,7 +160,9 @@ def _request(
         parts=lambda: parts(key_form, codec.question(messages)),
         traits=Traits(
             conversation=codec.is_conversation(messages),
-            tools="tools" in call.body or "functions" in call.body,
+            tools=not call.extracts
+            and ("tools" in call.body or "functions" in call.body),
+            calls_are_data=call.extracts,
             external_url=codec.has_external_url(messages),
             temperature=call.body.get("temperature"),
             ends_at=urls.expires_at(call.body),

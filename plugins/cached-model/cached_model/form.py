@@ -116,21 +116,39 @@ _CHOICES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "vision_support": ("Does the model read images?", ("no_support", "support")),
     "video_support": ("Does the model watch videos?", ("no_support", "support")),
     "audio_support": ("Does the model hear sounds?", ("no_support", "support")),
-    "document_support": ("Does the model read documents such as PDF?", ("no_support", "support")),
-    "structured_output_support": ("Does the model keep to a JSON schema?", ("not_supported", "supported")),
+    "document_support": (
+        "Does the model read documents such as PDF?",
+        ("no_support", "support"),
+    ),
+    "structured_output_support": (
+        "Does the model keep to a JSON schema?",
+        ("not_supported", "supported"),
+    ),
     "agent_thought_support": (
         "What becomes of the model's reasoning",
         ("supported", "not_supported", "only_thinking_supported"),
     ),
-    "compatibility_mode": ("Which parameters the server understands", ("strict", "extended")),
+    "compatibility_mode": (
+        "Which parameters the server understands",
+        ("strict", "extended"),
+    ),
     "stream_mode_auth": ("Check this form with a streamed answer", ("not_use", "use")),
-    "encoding_format": ("Send encoding_format with texts to embed", ("not_set", "float")),
+    "encoding_format": (
+        "Send encoding_format with texts to embed",
+        ("not_set", "float"),
+    ),
     "token_param_name": (
         "Under which name the token limit is sent",
         ("auto", "max_tokens", "max_completion_tokens"),
     ),
-    "user_identity_support": ("Tell the server who asks, where answers are per user", ("support", "no_support")),
-    "stream_include_usage": ("Ask the server for token counts while streaming", ("enabled", "disabled")),
+    "user_identity_support": (
+        "Tell the server who asks, where answers are per user",
+        ("support", "no_support"),
+    ),
+    "stream_include_usage": (
+        "Ask the server for token counts while streaming",
+        ("enabled", "disabled"),
+    ),
 }
 _YES: Final = ("support", "supported", "enabled", "extended", "use", "float")
 

@@ -16,8 +16,8 @@ from dify_plugin.entities.model.text_embedding import (
 )
 from dify_plugin.errors.model import InvokeServerUnavailableError
 
-from cachecore.policy import Traits
 from cachecore.answer import Piece, Usage, data_of
+from cachecore.policy import Traits
 from cached_model import caching, upstream
 from cached_model.caching import Caller
 from cached_model.embeddings import picture
