@@ -293,7 +293,6 @@ class Cache:
         shown = Shown()
         over = "*" if job.request.control is Control.REFRESH else job.over
         for _ in range(MAX_LEADERS):
-            shown.begin()
             if job.stamps is None:  # There is no store to claim anything in.
                 break
             try:
@@ -333,6 +332,7 @@ class Cache:
         return entry if reason is Reason.HIT else None
 
     def _replay(self, job: _Job, entry: Entry, shown: Shown) -> Iterator[Piece]:
+        shown.begin()
         for piece in replay(entry.payload):
             rest = shown.take(piece)
             if rest is not None:
@@ -346,6 +346,7 @@ class Cache:
         request, flight = job.request, job.flight
         recorder = Recorder(request.rules.max_entry_bytes)
         started, first = self._timer(), None
+        shown.begin()
         try:
             if lead is not None and self._store.shared:
                 lead.publishes = not shown.text
@@ -403,10 +404,34 @@ class Cache:
     def _follow_afar(
         self, job: _Job, token: str, shown: Shown
     ) -> Generator[Piece, None, bool]:
-        """What another process loads; returns whether that came to its end."""
+        """What another process loads; returns whether that came to its end.
+
+        A store that is away says nothing of the leader. A follower that has shown
+        nothing then loads by itself; one that has shown a part tries whether the
+        upstream's answer begins so, and else waits for the store.
+        """
+        pace = self._leases.pace
+        for patience in (pace.long_outage, job.flight.idle):
+            try:
+                return (yield from self._followed(job, token, shown, patience))
+            except StoreError:
+                if not shown.text and not shown.tool_calls:
+                    break
+            try:
+                yield from self._load(job, None, shown)
+            except FlightBroken:
+                continue
+            return True
+        job.state.failed, job.stamps = True, None
+        return False
+
+    def _followed(
+        self, job: _Job, token: str, shown: Shown, patience: float
+    ) -> Generator[Piece, None, bool]:
         request, job.state.shared = job.request, True
+        shown.begin()
         pieces = self._leases.follow(
-            job.key, token, request.credential, patience=job.flight.idle
+            job.key, token, request.credential, patience=patience
         )
         try:
             for piece in pieces:
@@ -424,9 +449,6 @@ class Cache:
         except LeaderGone:
             if not shown.finished:  # Else only the word that it landed is missing.
                 return False
-        except StoreError:
-            job.state.failed, job.stamps = True, None
-            return False
         job.flight.land()
         self._emit(Followed(request.subject, afar=True))
         return True

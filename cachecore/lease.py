@@ -61,7 +61,7 @@ class Pace:
     often they are renewed and followers looked for; ``batch`` the least time between two
     batches of pieces; ``linger`` how long an ended stream waits for slow followers;
     ``read`` how long a follower waits at once; ``outage`` how long one that has shown
-    nothing waits for a store that fails.
+    nothing waits for a store that fails, ``long_outage`` one that has shown a part.
     """
 
     lease: float = 3.0
@@ -70,6 +70,7 @@ class Pace:
     linger: float = 30.0
     read: float = 0.1
     outage: float = 1.0
+    long_outage: float = 6.0
 
 
 # --- records: what stands in a stream ----------------------------------------------
@@ -305,7 +306,7 @@ class Leases:
         ``patience`` is how long a failing store is waited for once a part was shown.
         Raises LeaderGone where the leader is dead or has given up, LeaderFailed for the
         leader's own error, where the credential is the same; StoreError where the store
-        fails for too long and nothing was given out.
+        fails for too long.
         """
         return _Following(self, key, token).pieces(credential, patience)
 
@@ -451,8 +452,6 @@ class _Following:
             except StoreError:
                 # Redis that is slow or away says nothing of the leader.
                 if failing >= (patience if self._shown else self._leases.pace.outage):
-                    if self._shown:
-                        raise LeaderGone("the store was away for too long") from None
                     raise
                 self._leases.sleep(self._leases.pace.read)
                 passed = self._leases.timer() - began

@@ -60,6 +60,7 @@ class MemoryStore:
         self._lock = threading.Lock()  # guards all below
         self._changed = threading.Condition(self._lock)
         self._last_order = 0
+        self._position = 0  # of the last record of all streams
         self._entries: LRUCache[str, _Kept] = LRUCache(max_bytes, getsizeof=_size)
         self._hashes: LRUCache[str, LRUCache[str, str]] = LRUCache(_MAX_HASHES)
         self._ends: dict[str, float] = {}  # of those hashes that have one
@@ -226,12 +227,15 @@ class MemoryStore:
             left = ""
             if sign:
                 left = self._add(stream, (None,), sign)[-1][0]
-            first = int(after)
-            if not self._stream(stream)[first:] and wait:
+            if not self._behind(stream, after) and wait:
                 self._changed.wait(wait)
-            fresh = tuple(self._stream(stream)[first:])
+            fresh = self._behind(stream, after)
             alive = bool(self._stream(stream)) or self._holder(lease) == token
             return News(fresh, alive, left)
+
+    def _behind(self, stream: str, after: str) -> tuple[tuple[str, bytes | None], ...]:
+        seen = int(after)
+        return tuple(r for r in self._stream(stream) if int(r[0]) > seen)
 
     def _holder(self, lease: str) -> str | None:
         token, until = self._leases.get(lease, ("", 0.0))
@@ -246,7 +250,8 @@ class MemoryStore:
         until = self._streams[key][1] if self._stream(key) else self._clock() + ttl
         standing = self._stream(key)
         for record in records:
-            standing.append((str(len(standing) + 1), record))
+            self._position += 1
+            standing.append((str(self._position), record))
         self._streams[key] = (standing, until)
         self._changed.notify_all()
         return standing

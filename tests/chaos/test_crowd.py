@@ -9,114 +9,16 @@ import signal
 import statistics
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from servers import redis as servers
 
-from devhost.failures import PluginDied, PluginError
+from devhost.failures import PluginError
 from devhost.host import Host
-from packager.build import RECIPES, build
-from tests.fake_upstream import FakeUpstream, Script, delta, fake_upstream, finish
-from tests.llm_request import llm_request
-
-ROOT = Path(__file__).parents[2]
-PLUGIN = "answercache/cached_model"
-WORDS = [f"word{number} " for number in range(12)]
-ANSWER = "".join(WORDS)
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(ROOT, RECIPES[1], tmp_path_factory.mktemp("package"))
-
-
-@pytest.fixture(scope="module")
-def nodes(package: Path) -> Iterator[list[Host]]:
-    """Two nodes of a daemon; one that a test has killed is started again."""
-    root = ROOT / ".cache" / "devhost"
-    with Host(root) as one, Host(root) as other:
-        one.install(package)
-        other.install(package)
-        yield [one, other]
-
-
-@pytest.fixture
-def hosts(nodes: list[Host], package: Path) -> tuple[Host, Host]:
-    for host in nodes:
-        if host.plugin(PLUGIN).process.why_gone:
-            host.install(package)
-    return nodes[0], nodes[1]
-
-
-@pytest.fixture(scope="module")
-def redis_at() -> Iterator[str]:
-    with servers.server() as (url, _):
-        yield url
-
-
-@pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
-    """Deterministic, as a model at temperature 0 is; half a second to the first word."""
-    with fake_upstream() as started:
-        started.script = Script(
-            events=[*(delta(content=word) for word in WORDS), finish(), "[DONE]"],
-            delay=0.08,
-        )
-        yield started
-
-
-@pytest.fixture
-def form(upstream: FakeUpstream, redis_at: str) -> dict[str, str]:
-    return {
-        "endpoint_url": upstream.url,
-        "context_size": "4096",
-        "redis_url": redis_at,
-        "cache_namespace": f"crowd-{uuid.uuid4().hex[:8]}",
-        # Both processes and the one that tests them share two cores here.
-        "cache_options": "redis_timeout_ms: 1000",
-    }
-
-
-class Caller:
-    """One question under way; when its words came."""
-
-    def __init__(self, host: Host, form: dict[str, str], **changes: Any) -> None:
-        self.words: list[str] = []
-        self.times: list[float] = []
-        self.error: Exception | None = None
-        self.first = threading.Event()
-        exact = {"model_parameters": {"temperature": 0}, **changes}
-        request = llm_request(form, "the same question", **exact)
-        process = host.plugin(PLUGIN).process
-
-        def run() -> None:
-            try:
-                for chunk in process.invoke("model", "invoke_llm", request, timeout=60):
-                    self.times.append(time.perf_counter())
-                    self.words.append(chunk["delta"]["message"]["content"])
-                    self.first.set()
-            except (PluginError, PluginDied) as error:
-                self.error = error
-
-        self._thread = threading.Thread(target=run)
-        self._thread.start()
-
-    def text(self) -> str:
-        self._thread.join(60)
-        assert not self._thread.is_alive(), "a caller hangs"
-        return "".join(self.words)
-
-
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+from tests.chaos.callers import ANSWER, PLUGIN, WORDS, Caller, until
+from tests.fake_upstream import FakeUpstream, Script
 
 
 def test_a_hundred_equal_questions_at_two_processes_are_one_upstream_call(

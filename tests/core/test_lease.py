@@ -20,7 +20,7 @@ from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import END, Bench, FailingFrom, request
 
 # As in earnest, a hundred times faster.
-PACE = Pace(*(0.1, 0.005, 0.001), linger=5, read=0.01, outage=0.02)
+PACE = Pace(*(0.1, 0.005, 0.001), linger=5, read=0.01, outage=0.02, long_outage=0.05)
 
 
 @pytest.fixture
@@ -697,6 +697,45 @@ def test_a_store_that_fails_for_a_moment_breaks_no_answer_that_was_begun(
     failing.mend()
     assert follower.text() == "a part and the rest"
     assert bench.loads == 0
+
+
+def test_a_stream_that_loses_records_again_and_again_splices_nothing(
+    store: MemoryStore,
+) -> None:
+    """Its leader lives on, so that there is nothing to take over."""
+    leader, bench, follower = following(store, "one ", "two ", "three")
+    leader.say("one ")
+    assert follower.first.wait(10)
+    store._streams.pop(leader.stream)
+    leader.count = 5
+    leader.say("four ")
+    assert follower.text() == "one two three"
+    assert follower.error is None
+    assert bench.loads == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "rest"), [(("a part ", "of mine"), "of mine"), (("other",), "of theirs")]
+)
+def test_a_store_that_is_away_for_long_costs_no_error_whatever_the_upstream_says(
+    store: MemoryStore, own: tuple[str, ...], rest: str
+) -> None:
+    """Only the way to the leader is cut: it may live, and be heard of again."""
+    failing = FailingFrom(store, "")
+    leader = FakeLeader(store)
+    bench = process(failing)
+    follower = Asked(lambda: bench.cache.stream(request(), bench.loader(*own)))
+    leader.await_follower()
+    leader.say("a part ")
+    assert follower.first.wait(10)
+    failing._method = "read"
+    until(lambda: bench.loads == 1)
+    leader.say("of theirs")
+    leader.tell({"pieces": [END]})
+    leader.tell({"end": "landed"})
+    failing.mend()
+    assert follower.text() == f"a part {rest}"
+    assert follower.error is None
 
 
 def test_records_that_were_sent_twice_are_read_once(store: MemoryStore) -> None:

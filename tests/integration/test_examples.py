@@ -214,7 +214,9 @@ def test_three_conversations_that_come_to_one_question_share_its_answer(
     assert [len(calls) for calls in asked] == [1, 1, 1], "the answer was asked for once"
 
 
-@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "examples").glob("*.yml")))
+@pytest.mark.parametrize(
+    "name", sorted(p.name for p in (ROOT / "examples").glob("*.yml"))
+)
 def test_an_example_imports_without_a_question_and_says_what_to_choose(
     name: str,
 ) -> None:

@@ -18,7 +18,6 @@ from cachecore.keys import Keyspace, flight_key, lease_key
 from cachecore.policy import Switch
 from cachecore.redis_url import parse
 from cachecore.request import Request
-from cachecore.stores.base import Beat
 from cachecore.stores.redis import RedisStore
 from tests.chaos.traffic import Traffic, recovers, sound, troubled
 from tests.contract.store_contract import StoreContract

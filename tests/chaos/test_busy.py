@@ -1,0 +1,240 @@
+"""Busy is not broken: a machine that is short of time, and the cache stays a cache.
+
+Limits are counts of upstream calls and of errors, never times: on a busy machine an answer
+is late, and that is all.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from servers import redis as servers
+from servers.proxy import proxy, slow
+
+from devhost.host import Host
+from tests.chaos.callers import ANSWER, PLUGIN, Caller, until
+from tests.fake_upstream import FakeUpstream, Script, delta, finish
+
+# As in earnest: what the crowds' tests set higher for their own three processes.
+DEFAULTS = {"cache_options": ""}
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def taken_processors() -> Iterator[None]:
+    """Twice as many busy loops as there are processors."""
+    loops = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(2 * (os.cpu_count() or 1))
+    ]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def pid_of(host: Host) -> int:
+    return host.plugin(PLUGIN).process.pid
+
+
+def quick() -> Script:
+    return Script(events=[delta(content=ANSWER), finish(), "[DONE]"])
+
+
+def keep_some(
+    host: Host, upstream: FakeUpstream, form: dict[str, str], count: int
+) -> list[str]:
+    """So many questions whose answers are kept."""
+    questions = [f"question {number}" for number in range(count)]
+    slow, upstream.script = upstream.script, quick()
+    for question in questions:
+        assert Caller(host, form, question).text() == ANSWER
+    upstream.script = slow
+    return questions
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_thousand_hits_at_once_ask_nothing_upstream(
+    hosts: tuple[Host, Host],
+    upstream: FakeUpstream,
+    form: dict[str, str],
+    processes: int,
+) -> None:
+    form |= DEFAULTS
+    questions = keep_some(hosts[0], upstream, form, 20)
+    Caller(hosts[1], form, questions[0]).text()
+    before = upstream.calls
+    callers = [
+        Caller(hosts[number % processes], form, questions[number % len(questions)])
+        for number in range(1000)
+    ]
+    assert {caller.text() for caller in callers} == {ANSWER}
+    assert [caller.error for caller in callers if caller.error] == []
+    assert upstream.calls == before
+
+
+def test_with_the_processors_taken_a_crowd_is_one_call_and_nobody_gets_an_error(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    form |= DEFAULTS
+    for host in hosts:
+        Caller(host, form, "warm").text()
+    for turn in range(3):
+        before = upstream.calls
+        with taken_processors():
+            crowd = [Caller(hosts[n % 2], form, f"new {turn}") for n in range(60)]
+            assert {caller.text() for caller in crowd} == {ANSWER}
+        assert [caller.error for caller in crowd if caller.error] == []
+        assert upstream.calls - before == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "calls"), [(0.6, 1), (1.5, 1), (3.0, 2), (10.0, 2)]
+)
+def test_a_leader_that_stands_still_costs_time_and_no_error(
+    hosts: tuple[Host, Host],
+    upstream: FakeUpstream,
+    form: dict[str, str],
+    seconds: float,
+    calls: int,
+) -> None:
+    form |= DEFAULTS
+    for host in hosts:
+        Caller(host, form, "warm").text()
+    before = upstream.calls
+    leader = Caller(hosts[0], form)
+    until(lambda: upstream.calls == before + 1)
+    followers = [Caller(hosts[1], form) for _ in range(5)]
+    assert followers[0].first.wait(20)
+    with stopped(pid_of(hosts[0])):
+        time.sleep(seconds)
+    assert [caller.text() for caller in (leader, *followers)] == [ANSWER] * 6
+    assert [caller.error for caller in followers if caller.error] == []
+    assert upstream.calls - before <= calls
+
+
+def test_a_process_of_followers_that_stands_still_takes_nobody_for_dead(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    form |= DEFAULTS
+    for host in hosts:
+        Caller(host, form, "warm").text()
+    before = upstream.calls
+    leader = Caller(hosts[0], form)
+    until(lambda: upstream.calls == before + 1)
+    followers = [Caller(hosts[1], form) for _ in range(5)]
+    assert followers[0].first.wait(20)
+    with stopped(pid_of(hosts[1])):
+        time.sleep(5)
+    assert [caller.text() for caller in (leader, *followers)] == [ANSWER] * 6
+    assert upstream.calls - before == 1
+
+
+STAGES = {
+    "before the first word": lambda leader, followers: None,
+    "after the first word": lambda leader, followers: followers[0].first.wait(20),
+    "in the middle": lambda leader, followers: until(
+        lambda: len("".join(followers[0].words)) > len(ANSWER) / 2
+    ),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_nobody_who_comes_after_a_leader_was_killed_is_shown_its_words(
+    hosts: tuple[Host, Host],
+    upstream: FakeUpstream,
+    form: dict[str, str],
+    stage: str,
+) -> None:
+    """Those who were shown a part go on, for the upstream says the same again."""
+    form |= DEFAULTS
+    for host in hosts:
+        Caller(host, form, "warm").text()
+    before = upstream.calls
+    leader = Caller(hosts[0], form)
+    until(lambda: upstream.calls == before + 1)
+    followers = [Caller(hosts[1], form) for _ in range(3)]
+    STAGES[stage](leader, followers)
+    os.kill(pid_of(hosts[0]), signal.SIGKILL)
+    time.sleep(0.05)
+    late = [Caller(hosts[1], form) for _ in range(3)]
+    for caller in (*followers, *late):
+        assert caller.text() == ANSWER
+        assert caller.error is None
+    assert upstream.calls - before == 2, "one of those who were left took over"
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 1.0, 5.0])
+def test_a_silent_redis_costs_the_hits_of_that_time_and_no_error(
+    hosts: tuple[Host, Host],
+    upstream: FakeUpstream,
+    form: dict[str, str],
+    seconds: float,
+) -> None:
+    rate = 50
+    with servers.server() as (url, process):
+        form |= {**DEFAULTS, "redis_url": url}
+        questions = keep_some(hosts[0], upstream, form, 10)
+        upstream.script = quick()
+        before = upstream.calls
+        callers: list[Caller] = []
+        wait = threading.Event().wait
+
+        def ask_for(duration: float) -> None:
+            until_then = time.monotonic() + duration
+            while time.monotonic() < until_then:
+                question = questions[len(callers) % len(questions)]
+                callers.append(Caller(hosts[0], form, question))
+                wait(1 / rate)
+
+        ask_for(0.5)
+        assert upstream.calls == before
+        with stopped(process.pid):
+            ask_for(seconds)
+        ask_for(1.0)
+        assert {caller.text() for caller in callers} == {ANSWER}
+        assert [caller.error for caller in callers if caller.error] == []
+        lost = upstream.calls - before
+        print(f"Redis silent for {seconds} s at {rate}/s: {lost} hits asked upstream")
+        # A thread of the test that is late by itself asks a few in one go.
+        assert lost <= rate * (seconds + 0.1)
+
+
+def test_a_slow_redis_costs_hits_and_no_error(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    with servers.server() as (real, _), proxy(real) as (url, between):
+        form |= {**DEFAULTS, "redis_url": url}
+        upstream.script = quick()
+        between.fault = slow  # each reply 100 ms late
+        callers = [Caller(hosts[0], form, f"question {n % 5}") for n in range(40)]
+        assert {caller.text() for caller in callers} == {ANSWER}
+        assert [caller.error for caller in callers if caller.error] == []
+
+
+def test_without_a_redis_a_crowd_is_one_call_in_each_process(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    form |= {**DEFAULTS, "redis_url": f"redis://127.0.0.1:{servers.free_port()}"}
+    for host in hosts:
+        Caller(host, form, "warm").text()
+    before = upstream.calls
+    crowd = [Caller(hosts[number % 2], form) for number in range(60)]
+    assert {caller.text() for caller in crowd} == {ANSWER}
+    assert upstream.calls - before == 2
