@@ -293,13 +293,10 @@ class Cache:
         shown = Shown()
         over = "*" if job.request.control is Control.REFRESH else job.over
         for _ in range(MAX_LEADERS):
-            if job.stamps is None:  # There is no store to claim anything in.
+            claimed = self._claim(job, over)
+            if claimed is None:
                 break
-            try:
-                lead, value = self._leases.claim(job.key, job.stamps, over=over)
-            except StoreError:
-                job.state.failed = True
-                break
+            lead, value = claimed
             kept = self._kept_since(job, value)
             if kept is not None:
                 if isinstance(lead, Lead):
@@ -323,6 +320,16 @@ class Cache:
             raise LeaderGone("nothing could be kept")
         job.state.shared = False
         yield from self._load(job, None, shown)
+
+    def _claim(self, job: _Job, over: str) -> tuple[Lead | str, bytes | None] | None:
+        """The lease, or who has it, and what is kept by now; None without a store."""
+        if job.stamps is None:
+            return None
+        try:
+            return self._leases.claim(job.key, job.stamps, over=over)
+        except StoreError:
+            job.state.failed = True
+            return None
 
     def _kept_since(self, job: _Job, value: bytes | None) -> Entry | None:
         """The entry that a claim found, if it may be served: kept since the look-up."""

@@ -1,7 +1,8 @@
 """What the cache says has happened, and the hook that is called with it.
 
-The cache emits one immutable event for each thing it did; counters and logs use them. They are named tuples, which take a third of a frozen dataclass's time to make,
-and each hit makes two. An event carries no prompt, answer, key text or credential.
+The cache emits one immutable event for each thing it did; counters and logs use them.
+They are named tuples, which take a third of a frozen dataclass's time to make, and each
+hit makes two. An event carries no prompt, answer, key text or credential.
 """
 
 import logging

@@ -290,9 +290,12 @@ class FlightTable:
         """
         with self._lock:
             current = self._flights.get(key)
-            if current is not None and current.is_joinable:
-                if self._timer() - current.began_at <= most:
-                    return current, False
+            if (
+                current is not None
+                and current.is_joinable
+                and self._timer() - current.began_at <= most
+            ):
+                return current, False
             return self._lead(key, {}, credential, idle), True
 
     def _lead(

@@ -1,25 +1,48 @@
-"""Prompt templates: compiled once, kept in the process, rendered within bounds."""
+"""Prompt templates: rendered by Jinja, as Dify's own Template node does, within bounds.
 
+A template is a stranger's program. It runs in a process of its own (``template_worker``)
+that the kernel ends when it takes too much time or memory, so that nobody else waits for
+it; the next template finds a new one.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from pathlib import Path
 from typing import Any, Final
-
-from cachetools import LRUCache
-from jinja2 import Template, TemplateSyntaxError, UndefinedError, meta
-from jinja2.exceptions import SecurityError
 
 from rag_cache import inputs
 from rag_cache.inputs import BadInput
-from rag_cache.purse import PURSE, Purse, TooMuch, joined
-from rag_cache.sandbox import Sandbox
+
+logger = logging.getLogger(__name__)
 
 MAX_SOURCE: Final = 20_000
-_MAX_WORDS: Final = 3_000
-_REMEMBERED: Final = 256
-_SAID: Final = 200  # characters of an error's own text
+_WORKER: Final = Path(__file__).with_name("template_worker.py")
+# A worker that says nothing for so long is stuck or starved; it counts its own time.
+_PATIENCE: Final = 20.0
 _NAMES: Final = 20
+_SENTENCES: Final[Mapping[str, str]] = {
+    "syntax": "The parameter template is not Jinja in line {line}: {said}.",
+    "undefined": "The template uses a value that is not there: {said}.",
+    "forbidden": "The template may not do this: {said}.",
+    "recursion": "The template calls itself too deeply.",
+    "size": "The template makes more text or larger values than fit; give it less.",
+    "failed": "The template failed: {said}.",
+    "gone": (
+        "The template took too much time or memory and was stopped; give its loops less "
+        "to do, or render it in parts."
+    ),
+}
+# Parameters of the tool that stand in a template under their own names.
+_FIELDS: Final = {"query": "Query (query)", "context": "Context (context)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +53,76 @@ class Rendered:
     hit: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    template: Template
-    names: frozenset[str]
+class _Gone(Exception):
+    """The worker has ended, or was ended, before it answered."""
 
 
-_sandbox = Sandbox()
-# What can't be compiled is remembered by its sentence: it would take as long again.
-_compiled: LRUCache[str, _Compiled | str] = LRUCache(_REMEMBERED)
-_lock = threading.Lock()  # guards _compiled
+class _Worker:
+    """The process that renders; started when it is needed. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards all below: one template at a time
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def ask(self, source: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The worker's answer. Raises _Gone."""
+        line = json.dumps([source, values]).encode() + b"\n"
+        with self._lock:
+            try:
+                place = self._socket or self._start()
+                place.sendall(line)
+                return self._read(place)
+            except (OSError, _Gone):
+                self._stop()
+                raise _Gone from None
+
+    def _start(self) -> socket.socket:
+        here, there = socket.socketpair()
+        with there:
+            self._process = subprocess.Popen(  # noqa: S603 - our own file
+                [sys.executable, "-I", str(_WORKER), str(there.fileno())],
+                pass_fds=[there.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                # Nothing of ours: neither settings nor keys.
+                env={
+                    name: os.environ[name] for name in ("LANG",) if name in os.environ
+                },
+            )
+        here.settimeout(_PATIENCE)
+        self._socket = here
+        return here
+
+    @staticmethod
+    def _read(place: socket.socket) -> dict[str, Any]:
+        said = bytearray()
+        while not said.endswith(b"\n"):
+            part = place.recv(65536)
+            if not part:
+                raise _Gone
+            said += part
+        answer: dict[str, Any] = json.loads(said)
+        return answer
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        place, self._socket = self._socket, None
+        if place is not None:
+            place.close()
+        if process is not None:
+            process.kill()
+            if process.wait() not in (-signal.SIGPROF, -signal.SIGKILL):
+                logger.warning("a template ended its process (%s)", process.returncode)
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        with self._lock, suppress(OSError):
+            self._stop()
+
+
+worker = _Worker()
 
 
 def render(parameters: Mapping[str, Any]) -> Rendered:
@@ -50,75 +133,43 @@ def render(parameters: Mapping[str, Any]) -> Rendered:
             f"The parameter template may have at most {MAX_SOURCE} characters."
         )
     values = _values(parameters)
-    with _lock:
-        found = _compiled.get(source)
-    compiled = found or _compile(source)
-    if found is None:
-        with _lock:
-            _compiled[source] = compiled
-    if isinstance(compiled, str):
-        raise BadInput(compiled)
-    return Rendered(_rendered(compiled, values), found is not None)
+    try:
+        said = worker.ask(source, values)
+    except _Gone:
+        raise BadInput(_SENTENCES["gone"]) from None
+    kind = said.get("error")
+    if kind is None:
+        return Rendered(said["text"], said["hit"])
+    missing = said.get("missing") or []
+    if missing:
+        raise BadInput(_missing(missing))
+    sentence = _SENTENCES[kind]
+    raise BadInput(sentence.format(said=said["said"], line=said.get("line", 1)))
 
 
 def _values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     values = inputs.table(parameters, "variables")
-    for name in ("query", "context"):
-        if parameters.get(name) not in (None, ""):
-            values = {**values, name: parameters[name]}
+    for name in _FIELDS:
+        value = parameters.get(name)
+        if value not in (None, ""):
+            values = {**values, name: _data(value) if name == "context" else value}
     return values
 
 
-def _compile(source: str) -> _Compiled | str:
-    """The template, or a sentence that says why it is none."""
-    try:
-        # Compiling takes some 50 us for a word of Jinja, and nobody else has a turn.
-        if sum(1 for _ in islice(_sandbox.lex(source), _MAX_WORDS + 1)) > _MAX_WORDS:
-            return (
-                "The parameter template has too many tags and expressions; give lists to "
-                "a loop, or render it in parts."
-            )
-        tree = _sandbox.parse(source)
-        names = meta.find_undeclared_variables(tree) - _sandbox.globals.keys()
-        code = _sandbox.compile(tree)
-        template = Template.from_code(_sandbox, code, _sandbox.make_globals(None))
-        return _Compiled(template, frozenset(names))
-    except TemplateSyntaxError as error:
-        said = str(error.message)[:_SAID].rstrip(".")
-        return f"The parameter template is not Jinja in line {error.lineno}: {said}."
-    except Exception as error:  # noqa: BLE001 - what a source provokes is its author's
-        return f"The parameter template can't be compiled: {type(error).__name__}."
+def _data(value: Any) -> Any:
+    """A list or an object that Dify handed over as its JSON text."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
 
 
-def _rendered(compiled: _Compiled, values: Mapping[str, Any]) -> str:
-    try:
-        # Not ``generate``: it keeps all variables of each step of a failure.
-        template = compiled.template
-        context = template.new_context({**values, PURSE: Purse()})
-        text = joined(template.root_render_func(context))
-        return text.encode("utf-8", "replace").decode()
-    except TooMuch as error:
-        raise BadInput(f"The template asks for too much {error}.") from None
-    except UndefinedError as error:
-        said = str(error.message)[:_SAID]
-        raise BadInput(_missing(compiled, values, said)) from None
-    except SecurityError as error:
-        said = str(error)[:_SAID].rstrip(".")
-        raise BadInput(f"The template may not do this: {said}.") from None
-    except RecursionError:
-        raise BadInput("The template calls itself too deeply.") from None
-    except Exception as error:  # noqa: BLE001 - what a template provokes is its author's
-        said = str(error)[:_SAID].rstrip(".")
-        raise BadInput(
-            f"The template failed: {type(error).__name__}: {said}."
-        ) from None
-
-
-def _missing(compiled: _Compiled, values: Mapping[str, Any], said: str) -> str:
-    missing = [name[:_SAID] for name in sorted(compiled.names - values.keys())][:_NAMES]
-    if missing:
-        return (
-            f"The template uses variables that it was not given: {', '.join(missing)}; "
-            "add them to the parameter variables."
-        )
-    return f"The template uses a value that is not there: {said}."
+def _missing(names: list[str]) -> str:
+    empty = [_FIELDS[name] for name in names if name in _FIELDS]
+    others = [name[:80] for name in names if name not in _FIELDS][:_NAMES]
+    said = []
+    if empty:
+        said.append(f"fill in {' and '.join(empty)}")
+    if others:
+        said.append(f"add {', '.join(others)} to Variables (variables)")
+    return f"The template uses what it was not given: {'; '.join(said)}."

@@ -131,6 +131,9 @@ _END_ONCE: Final = """
 if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 """
 
+# KEYS any; ARGV what to say
+_ECHO: Final = "return ARGV[1]"
+
 # KEYS any; the clock of the server that has it
 _ORDER: Final = "return redis.call('TIME')"
 
@@ -177,8 +180,9 @@ class RedisStore:
         return self._accepted(self._run(command)[0])
 
     def _probe(self) -> None:
-        # An answer of any kind will do: a user's rights may not reach so far.
-        self._route.run([("EXISTS", _PROBE)], self._timeout)
+        # As long as a look-up's reply, for a dribbling network. An error will do as well: a
+        # user's rights may not reach so far.
+        self._route.run([("EVAL", _ECHO, 1, _PROBE, _PROBE * 10)], self._timeout)
 
     def watch(self, watcher: Watcher) -> None:
         with self._watching:

@@ -18,12 +18,6 @@ from cachecore.keys import PREFIX
 from tests.chaos.traffic import Traffic, recovers, sound, troubled
 
 
-@pytest.fixture(autouse=True)
-def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It tries again soon, so that a test need not wait for its recovery."""
-    monkeypatch.setattr("cachecore.stores.breaker.LONGEST_PAUSE", 1.0)
-
-
 @pytest.mark.parametrize(
     "fault",
     [

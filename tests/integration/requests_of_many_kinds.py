@@ -61,7 +61,7 @@ def _request(chance: random.Random, number: int) -> dict[str, Any]:
         ("seed", (7,)),
         ("presence_penalty", (-0.5, 0.0)),
         ("cache_tags", ("faq", "faq,prices")),
-        ("cache_ttl", ("volatile", "60")),
+        ("cache_ttl", ("5 minutes", "1 hour")),
     ):
         if chance.random() < 0.3:
             parameters[name] = chance.choice(values)

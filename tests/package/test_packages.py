@@ -69,10 +69,9 @@ SHIPPED = {
     | modules(
         "rag_cache",
         "apps asks caller calls charts citations dashboard doors exposition external frames gateway inputs knowledge "
-        "models openai_chat openai_vectors operating outcome overview "
-        "purse reasons "
-        "retrieval reverse sandbox savings served settings shell steps templates ticket toll versions work "
-        "words wrapping",
+        "models openai_chat openai_vectors operating outcome overview reasons retrieval "
+        "reverse savings served settings shell template_worker templates ticket versions "
+        "work words wrapping",
     )
     | {"rag_cache/dashboard.html"},
     "cached_model": COMMON

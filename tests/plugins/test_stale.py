@@ -33,7 +33,7 @@ def test_an_outage_is_stood_in_for_and_a_refusal_is_not(
             ask(form)
     upstream.script = Script(status=503)
     with pytest.raises(InvokeError):
-        ask(form, cache_control="refresh")
+        ask(form, cache_control="ask anew")
 
 
 @pytest.mark.parametrize("install_method", ["local", "serverless"])

@@ -1,7 +1,12 @@
+"""Prompt templates: what Dify's own Template node renders, and what would hold others up."""
+
+import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 
 from rag_cache import templates
@@ -13,94 +18,139 @@ def render(template: str, **variables: Any) -> str:
 
 
 def test_a_template_is_filled_in_and_compiled_once() -> None:
-    source = "Answer {{ query }} from:{% for item in context %}\n- {{ item.content }}{% endfor %}\n"
+    source = "Answer {{ query }} from:{% for item in context %}\n- {{ item.content }}{% endfor %}\n."
     given = {
         "template": source,
         "query": "why?",
-        "context": [{"content": "a"}, {"content": "b"}],
+        # An array arrives as its JSON text: Dify's panel has a control for texts only.
+        "context": '[{"content": "a"}, {"content": "b"}]',
     }
     first, second = templates.render(given), templates.render(given)
-    assert first.text == second.text == "Answer why? from:\n- a\n- b\n"
+    assert first.text == second.text == "Answer why? from:\n- a\n- b\n."
     assert (first.hit, second.hit) == (False, True)
 
 
-def test_text_is_not_escaped() -> None:
-    assert render("{{ a }} & {{ b|tojson }}", a="<b>", b={"名": 1}) == '<b> & {"名": 1}'
+@pytest.mark.parametrize("context", ["plain text", "[no list", "{no object"])
+def test_a_context_that_is_a_text_stays_one(context: str) -> None:
+    given = {"template": "{{ context }}", "context": context}
+    assert templates.render(given).text == context
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("{{ loop_less|default('x') }}", "x"),
-        ("{{ 'y' if nothing is defined else 'n' }}", "n"),
-        (
-            "{% for i in items %}{{ loop.index }}/{{ loop.length }} {% endfor %}",
-            "1/2 2/2 ",
-        ),
-        ("{% for k, v in table|dictsort %}{{ k }}={{ v }};{% endfor %}", "a=1;b=2;"),
-        ("{% macro m(x) %}[{{ x }}]{% endmacro %}{{ m(1) }}{{ m(2) }}", "[1][2]"),
-        ("{{ items|map('upper')|join(', ') }}", "P, Q"),
-        (
-            "{{ items[:1] }}{{ 'p' in items }}{{ items|length }}",
-            "['p']True2",
-        ),
-        ("{{ ' a '.strip().upper() }}{{ 'a-b'.split('-')|last }}", "Ab"),
-        (
-            "{% set ns = namespace(n=0) %}{% for i in range(5) %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
-            "10",
-        ),
-        (
-            "{{ 2 ** 10 }} {{ 7 // 2 }} {{ 7 % 4 }} {{ 'ab' * 2 }} {{ '%s!' % 'a' }}",
-            "1024 3 3 abab a!",
-        ),
-        ("{{ 'aXbX'|replace('X', '-') }}{{ 'a' ~ 1 ~ none }}", "a-b-a1None"),
-        ("{% if 1 < 2 < 3 %}yes{% endif %}", "yes"),
-        ("{{ '%s and %s' % ('a', 2) }} {{ '%05.1f' % 2.25 }}", "a and 2 002.2"),
-        ("{% for a, b in [(1, 2), (3, 4)] %}{{ a + b }} {% endfor %}", "3 7 "),
-        ("{{ [1, 2, 3]|sum }} {{ [{'n': 2}, {'n': 3}]|sum(attribute='n') }}", "6 5"),
-        (
-            "{{ {'a': {'b': [7]}}.a.b[0] }} {{ table['a'] }} {{ table.get('z', 'no') }}",
-            "7 1 no",
-        ),
-        (
-            "{% for i in [1, [2, [3]]] recursive %}{% if i is iterable %}{{ loop(i) }}{% else %}{{ i }}{% endif %}{% endfor %}",
-            "123",
-        ),
-        ("{% for k, v in table.items() %}{{ k }}{{ v }}{% endfor %}", "b2a1"),
-        ("{% for row in items|batch(1) %}{{ row|first }}{% endfor %}", "pq"),
-        (
-            "{% for g in [{'k': 1, 'v': 'a'}, {'k': 1, 'v': 'b'}]|groupby('k') %}{{ g.grouper }}{{ g.list|length }}{% endfor %}",
-            "12",
-        ),
-        (
-            "{% macro m() %}{{ caller(1) }}{% endmacro %}{% call(x) m() %}[{{ x }}]{% endcall %}",
-            "[1]",
-        ),
-        (
-            "{{ ', '.join(items) }} {{ 'bab'.replace('b', 'c') }} {{ 'ab'.startswith(('x', 'a')) }}",
-            "p, q cac True",
-        ),
-        (
-            "{{ none|default(20240101, true) }} {{ 25010 is gt 25000 }} {{ [{'y': 2024}]|selectattr('y', 'ge', 2021)|list|length }}",
-            "20240101 True 1",
-        ),
-        (
-            "{{ 'p' not in items }} {{ ('word ' * 9000)|truncate(8000)|length }}",
-            "False 7997",
-        ),
-        ("{% filter upper %}a{% endfilter %}{% set x %}b{% endset %}{{ x }}", "Ab"),
+VALUES: dict[str, Any] = {
+    "items": ["p", "q", "p"],
+    "table": {"b": 2, "a": 1},
+    "rows": [
+        {"city": "Rome", "nights": 3, "tags": ["old", "warm"]},
+        {"city": "Oslo", "nights": 5, "tags": []},
+        {"city": "Bonn", "nights": 3, "tags": ["old"]},
     ],
-)
-def test_what_prompts_are_made_of_works(source: str, expected: str) -> None:
-    assert render(source, items=["p", "q"], table={"b": 2, "a": 1}) == expected
+    "text": "The quick <brown> fox jumps over the lazy dog",
+    "n": 7,
+    "x": 2.5,
+    "day": "2026-11-26",
+    "none": None,
+    "yes": True,
+    "zh": "标签和印记",
+}
+# What prompts are made of, rendered here and by a plain jinja2.Template, as Dify does it.
+SAME = [
+    "{{ text }} & {{ zh }}",
+    "{{ table|tojson }} {{ rows|tojson }} {{ zh|tojson }} {{ text|tojson }}",
+    "{{ table|tojson(indent=2) }}",
+    "{{ missing|default('x') }}{{ none|default('y', true) }}{{ '' or 'z' }}",
+    "{{ 'y' if nothing is defined else 'n' }}",
+    "{% for i in items %}{{ loop.index }}/{{ loop.length }} {% endfor %}",
+    "{% for i in items %}{{ loop.index0 }}{{ loop.revindex }}{{ loop.first }}{{ loop.last }}{% endfor %}",
+    "{% for i in items %}{{ loop.previtem|default('-') }}{{ loop.nextitem|default('-') }}{% endfor %}",
+    "{% for i in items %}{{ loop.cycle('odd', 'even') }}{{ loop.changed(i) }}{% endfor %}",
+    "{% for k, v in table|dictsort %}{{ k }}={{ v }};{% endfor %}",
+    "{% for k, v in table.items() %}{{ k }}{{ v }}{% endfor %}",
+    "{% for r in rows if r.nights > 3 %}{{ r.city }}{% else %}none{% endfor %}",
+    "{% for r in rows if r.nights > 9 %}{{ r.city }}{% else %}none{% endfor %}",
+    "{% for i in [1, [2, [3]]] recursive %}{% if i is iterable %}{{ loop(i) }}{% else %}{{ i }}{% endif %}{% endfor %}",
+    "{% macro m(x, y=2) %}[{{ x }}{{ y }}]{% endmacro %}{{ m(1) }}{{ m(2, y=3) }}",
+    "{% macro m() %}{{ caller(1) }}{% endmacro %}{% call(x) m() %}[{{ x }}]{% endcall %}",
+    "{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, a=3) }}",
+    "{{ items|map('upper')|join(', ') }}",
+    "{{ items[:1] }}{{ 'p' in items }}{{ items|length }}",
+    "{{ ' a '.strip().upper() }}{{ 'a-b'.split('-')|last }}",
+    "{% set ns = namespace(n=0) %}{% for i in range(5) %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+    "{{ 2 ** 10 }} {{ 7 // 2 }} {{ 7 % 4 }} {{ 7 / 2 }} {{ 'ab' * 2 }} {{ '%s!' % 'a' }}",
+    "{{ 'aXbX'|replace('X', '-') }}{{ 'a' ~ 1 ~ none }}",
+    "{% if 1 < 2 < 3 %}yes{% elif n %}no{% endif %}",
+    "{{ '%s and %s' % ('a', 2) }} {{ '%05.1f' % 2.25 }} {{ '%(a)s-%(b)05d'|format(a='x', b=42) }}",
+    "{% for a, b in [(1, 2), (3, 4)] %}{{ a + b }} {% endfor %}",
+    "{{ [1, 2, 3]|sum }} {{ rows|sum(attribute='nights') }}",
+    "{{ rows|map(attribute='city')|list }} {{ rows|map(attribute='x', default='?')|join }}",
+    "{{ rows|selectattr('nights', 'equalto', 3)|map(attribute='city')|join(',') }}",
+    "{{ rows|rejectattr('tags')|map(attribute='city')|join(',') }}",
+    "{{ items|select('equalto', 'p')|list }} {{ items|reject('equalto', 'p')|list }}",
+    "{% for g in rows|groupby('nights') %}{{ g.grouper }}:{{ g.list|length }} {% endfor %}",
+    "{% for row in items|batch(2, '-') %}{{ row|join }} {% endfor %}",
+    "{% for part in items|slice(2) %}{{ part|join }} {% endfor %}",
+    "{{ items|unique|join }} {{ items|sort|join }} {{ items|sort(reverse=true)|join }}",
+    "{{ rows|sort(attribute='nights,city')|map(attribute='city')|join(' ') }}",
+    "{{ items|reverse|join }} {{ 'abc'|reverse }} {{ items|first }} {{ items|last }}",
+    "{{ [3, 1, 2]|min }} {{ [3, 1, 2]|max }} {{ rows|max(attribute='nights') }}",
+    "{{ x|round }} {{ 2.345|round(2) }} {{ 2.5|round(0, 'floor') }} {{ '42'|int }} {{ 'x'|int(7) }} {{ '1.5'|float }} {{ -3|abs }}",
+    "{{ text|upper }} {{ text|lower }} {{ 'a word'|title }} {{ 'a word'|capitalize }}",
+    "{{ text|truncate(20) }} {{ text|truncate(20, true) }} {{ text|truncate(20, false, '…') }} {{ ('word ' * 900)|truncate(800)|length }}",
+    "{{ text|wordcount }} {{ text|wordwrap(12) }}",
+    "{{ 'a\nb'|indent }} {{ 'a\nb'|indent(2, true) }} {{ 'a\nb'|indent('> ') }}",
+    "{{ text|striptags }} {{ text|escape }} {{ text|e }} {{ text|urlencode }} {{ {'q': 'a b'}|urlencode }}",
+    "{{ '  x '|trim }}{{ 'xxaxx'|trim('x') }} {{ 'a'|center(5) }}|",
+    "{{ 1234567|filesizeformat }} {{ items|pprint }}",
+    "{{ {'class': 'a', 'id': none}|xmlattr }}",
+    "{{ n|string ~ x|string }} {{ 'ab'|list }} {{ table|list }} {{ table|items|list }}",
+    "{{ day[:4] }}/{{ day.split('-')[1] }}/{{ day[-2:] }} {{ day > '2026-01-01' }}",
+    "{{ yes }} {{ none }} {{ true and n }} {{ not yes }} {{ none is none }}",
+    "{{ items is iterable }} {{ n is odd }} {{ n is divisibleby(7) }} {{ text is string }} {{ table is mapping }} {{ items is sequence }} {{ n is number }} {{ 'A' is upper }}",
+    "{{ n in [1, 7] }} {{ 'q' not in items }} {{ n is in [7] }} {{ n is sameas 7 }}",
+    "{{ ', '.join(items) }} {{ 'bab'.replace('b', 'c') }} {{ 'ab'.startswith(('x', 'a')) }} {{ 'a,b'.partition(',') }}",
+    "{{ 'a'.zfill(3) }} {{ 'a'.ljust(3) }}| {{ 'abc'.index('c') }} {{ 'abc'.removeprefix('a') }}",
+    "{{ '{} {:>5} {:.1%}'.format(1, 'a', 0.5) }}",
+    "{{ table.get('z', 'no') }} {{ table.keys()|list }} {{ table.values()|list }} {{ table['a'] }}",
+    "{{ rows[0].city }} {{ rows[-1]['city'] }} {{ rows[0].tags[1] }} {{ rows|length }}",
+    "{% filter upper %}a{{ text }}{% endfilter %}{% set x %}b{{ n }}{% endset %}{{ x }}",
+    "{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}{% raw %}{{ no }}{% endraw %}",
+    "{# a comment #}a{%- if yes %} b {%- endif %} c\n{%+ if yes %}d{% endif %}",
+    "a line\n\n  {% if yes %}\n  indented\n  {% endif %}\nlast line\n",
+    "\r\nlines of another kind\r\n",
+    "{% set a, b = 1, 2 %}{{ a }}{{ b }}{% set c = [a, b] %}{{ c }} {{ (a, b) }}",
+    "{{ items|join(', ', ) }} {{ [1, 2.0, 'x', none, true] }} {{ {'a': [1]} }} {{ range(3) }} {{ range(3)|list }}",
+    "{{ 1e22 }} {{ 0.1 + 0.2 }} {{ 10 ** 20 }} {{ 1_000 }} {{ 0x1f }}",
+    "{% for a in cycler('x', 'y').items %}{{ a }}{% endfor %}{% set j = joiner(', ') %}{{ j() }}a{{ j() }}b",
+    "{{ dict(a=1, b=2) }} {{ (rows|first).city }} {{ rows|map(attribute='tags')|sum(start=[]) }}",
+    "{{ items|random in items }} {{ 'x'|forceescape }} {{ 'www.a.example'|urlize }}",
+    "{% if none %}a{% elif not items %}b{% else %}c{% endif %}",
+    "{% for r in rows %}{{ loop.index }}. {{ r.city }} ({{ r.nights }} {{ 'night' if r.nights == 1 else 'nights' }}){% if not loop.last %}; {% endif %}{% endfor %}",
+]
+
+
+def test_at_least_sixty_templates_are_compared() -> None:
+    assert len(SAME) >= 60
+
+
+@pytest.mark.parametrize("source", SAME)
+def test_a_template_renders_as_difys_own_node_renders_it(source: str) -> None:
+    assert render(source, **VALUES) == jinja2.Template(source).render(**VALUES)
 
 
 def test_undefined_variables_are_named() -> None:
     with pytest.raises(BadInput) as raised:
         render("{{ known }} {{ customer }} {{ order.id }}", known=1)
-    assert "customer, order" in str(raised.value)
+    assert "add customer, order to Variables (variables)" in str(raised.value)
     with pytest.raises(BadInput, match="no attribute 'id'"):
         render("{{ order.id }}", order={})
+
+
+def test_an_empty_field_of_the_tool_is_named_by_itself() -> None:
+    with pytest.raises(BadInput) as raised:
+        templates.render({"template": "{{ query }} {{ context }} {{ lang }}"})
+    assert str(raised.value) == (
+        "The template uses what it was not given: fill in Context (context) and Query "
+        "(query); add lang to Variables (variables)."
+    )
 
 
 BOMBS = {
@@ -173,11 +223,23 @@ BOMBS = {
     "macros of many arguments": "{% macro m(" + ",".join(f"v{n}" for n in range(1000)) + ") %}{% endmacro %}{% for i in range(90000) %}{{ m() }}{% endfor %}",
     "deep and wide": "{% for i in r %}" * 12 + "{{ [" + "r[i]," * 480 + "] }}" + "{% endfor %}" * 12,
     "a block that calls itself": "{% block b %}{{ self.b() }}{% endblock %}",
+    "a list in a list of a list": "{% set a = [1, 1] %}" + "{% set a = [a, a] %}" * 40 + "{{ a }}",
+    "a list that is compared": "{% set a = [1, 1] %}{% set b = [1, 1] %}" + "{% set a = [a, a] %}{% set b = [b, b] %}" * 40 + "{{ a == b }}",
+    "a namespace in itself": "{% set s = namespace(v=0) %}{% set s.v = s %}{{ s }}{% for i in range(10 ** 5) %}{{ s.v.v }}{% endfor %}",
+    "a list of a hundred million": "{{ 1 in [0] * 100000000 }}",
+    "a text that is joined of nothing": "{{ ''.join([''] * 10 ** 8) }}",
+    "a width by format": "{{ '{:1000000000}'.format(1) }}",
+    "a precision by format": "{{ '{:.100000000f}'.format(1.0) }}",
+    "sort by many attributes": "{{ range(100)|sort(attribute='" + "a," * 5000 + "') }}",
+    "minus upon minus": "{{ " + "-" * 19000 + "1 }}",
+    "a list that grows by itself": "{% for i in range(60) %}{% if r.extend(r) %}{% endif %}{% endfor %}",
+    "fifty characters": "{{ (['x' * 99999] * 999)|map('wordcount')|sum }}",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_in_a_moment(name: str) -> None:
+def test_a_bomb_ends_and_the_next_template_is_rendered(name: str) -> None:
+    """Some are refused, some are over soon, some are ended by the kernel."""
     variables: dict[str, Any] = {
         "r": list(range(10000)),
         "far": list(range(10000, 20000)),
@@ -191,12 +253,13 @@ def test_a_bomb_is_refused_in_a_moment(name: str) -> None:
     for _ in range(15):
         variables["d"] = {"d": variables["d"]}
     began = time.process_time()
-    with pytest.raises(BadInput) as raised:
-        render(BOMBS[name], **variables)
-    # Some are refused before they begin, others when their purse is empty. A machine
-    # in trouble takes longer; what was not bounded would take minutes, or the memory.
-    assert time.process_time() - began < 1
-    assert str(raised.value).endswith(".")
+    try:
+        assert len(render(BOMBS[name], **variables)) <= 400_000
+    except BadInput as error:
+        assert str(error).endswith(".")  # noqa: PT017 - it may be over without one
+    # This process only waited, whatever the template did.
+    assert time.process_time() - began < 0.5
+    assert render("{{ 1 + 1 }}") == "2"
 
 
 def test_other_requests_have_turns_while_a_template_works() -> None:
@@ -210,38 +273,50 @@ def test_other_requests_have_turns_while_a_template_works() -> None:
 
     thread = threading.Thread(target=other)
     thread.start()
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput, match="too much time or memory"):
         render(
-            "{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
-            r=list(range(10000)),
+            "{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}", r=[0] * 10**4
         )
     done.set()
     thread.join(5)
     assert turns > 20
 
 
+def test_the_process_that_renders_has_none_of_this_ones_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RESPONSE_CACHE_REDIS_URL", "redis://:hunter2@host")
+    templates.worker.close()
+    render("x")
+    process = templates.worker._process
+    assert process is not None
+    assert "hunter2" not in Path(f"/proc/{process.pid}/environ").read_text()
+
+
+def test_a_worker_that_was_killed_is_replaced() -> None:
+    assert render("a") == "a"
+    process = templates.worker._process
+    assert process is not None
+    os.kill(process.pid, 9)
+    with pytest.raises(BadInput, match="was stopped"):
+        render("a")
+    assert render("a") == "a"
+
+
 @pytest.mark.parametrize(
     "source",
     [
-        "{{ ''.__class__ }}",
+        "{{ ''.__class__.__mro__ }}",
         "{{ ().__class__.__bases__[0].__subclasses__() }}",
         "{{ cycler.__init__.__globals__ }}",
         "{{ self._TemplateReference__context }}",
         "{{ '{0.__class__}'.format(1) }}",
         "{{ ''['__class__'] }}",
-        "{{ 'a'.ljust(10) }}",
-        "{{ d.update({'a': 2}) }}",
-        "{{ l.append(1) }}",
         "{{ range.__self__ }}",
         "{{ 1|attr('__class__') }}",
-        "{{ dict.update(d, {'a': 2}) }}",
-        "{{ dict.clear(d) }}",
-        "{% autoescape true %}{{ 1 }}{% endautoescape %}",
         "{% import 'os' as os %}",
         "{% include '/etc/passwd' %}",
         "{% extends 'x' %}",
-        "{{ lipsum() }}",
-        "{{ (1).to_bytes(10) }}",
     ],
 )
 def test_the_sandbox_has_no_way_out(source: str) -> None:
@@ -281,7 +356,9 @@ def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
     assert render("{{ '\\ud800' }}") == "?"
 
 
-def test_the_memory_of_templates_is_bounded() -> None:
+def test_more_templates_than_are_remembered_are_compiled_again() -> None:
     for number in range(600):
         render(f"template {number}")
-    assert len(templates._compiled) <= 256
+    given = {"template": "template 0", "variables": {}}
+    assert not templates.render(given).hit
+    assert templates.render(given).hit

@@ -18,6 +18,7 @@ from cachecore.keys import Keyspace, flight_key, lease_key
 from cachecore.policy import Switch
 from cachecore.redis_url import parse
 from cachecore.request import Request
+from cachecore.stores.base import Heartbeat
 from cachecore.stores.redis import RedisStore
 from tests.chaos.traffic import Traffic, recovers, sound, troubled
 from tests.contract.store_contract import StoreContract
@@ -244,9 +245,9 @@ def test_the_documented_acl_line_is_all_that_a_namespace_needs_and_all_it_may() 
         assert own.run(0.3).loads == 0
         leader = own.cache.find(Request(kind="llm", label="m", form={"q": 1}))
         stream = flight_key(leader.key, "t.m")
-        own.store.listen(stream, lease_key(leader.key), "0", 0, sign=True)
-        beat = Beat(lease_key(leader.key), stream, "t.m", 1, 1, (b"x",))
-        assert own.store.beat([beat]) == [2]
+        own.store.read(stream, lease_key(leader.key), "t.m", "0", 0, sign=60)
+        beat = Heartbeat(lease_key(leader.key), stream, "t.m", 1, records=(b"x",))
+        assert own.store.heartbeat([beat]) == [2]
         own.cache.admin.invalidate(["*"])
         own.cache.admin.turn(Switch.OFF)
         # INFO is not among them: what it would say is not known, and nothing fails.

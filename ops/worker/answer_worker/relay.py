@@ -22,7 +22,7 @@ from answer_worker.events import BadRecord, NewerRecord
 from answer_worker.settings import Settings
 from cachecore.errors import StoreError
 from cachecore.keys import Keyspace
-from cachecore.stores.connection import Door, open_route
+from cachecore.stores.connection import Route, open_route
 from cachecore.stores.messages import ErrorReply
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Relay:
     """Hands what the caches tell to Celery, at least once, and then forgets it."""
 
     def __init__(self, settings: Settings, *, dead_after: float = _DEAD_AFTER) -> None:
-        self._door: Door = open_route(settings.redis, lambda _: None)
+        self._route: Route = open_route(settings.redis)
         self._streams = [Keyspace(name).events for name in settings.namespaces]
         self._plugged = settings.plugged
         self._dead_after = dead_after
@@ -91,7 +91,7 @@ class Relay:
                 return  # What was read is another's after a while.
             if self._hand_over(data):
                 self._ask("XACK", stream, GROUP, position)
-        if not records and not self._door.blocks:
+        if not records and not self._route.blocks:
             self._rest(_WAIT)
 
     def _hand_over(self, data: bytes) -> bool:
@@ -127,7 +127,7 @@ class Relay:
 
     def _new(self, *, wait: bool) -> list[Record]:
         """What nobody has read yet, of all streams; waits for it where that can be."""
-        if not self._door.blocks:  # In a Cluster, where each is a node's.
+        if not self._route.blocks:  # In a Cluster, where each is a node's.
             return [r for stream in self._streams for r in self._read((), [stream])]
         block = ("BLOCK", int(_WAIT * 1000)) if wait else ()
         return self._read(block, self._streams)
@@ -150,7 +150,7 @@ class Relay:
         return reply
 
     def _reply(self, *command: str | bytes | int) -> Any:
-        return self._door.run([command], _LIMIT + _WAIT)[0]
+        return self._route.run([command], _LIMIT + _WAIT)[0]
 
 
 def _records(stream: str, found: Any) -> Iterator[Record]:

@@ -25,6 +25,7 @@ from cached_model import caching, schemas, upstream
 from cached_model.body import Call, build, parts
 from cached_model.caching import Caller
 from cached_model.form import Form
+from cached_model.rules import CONTROLS
 from cached_model.tokens import estimate
 from difycodec import messages as codec
 from difycodec import runtime, urls
@@ -148,6 +149,7 @@ def _request(
     names_user: bool,
 ) -> Request:
     ttl = str(ours["cache_ttl"] or "").strip()
+    ttl = "" if ttl == "as in the form" else ttl
     key_form = call.key_form(form, names_user=names_user)
     return caching.request(
         form,
@@ -174,10 +176,13 @@ def _request(
 
 
 def _control(value: Any) -> Control:
-    word = str(value or "default")
+    word = str(value or "automatic").strip().lower()
+    if word in CONTROLS:
+        return CONTROLS[word]
     if word not in Control:
-        choices = ", ".join(control.value for control in Control)
-        sentence = f"Cache control (cache_control) must be one of {choices}."
+        sentence = (
+            f"Cache control (cache_control) must be one of {', '.join(CONTROLS)}."
+        )
         raise ConfigError("cache_control", sentence)
     return Control(word)
 

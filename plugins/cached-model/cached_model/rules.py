@@ -4,11 +4,21 @@ A parameter without a rule here never reaches the plugin: the SDK drops it
 (host contract 5.3). So the cache's three parameters are rules like the others.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from dify_plugin.entities.model import ParameterType
 
 from cachecore.policy import Control
+
+# What the panel offers, in words that a builder knows; Dify shows values as they are.
+CONTROLS: Final[Mapping[str, Control]] = {
+    "automatic": Control.DEFAULT,
+    "always": Control.ALWAYS,
+    "never": Control.BYPASS,
+    "ask anew": Control.REFRESH,
+    "only kept answers": Control.ONLY,
+}
 
 # Only for models that may think.
 OF_THINKING: Final = ("enable_thinking", "reasoning_format", "reasoning_effort")
@@ -179,36 +189,69 @@ RULES: Final[tuple[dict[str, Any], ...]] = (
     {
         "name": "cache_control",
         "type": ParameterType.STRING,
-        "default": Control.DEFAULT.value,
-        "options": [control.value for control in Control],
-        "label": ("Cache Control", "缓存控制", "キャッシュ制御", "Controle do cache"),
+        "default": "automatic",
+        "options": list(CONTROLS),
+        "label": (
+            "Cache: when to use it",
+            "缓存：何时使用",
+            "キャッシュ：いつ使うか",
+            "Cache: quando usar",
+        ),
         "help": (
-            "bypass: ask the model, keep nothing. refresh: ask the model, replace what "
-            "is kept. only: never ask the model. always: cache this node even with "
-            "history or tools.",
-            "bypass：直接询问模型且不保存。refresh：询问模型并替换缓存。only：从不询问模型。"
-            "always：即使有历史消息或工具也缓存此节点。",
-            "bypass：モデルに尋ね保存しない。refresh：モデルに尋ね置き換える。only：モデルに尋ねない。"
-            "always：履歴やツールがあってもキャッシュする。",
-            "bypass: pergunta ao modelo e nada guarda. refresh: pergunta e substitui. "
-            "only: nunca pergunta. always: usa o cache mesmo com histórico ou ferramentas.",
+            "automatic: for questions that stand alone; conversations, tools, files by URL "
+            "and high temperatures ask the model. always: for these too. never: ask the "
+            "model and keep nothing. ask anew: ask the model and replace what is kept. only "
+            "kept answers: never ask the model.",
+            "automatic：用于独立的问题；对话、工具、URL 文件和高温度会询问模型。"
+            "always：这些也使用缓存。"
+            "never：询问模型且不保存。ask anew：询问模型并替换缓存。"
+            "only kept answers：从不询问模型。",
+            "automatic：単独の質問に使います。会話、ツール、URL のファイル、"
+            "高い温度ではモデルに尋ねます。"
+            "always：それらにも使います。never：モデルに尋ね保存しません。"
+            "ask anew：モデルに尋ねて置き換えます。"
+            "only kept answers：モデルに尋ねません。",
+            "automatic: para perguntas independentes; conversas, ferramentas, arquivos por URL "
+            "e temperaturas altas perguntam ao modelo. always: para esses também. never: "
+            "pergunta ao modelo e nada guarda. ask anew: pergunta e substitui. only kept "
+            "answers: nunca pergunta ao modelo.",
         ),
     },
     {
         "name": "cache_ttl",
         "type": ParameterType.STRING,
-        "label": ("Cache TTL", "缓存时长", "キャッシュ期間", "Duração do cache"),
+        "default": "as in the form",
+        "options": [
+            "as in the form",
+            "5 minutes",
+            "1 hour",
+            "6 hours",
+            "24 hours",
+            "7 days",
+        ],
+        "label": (
+            "Cache: how long to keep answers",
+            "缓存：答案保留多久",
+            "キャッシュ：回答を保存する期間",
+            "Cache: por quanto tempo guardar",
+        ),
         "help": (
-            "How long this node's answers live: volatile, faq, policy or seconds.",
-            "此节点回答的有效期：volatile、faq、policy 或秒数。",
-            "このノードの回答の有効期間：volatile、faq、policy または秒数。",
-            "Quanto vivem as respostas deste nó: volatile, faq, policy ou segundos.",
+            "How long this node's answers may be served, and how old one may be that it is "
+            "given.",
+            "此节点的答案可用多久，以及可接受多旧的答案。",
+            "このノードの回答を使える期間。受け取る回答の古さの上限でもあります。",
+            "Por quanto tempo servem as respostas deste nó, e quão velha pode ser a que recebe.",
         ),
     },
     {
         "name": "cache_tags",
         "type": ParameterType.STRING,
-        "label": ("Cache Tags", "缓存标签", "キャッシュタグ", "Etiquetas do cache"),
+        "label": (
+            "Cache: tags to drop answers by",
+            "缓存：用于清除的标签",
+            "キャッシュ：破棄用のタグ",
+            "Cache: etiquetas para descartar",
+        ),
         "help": (
             "Names separated by commas, by which these answers can be invalidated.",
             "以逗号分隔的名称，可按名称使这些回答失效。",

@@ -58,7 +58,7 @@ def _counted(keyword: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
     return check
 
 
-_Checked: Final = extend(
+_Checked: Final = extend(  # type: ignore[no-untyped-call]
     Draft7Validator,
     {name: _counted(check) for name, check in Draft7Validator.VALIDATORS.items()},
 )

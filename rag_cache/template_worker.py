@@ -1,0 +1,133 @@
+"""Renders prompt templates, in a process of its own that may be killed at any moment.
+
+``templates`` starts it and speaks with it over a socket, one JSON object a line each
+way. The kernel bounds what a template can do: ``ITIMER_PROF`` kills the process after so
+much processor time, even inside one call of C, and ``RLIMIT_AS`` bounds its memory. Both
+count what this process really used, so that a busy machine refuses nothing.
+
+It imports nothing of ours: it has no settings, no secrets and no connections.
+"""
+
+import json
+import resource
+import signal
+import socket
+import sys
+from collections import OrderedDict
+from contextlib import suppress
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedError, meta
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import SandboxedEnvironment
+
+# Seconds of processor time: to compile a source, at least and for each character (prompts
+# take half of that), and to render it. Bytes of memory beyond what it has at rest; and what
+# Dify's own Template node gives out at most (TEMPLATE_TRANSFORM_MAX_LENGTH).
+COMPILE_SECONDS = 0.015
+COMPILE_SECONDS_EACH = 0.00001
+RENDER_SECONDS = 0.035
+MEMORY = 64 * 1024 * 1024
+MAX_TEXT = 400_000
+_REMEMBERED = 256
+_SAID = 200  # characters of an error's own text
+
+
+class TooLong(Exception):
+    """The text has become longer than a node may put out."""
+
+
+class Worker:
+    """Templates, compiled once. As Dify's Template node has them, but for undefined names."""
+
+    def __init__(self) -> None:
+        self._environment = SandboxedEnvironment(undefined=StrictUndefined)
+        self._compiled: OrderedDict[str, tuple[Template, frozenset[str]]] = (
+            OrderedDict()
+        )
+
+    def answer(self, source: str, values: dict[str, Any]) -> dict[str, Any]:
+        """``text`` and ``hit``; or ``error``, with ``missing`` names or its own ``said``."""
+        kept = self._compiled.get(source)
+        try:
+            template, names = kept or self._compile(source)
+            missing = sorted(names - values.keys())
+            with _within(RENDER_SECONDS):
+                return {"text": _rendered(template, values), "hit": kept is not None}
+        except TemplateSyntaxError as error:
+            return _error("syntax", error.message, line=error.lineno)
+        except UndefinedError as error:
+            return _error("undefined", error.message, missing=missing)
+        except SecurityError as error:
+            return _error("forbidden", str(error))
+        except RecursionError:
+            return _error("recursion")
+        except (TooLong, MemoryError, OverflowError):
+            return _error("size")
+        except Exception as error:  # noqa: BLE001 - what a template provokes is its author's
+            return _error("failed", f"{type(error).__name__}: {error}")
+
+    def _compile(self, source: str) -> tuple[Template, frozenset[str]]:
+        with _within(max(COMPILE_SECONDS, COMPILE_SECONDS_EACH * len(source))):
+            tree = self._environment.parse(source)
+            names = meta.find_undeclared_variables(tree)
+            template = self._environment.from_string(tree)
+        made = template, frozenset(names - self._environment.globals.keys())
+        self._compiled[source] = made
+        while len(self._compiled) > _REMEMBERED:
+            self._compiled.popitem(last=False)
+        return made
+
+
+def _rendered(template: Template, values: dict[str, Any]) -> str:
+    parts, size = [], 0
+    for part in template.generate(values):
+        size += len(part)
+        if size > MAX_TEXT:
+            raise TooLong
+        parts.append(part)
+    return "".join(parts).encode("utf-8", "replace").decode()
+
+
+def _error(kind: str, said: object = "", **more: Any) -> dict[str, Any]:
+    return {"error": kind, "said": str(said)[:_SAID].rstrip("."), **more}
+
+
+class _within:  # noqa: N801 - reads as the words that it is
+    """Processor time for the body; past it this process is no more."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        signal.setitimer(signal.ITIMER_PROF, self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _bound_memory() -> None:
+    """So much more than it has now; where the system can't, the time bounds it too."""
+    with suppress(OSError, ValueError), open("/proc/self/statm") as facts:  # noqa: PTH123
+        now = int(facts.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
+
+
+def main() -> None:
+    """Answer until the other end is gone."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    worker = Worker()
+    worker.answer("{{ 1 }}", {})  # What is imported late is imported now.
+    _bound_memory()
+    place = socket.socket(fileno=int(sys.argv[1]))
+    place.setblocking(True)  # gevent, at the other end, has made both ends otherwise
+    with place, place.makefile("rwb") as pipe:
+        for line in pipe:
+            said = worker.answer(*json.loads(line))
+            pipe.write(json.dumps(said).encode() + b"\n")
+            pipe.flush()
+
+
+if __name__ == "__main__":
+    main()
