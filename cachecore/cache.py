@@ -417,8 +417,7 @@ class Cache:
         nothing then loads by itself; one that has shown a part tries whether the
         upstream's answer begins so, and else waits for the store.
         """
-        pace = self._leases.pace
-        for patience in (pace.long_outage, job.flight.idle):
+        for patience in (self._leases.pace.outage, job.flight.idle):
             try:
                 return (yield from self._followed(job, token, shown, patience))
             except StoreError:
@@ -426,7 +425,7 @@ class Cache:
                     break
             try:
                 yield from self._load(job, None, shown)
-            except FlightBroken:
+            except Exception:  # noqa: BLE001 - the leader may still have the rest
                 continue
             return True
         job.state.failed, job.stamps = True, None

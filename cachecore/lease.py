@@ -60,8 +60,8 @@ class Pace:
     ``lease`` is the life of a lease and its stream without a heartbeat; ``heartbeat`` how
     often they are renewed and followers looked for; ``batch`` the least time between two
     batches of pieces; ``linger`` how long an ended stream waits for slow followers;
-    ``read`` how long a follower waits at once; ``outage`` how long one that has shown
-    nothing waits for a store that fails, ``long_outage`` one that has shown a part.
+    ``read`` how long a follower waits at once; ``outage`` how long it waits for a store
+    that fails before it asks the upstream itself.
     """
 
     lease: float = 3.0
@@ -70,7 +70,6 @@ class Pace:
     linger: float = 30.0
     read: float = 0.1
     outage: float = 1.0
-    long_outage: float = 6.0
 
 
 # --- records: what stands in a stream ----------------------------------------------
@@ -303,7 +302,7 @@ class Leases:
     ) -> Iterator[Piece]:
         """What the leader with ``token`` publishes, from its first piece.
 
-        ``patience`` is how long a failing store is waited for once a part was shown.
+        ``patience`` is how long a store that fails is waited for.
         Raises LeaderGone where the leader is dead or has given up, LeaderFailed for the
         leader's own error, where the credential is the same; StoreError where the store
         fails for too long.
@@ -451,7 +450,7 @@ class _Following:
                 news = self._read(at_once=silent > 0)
             except StoreError:
                 # Redis that is slow or away says nothing of the leader.
-                if failing >= (patience if self._shown else self._leases.pace.outage):
+                if failing >= patience:
                     raise
                 self._leases.sleep(self._leases.pace.read)
                 passed = self._leases.timer() - began
@@ -484,7 +483,8 @@ class _Following:
             0 if first or at_once else pace.read,
             sign=pace.lease if first else 0,
         )
-        if first:
+        # None was left where the leader is gone already.
+        if first and news.sign:
             self._sign = _place(news.sign)
         return news
 

@@ -224,6 +224,7 @@ class Store(Protocol):
         """Records behind the position ``after``; waits ``wait`` seconds for one.
 
         ``sign`` leaves a record of one's own, so that the leader knows that somebody
-        follows; a stream that it begins lives for so many seconds. The first position
-        is ``"0"``.
+        follows; a stream that it begins lives for so many seconds. It begins none of
+        a leader that is gone: that would be a sign of life of a dead one. The first
+        position is ``"0"``.
         """

@@ -226,7 +226,7 @@ class MemoryStore:
     ) -> News:
         with self._lock:
             left = ""
-            if sign:
+            if sign and (self._stream(stream) or self._holder(lease) == token):
                 left = self._add(stream, (None,), sign)[-1][0]
             if not self._behind(stream, after) and wait:
                 self._changed.wait(wait)

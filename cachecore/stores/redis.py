@@ -111,10 +111,13 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return kept
 """
 
-# KEYS stream; ARGV ttl in ms of a stream that this begins
+# KEYS stream lease; ARGV token, ttl in ms of a stream that this begins
 _SIGN: Final = """
+if redis.call('EXISTS', KEYS[1]) == 0 and redis.call('GET', KEYS[2]) ~= ARGV[1] then
+  return ''
+end
 local sign = redis.call('XADD', KEYS[1], '*', 's', '1')
-if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return sign
 """
 
@@ -346,7 +349,7 @@ class RedisStore:
     ) -> News:
         before: tuple[Command, ...] = ()
         if sign:
-            before = (("EVAL", _SIGN, 1, stream, _ms(sign)),)
+            before = (("EVAL", _SIGN, 2, stream, lease, token, _ms(sign)),)
         names = stream, lease, token, after
         if self._route.blocks and wait and self._followers.acquire(blocking=False):
             try:
@@ -407,7 +410,7 @@ class RedisStore:
             ("GET", key),
             ("EVAL", _KEEP, 1, key, b"check", 1000),
             ("EVAL", _CLAIM, 2, key, lease, token, 1000, ""),
-            ("EVAL", _SIGN, 1, probe, 1000),
+            ("EVAL", _SIGN, 2, probe, lease, token, 1000),
             _heartbeat(Heartbeat(lease, probe, token, 1, records=(b"x",))),
             ("XREAD", "COUNT", 1, "STREAMS", probe, "0"),
             ("EXISTS", probe),

@@ -262,6 +262,14 @@ class StoreContract:
         assert read(store, name, "a.1").alive, "a refresh took its lease, not its life"
         let_pass(0.3)
 
+    def test_a_sign_begins_no_stream_of_a_leader_that_is_gone(
+        self, store: Store, name: str
+    ) -> None:
+        claim(store, name, "a.1")
+        store.commit(commit(name, "a.1", None))
+        news = read(store, name, "a.1", sign=60)
+        assert (news.records, news.alive, news.sign) == ((), False, "")
+
     def test_a_sign_prolongs_no_stream_of_a_dead_leader(
         self, store: Store, name: str, let_pass: Callable[[float], None]
     ) -> None:
@@ -275,6 +283,7 @@ class StoreContract:
     def test_a_follower_reads_every_record_once_and_in_order(
         self, store: Store, name: str
     ) -> None:
+        claim(store, name, "a.1")
         read(store, name, "a.1", sign=60)
         store.heartbeat([beat(name, "a.1", records=(b"x", bytes(range(256))))])
         first = read(store, name, "a.1")
@@ -287,6 +296,7 @@ class StoreContract:
     def test_a_follower_waits_for_what_comes_and_no_longer(
         self, store: Store, name: str
     ) -> None:
+        claim(store, name, "a.1")
         read(store, name, "a.1", sign=60)
         done = threading.Event()
 

@@ -50,11 +50,14 @@ def test_the_thread_ends_when_there_is_nothing_to_do_and_begins_again(
     monkeypatch,
 ) -> None:
     monkeypatch.setattr("cachecore.background._IDLE", 0.003)
-    behind, job = Background(0.001), Job()
+    behind, job, seen = Background(0.001), Job(), threading.Event()
     behind.also(job)
+    behind.also(lambda: seen.wait(5) and None)
     for _ in range(2):
+        seen.clear()
         behind.wake()
-        thread = behind._thread
+        thread = behind._thread  # It waits until it was seen.
+        seen.set()
         thread.join(5)
         assert not thread.is_alive()
         assert behind._thread is None

@@ -20,7 +20,7 @@ from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import END, Bench, FailingFrom, request
 
 # As in earnest, a hundred times faster.
-PACE = Pace(*(0.1, 0.005, 0.001), linger=5, read=0.01, outage=0.02, long_outage=0.05)
+PACE = Pace(*(0.1, 0.005, 0.001), linger=5, read=0.01, outage=0.02)
 
 
 @pytest.fixture

@@ -1,14 +1,18 @@
 """The deployment's files fit together, and the server they configure takes them."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 import yaml
-from servers.redis import server
+from devhost.environment import find_uv
+from servers.redis import free_port, server
 
 from answer_worker import settings as worker
 from cachecore import config
@@ -83,43 +87,113 @@ def test_what_holds_tasks_is_not_what_drops_keys(services: dict[str, Any]) -> No
 
 
 def test_every_file_and_folder_that_is_named_is_there(services: dict[str, Any]) -> None:
-    for service in services.values():
-        for volume in service.get("volumes", []):
-            source = volume.partition(":")[0]
-            if source.startswith("./answer-cache/"):
-                assert (DEPLOY / source.removeprefix("./answer-cache/")).exists()
+    sources = [
+        volume.partition(":")[0]
+        for service in services.values()
+        for volume in service.get("volumes", [])
+    ]
+    ours = [one for one in sources if one.startswith("./answer-cache/")]
+    assert ours
+    for source in ours:
+        assert (DEPLOY / source.removeprefix("./answer-cache/")).exists()
     build = services["cache_relay"]["build"]
     dockerfile = (ROOT / build["dockerfile"]).read_text()
-    for source in re.findall(r"^COPY (\S+)", dockerfile, re.MULTILINE):
+    copied = re.findall(r"^COPY (\S+)", dockerfile, re.MULTILINE)
+    assert copied
+    for source in copied:
         assert (ROOT / source).exists()
 
 
 def test_nothing_is_open_to_the_world(services: dict[str, Any]) -> None:
-    for name, service in services.items():
-        for port in service.get("ports", []):
-            assert port.startswith("127.0.0.1:"), name
+    ports = [port for one in services.values() for port in one.get("ports", [])]
+    assert ports
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
     assert set(services) & {"redis", "worker", "nginx", "api", "web"} == set()
     assert "image" not in services["plugin_daemon"]
 
 
-def test_the_worker_runs_with_what_its_requirements_name() -> None:
-    """In an environment of its own: nothing of the development's."""
-    wanted = (ROOT / "ops" / "worker" / "requirements.txt").read_text()
-    names = set(re.findall(r"^([a-z-]+)", wanted, re.MULTILINE))
-    imported = set()
-    for path in (ROOT / "ops" / "worker" / "answer_worker").rglob("*.py"):
-        imported |= set(
-            re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
-        )
-    foreign = {"celery", "kombu", "elasticsearch", "orjson"}
-    assert imported & foreign == foreign
-    assert {"celery", "elasticsearch", "redis", "orjson", "cryptography"} <= names
+def python_with(requirements: Path, folder: Path) -> Path:
+    """An environment of its own with nothing else in it."""
+    subprocess.run([find_uv(), "venv", "-q", "-p", sys.executable, folder], check=True)
+    python = folder / "bin" / "python"
+    install = [find_uv(), "pip", "install", "-q", "--python", str(python)]
+    subprocess.run([*install, "-r", str(requirements)], check=True)
+    return python
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """What the Dockerfile makes: a Python with the requirements, and the folder."""
+    folder = tmp_path_factory.mktemp("image")
+    dockerfile = (ROOT / "ops" / "worker" / "Dockerfile").read_text()
+    copies = re.findall(r"^COPY (\S+) (\S+)", dockerfile, re.MULTILINE)
+    assert len(copies) == 3
+    for source, target in copies[1:]:
+        shutil.copytree(ROOT / source, folder / Path(target).name)
+    return python_with(ROOT / copies[0][0], folder / "python"), folder
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["-m", "answer_worker.relay"], "relaying shop"),
+        (["-m", "celery", "-A", "answer_worker.app", "worker"], "answer_worker"),
+    ],
+    ids=["relay", "worker"],
+)
+def test_both_commands_start_in_the_image(
+    image: tuple[Path, Path], command: list[str], says: str
+) -> None:
+    """Redis and broker are away: it waits for them, and says so."""
+    python, folder = image
+    environ = {
+        "PATH": os.environ["PATH"],
+        "ANSWER_WORKER_REDIS_URL": f"redis://127.0.0.1:{free_port()}",
+        "ANSWER_WORKER_NAMESPACES": "shop",
+        "ANSWER_WORKER_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0",
+    }
+    process = subprocess.Popen(
+        [python, *command],
+        cwd=folder,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        lines: list[str] = []
+        for line in process.stdout or ():
+            lines.append(line)
+            if says in line:
+                break
+        assert says in "".join(lines[-1:]), "".join(lines)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "plugins/cached-model/requirements.txt"]
+)
+def test_the_plugins_import_with_what_their_requirements_name(
+    name: str, tmp_path: Path
+) -> None:
+    python = python_with(ROOT / name, tmp_path / "python")
+    own, folder = (
+        ("rag_cache", ROOT)
+        if "/" not in name
+        else ("cached_model", ROOT / "plugins/cached-model")
+    )
+    modules = [f"{own}.{path.stem}" for path in (folder / own).glob("*.py")]
+    modules += [f"cachecore.{path.stem}" for path in (ROOT / "cachecore").glob("*.py")]
+    wanted = "; ".join(f"import {module}" for module in sorted(modules))
+    places = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(folder)!r}]; "
+    subprocess.run([python, "-c", places + wanted], check=True, cwd=tmp_path)
 
 
 def test_the_shell_lines_of_the_overlay_are_those_of_its_files() -> None:
     head = (DEPLOY / OVERLAY).read_text().partition("services:")[0]
     assert OVERLAY in head
-    yaml.safe_load((DEPLOY / "compose.gpu.yaml").read_text())
     subprocess.run(
         ["sh", "-n", str(ROOT / "scripts" / "test")], check=True, cwd=Path(ROOT)
     )

@@ -650,6 +650,10 @@ def test_null_settings_of_a_dataset_are_left_to_dify(
 ) -> None:
     faq.settings = {**faq.settings, "top_k": None, "score_threshold_enabled": None}
     assert names(ask(credentials, faq, search_method="hybrid_search"))
+    sent = api.bodies[-1]["retrieval_model"]
+    assert sent["search_method"] == "hybrid_search"
+    assert sent["top_k"] == retrieval._LEAST["top_k"]
+    assert sent["score_threshold_enabled"] is False
 
 
 def test_the_number_of_passages_may_come_with_the_settings(
@@ -664,20 +668,31 @@ def test_the_number_of_passages_may_come_with_the_settings(
 
 
 @pytest.mark.parametrize(
-    "record",
+    ("record", "content", "title"),
     [
-        {"segment": {"document": "an id", "content": None}},
-        {"segment": {"content": "x"}, "child_chunks": [None, 1], "files": {}},
-        {"segment": None, "metadata": ["a"], "content": 5, "title": {"a": 1}},
-        {"metadata": "source"},
-        {},
+        ({"segment": {"document": "an id", "content": None}}, "", ""),
+        (
+            {"segment": {"content": "x"}, "child_chunks": [None, 1], "files": {}},
+            "x",
+            "",
+        ),
+        (
+            {"segment": None, "metadata": ["a"], "content": 5, "title": {"a": 1}},
+            "5",
+            "{'a': 1}",
+        ),
+        ({"metadata": "source"}, "", ""),
+        ({}, "", ""),
     ],
 )
-def test_odd_records_are_items_all_the_same(record: dict[str, Any]) -> None:
+def test_odd_records_are_items_all_the_same(
+    record: dict[str, Any], content: str, title: str
+) -> None:
     (item,) = citations.items([record], "d", "D")
-    assert isinstance(item["content"], str)
-    assert isinstance(item["title"], str)
-    assert citations.ranked([item])[0]["metadata"]["position"] == 1
+    assert (item["content"], item["title"]) == (content, title)
+    (ranked,) = citations.ranked([item])
+    assert ranked["metadata"]["position"] == 1
+    assert ranked["metadata"]["dataset_id"] == "d"
 
 
 def test_images_in_questions_and_answers_keep_their_signature() -> None:
