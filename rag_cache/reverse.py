@@ -31,6 +31,8 @@ _STATUSES: Final[Mapping[str, int]] = {
     "Server Unavailable Error": 503,
     "Connection Error": 503,
 }
+# What Dify says of an app that has never been published (core/plugin/backwards_invocation/app.py).
+_UNPUBLISHED: Final = "unexpected app type"
 
 
 class ReverseError(Exception):
@@ -94,6 +96,8 @@ def _read(error: Exception) -> tuple[str, int]:
             said = str(json.loads(report).get("message") or "")
         except (ValueError, AttributeError):
             said = before
+    if _UNPUBLISHED in said:
+        return "it is not published; publish it in Dify", 400
     status = next((code for word, code in _STATUSES.items() if word in said), 502)
     # Some providers' errors repeat an address, with the key in its query.
     said = _QUERY.sub(r"\1?…", said[: 4 * LONGEST_MESSAGE])

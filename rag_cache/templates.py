@@ -151,7 +151,8 @@ def _values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     values = inputs.table(parameters, "variables")
     for name in _FIELDS:
         value = parameters.get(name)
-        if value not in (None, ""):
+        # Dify gives a field that is not connected as None; "" is a value, and empty.
+        if value is not None:
             values = {**values, name: _data(value) if name == "context" else value}
     return values
 

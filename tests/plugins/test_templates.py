@@ -153,6 +153,11 @@ def test_an_empty_field_of_the_tool_is_named_by_itself() -> None:
     )
 
 
+def test_a_retrieval_that_found_nothing_is_no_missing_context() -> None:
+    given = {"template": "[{{ context }}]{{ query }}", "context": "", "query": ""}
+    assert templates.render(given).text == "[]"
+
+
 BOMBS = {
     "three nested loops over 10,000 items": "{% for a in r %}{% for b in r %}{% for c in r %}x{% endfor %}{% endfor %}{% endfor %}",
     "a huge *": "{{ 'a' * 1000000000 }}",
