@@ -148,7 +148,7 @@ def _page(
     window = window if window in WINDOWS else "24h"
     nonce = secrets.token_urlsafe(18)
     try:
-        shown = overview.shown(read, window, told)
+        shown = overview.shown(read, form, window, told)
     except StoreError as error:
         shown = {"down": error.remedy}
     html = _template().render(

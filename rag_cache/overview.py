@@ -1,5 +1,6 @@
 """What the dashboard shows: numbers as tiles, charts and rows, in one language."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
 from cachecore.policy import HITS, MISSES
 from cachecore.stores.base import Facts
-from rag_cache import charts, savings, settings
+from rag_cache import charts, savings, served, settings
 from rag_cache.charts import Bar, Span
 from rag_cache.savings import WINDOWS, Json
 from rag_cache.settings import Settings
@@ -19,7 +20,7 @@ _LEFT: Final = 0.1  # ms, at the left of a chart of times
 _ONE_DAY: Final = 86400
 
 
-def shown(read: Settings, window: str, told: Words) -> Json:
+def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> Json:
     """What the page shows; raises StoreError."""
     statistics = settings.open_statistics(read)
     length, spans = statistics.spans(WINDOWS[window])
@@ -28,6 +29,7 @@ def shown(read: Settings, window: str, told: Words) -> Json:
     names = told("hits"), told("misses"), told("uncached")
     return {
         "down": "",
+        "advice": [*advice(read), *served.refused(form)],
         "tiles": _tiles(saved, told),
         "over_time": charts.over_time(
             [_span(at, length, counts) for at, counts in spans.items()],
@@ -57,6 +59,15 @@ def _decision(row: Json, told: Words) -> Json:
         "decision": told(row["reason"]),
         "key": row["key"],
     }
+
+
+def advice(read: Settings) -> list[str]:
+    """Sentences about what an operator should set up better in Redis."""
+    try:
+        found = settings.open_cache(read).admin.advice()
+    except StoreError:
+        return []
+    return [f"Redis URL (redis_url): {sentence}" for sentence in found]
 
 
 def _facts(read: Settings) -> list[Facts]:

@@ -367,7 +367,7 @@ def test_a_model_of_cached_models_is_refused_and_not_listed(
     host: Host, endpoints: Endpoints, settings: dict[str, Any]
 ) -> None:
     ours = {"provider": f"{MODEL}/cached_model", "model": "mine", "mode": "chat"}
-    url = endpoints.add(host.plugin(TOOLS).process, {**settings, "chat_model_3": ours})
+    url = endpoints.add(host.plugin(TOOLS).process, {**settings, "chat_model_2": ours})
     client = openai.OpenAI(base_url=url + "/v1", api_key=TOKEN, max_retries=0)
     with pytest.raises(openai.BadRequestError, match="may lead back here"):
         say(client, model="mine")
@@ -397,7 +397,7 @@ def test_in_scope_user_a_user_must_be_named_and_gets_only_his_own(
         ({"user": 5}, "user must be a text"),
         ({"stop": 5}, "stop must be a text or a list"),
         ({"stop": [None]}, "stop must be a text or a list"),
-        ({"cache_tags": {"a": 1}}, "cache_tags must be names"),
+        ({"cache_tags": {"a": 1}}, "cache_tags takes names"),
         ({"messages": [{"role": "user", "content": ""}] * 2001}, "at most 2000"),
         ({"seed": json.loads("[" * 80 + "]" * 80)}, "nested deeper than"),
         (

@@ -29,7 +29,7 @@ def call(
         "model_type": "llm",
         "model": model,
         "credentials": form,
-        "model_parameters": {"cache_control": "default"},
+        "model_parameters": {"cache_control": "automatic"},
         "prompt_messages": [{"role": "user", "content": "what is my salary?"}],
         "tools": None,
         "stop": None,
