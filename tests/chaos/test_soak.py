@@ -68,7 +68,7 @@ def test_memory_connections_leases_and_streams_stay_flat(
         def ask() -> None:
             while not stop.is_set():
                 asked[0] += 1
-                control = dice.choice(["default"] * 8 + ["refresh", "bypass"])
+                control = dice.choice(["automatic"] * 8 + ["ask anew", "never"])
                 caller = Caller(
                     hosts[asked[0] % 2],
                     form,

@@ -137,6 +137,7 @@ def test_a_hit_gives_exactly_what_the_miss_gave(
     form = {
         "endpoint_url": upstream.url,
         "cache_namespace": uuid.uuid4().hex,
+        "api_key": "a key",
         "function_calling_type": "tool_call",
     }
     for number in range(100 * much):
