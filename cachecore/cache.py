@@ -425,7 +425,7 @@ class Cache:
                     break
             try:
                 yield from self._load(job, None, shown)
-            except Exception:  # noqa: BLE001 - the leader may still have the rest
+            except Exception:  # noqa: BLE001, S112 - the leader may still have the rest
                 continue
             return True
         job.state.failed, job.stamps = True, None

@@ -22,13 +22,13 @@ SILENT = "answercache/silent_model"
 IN_FLIGHT = 32
 # What tells, and what is there instead where nothing does.
 _TOLD = (
-    ("cachecore/opening.py", ", hook=statistics, journal=journal", ""),
+    ("cachecore/opening.py", ", hook=statistics, event_log=event_log", ""),
     (
         "cachecore/cache.py",
-        "return self._watched(request, met, pieces)",
+        "return self._measured(request, state, pieces)",
         "return pieces",
     ),
-    ("cachecore/finder.py", "entry, now = look.entry, self._clock()", "return"),
+    ("cachecore/reports.py", "entry, now = look.entry, self._clock()", "return"),
 )
 _TURN = 0.5  # seconds
 _TURNS = 6  # of each, in a round

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import redis
 import yaml
-from devhost.environment import find_uv
 from servers.redis import free_port, server
 
 from answer_worker import settings as worker
 from cachecore import config
+from devhost.environment import find_uv
 from tests.ops.conftest import DEPLOY, ROOT
 
 OVERLAY = "compose.answer-cache.yaml"
