@@ -21,6 +21,7 @@ _TITLES = {
     "host": "A hit through the plugin's process",
     "miss": "A miss",
     "crowd": "A hundred equal questions at two processes",
+    "burst": "Many hits at one instant",
     "replay": "A kept answer of 20 KB as a stream",
     "knowledge": "Retrieval, prompts, embeddings",
     "publishing": "What events and statistics cost",

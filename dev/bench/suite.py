@@ -12,6 +12,7 @@ from servers.knowledge import fake_knowledge_api
 
 from bench import (
     apart,
+    burst,
     crowd,
     embeddings,
     growth,
@@ -173,6 +174,10 @@ def _crowd(bench: Bench) -> Iterator[Result]:
     yield from crowd.run((bench.host, other), bench.form, rounds=rounds)
 
 
+def _burst(bench: Bench) -> Iterator[Result]:
+    yield from burst.run(bench.host, bench.form, rounds=3 if bench.quick else 5)
+
+
 def _replay(bench: Bench) -> Iterator[Result]:
     python = installing.python()
     if python is not None and not bench.quick:
@@ -255,6 +260,7 @@ GROUPS: Mapping[str, Callable[[Bench], Iterator[Result]]] = {
     "host": _host,
     "miss": _miss,
     "crowd": _crowd,
+    "burst": _burst,
     "replay": _replay,
     "knowledge": _knowledge,
     "publishing": _publishing,

@@ -86,3 +86,23 @@ def test_what_troubleshooting_lists_is_what_the_product_says() -> None:
             unknown.append(sentence)
     assert len(sentences) > 250
     assert not unknown
+
+
+def test_each_paragraph_on_correctness_names_tests_that_exist() -> None:
+    tests = "\n".join(
+        path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("*.py"))
+    )
+    text = (ROOT / "docs/correctness.md").read_text("utf-8")
+    blocks = [
+        block
+        for block in re.split(r"\n\n|\n(?=- )", text)
+        if block.strip() and not block.startswith(("#", "|", "    "))
+    ]
+    unproven = [block for block in blocks if not re.search(r"`tests?[_/]", block)]
+    assert not unproven
+    named = re.findall(r"`(test_\w+)`", text)
+    named += re.findall(
+        r"`(test_\w+)`", (ROOT / "docs/architecture.md").read_text("utf-8")
+    )
+    assert len(named) > 80
+    assert [name for name in named if f"def {name}(" not in tests] == []
