@@ -51,7 +51,9 @@ def run(host: Host, form: Mapping[str, str], *, rounds: int) -> Iterator[Result]
                 f"{name}: last answer / as many at {IN_FLIGHT} in flight",
                 *(last[PLUGIN][1:], pace[1:], limit),
             )
-            yield ratio(f"{name}: last / floor", last[PLUGIN][1:], last[FLOOR][1:], None)
+            yield ratio(
+                f"{name}: last / floor", last[PLUGIN][1:], last[FLOOR][1:], None
+            )
             yield ratio(
                 f"{name}: first text, median / floor",
                 *(first[PLUGIN][1:], first[FLOOR][1:], None),
