@@ -71,8 +71,7 @@ def _burst(
 
     def work(count: int) -> None:
         barrier.wait()
-        for _ in range(count):
-            firsts.append(_take(host, form, plugin))
+        firsts.extend(_take(host, form, plugin) for _ in range(count))
 
     counts = [len(range(n, size, in_flight)) for n in range(in_flight)]
     threads = [threading.Thread(target=work, args=(count,)) for count in counts]
