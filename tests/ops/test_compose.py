@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +139,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ("command", "says"),
     [
         (["-m", "answer_worker.relay"], "relaying shop"),
-        (["-m", "celery", "-A", "answer_worker.app", "worker"], "answer_worker"),
+        (["-m", "celery", "-A", "answer_worker.app", "worker"], "Cannot connect to"),
     ],
     ids=["relay", "worker"],
 )
@@ -148,6 +150,7 @@ def test_both_commands_start_in_the_image(
     python, folder = image
     environ = {
         "PATH": os.environ["PATH"],
+        "PYTHONUNBUFFERED": "1",
         "ANSWER_WORKER_REDIS_URL": f"redis://127.0.0.1:{free_port()}",
         "ANSWER_WORKER_NAMESPACES": "shop",
         "ANSWER_WORKER_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0",
@@ -159,7 +162,10 @@ def test_both_commands_start_in_the_image(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,  # Celery has children, which are to end with it.
     )
+    end = threading.Timer(60, os.killpg, (process.pid, signal.SIGKILL))
+    end.start()
     try:
         lines: list[str] = []
         for line in process.stdout or ():
@@ -168,7 +174,8 @@ def test_both_commands_start_in_the_image(
                 break
         assert says in "".join(lines[-1:]), "".join(lines)
     finally:
-        process.kill()
+        end.cancel()
+        os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
