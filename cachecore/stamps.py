@@ -45,10 +45,6 @@ class StampTable:
         self._store = store
         self._keyspace = keyspace
 
-    def fields(self, tags: Iterable[str]) -> list[str]:
-        """The field of each distinct tag, in a stable order."""
-        return self._keyspace.stamp_fields(tags)
-
     def settle(self, standing: Mapping[str, str | None]) -> Stamps | None:
         """The stamps that an entry is to be written under; None where the store fails.
 

@@ -722,3 +722,13 @@ def test_an_invalidation_tells_tags_that_can_be_written() -> None:
     (told,) = bench.events
     assert len(told.tags) == 20
     assert all(len(tag) <= 120 and tag.encode() for tag in told.tags)
+
+
+def test_a_tool_call_is_no_answer_to_keep_unless_somebody_says_so() -> None:
+    call = {"id": "a", "type": "function", "name": "f", "arguments": "{}"}
+    end = Piece(tool_calls=(call,), finish_reason="tool_calls")
+    for traits, loads in ((Traits(), 2), (Traits(calls_are_data=True), 1)):
+        bench = Bench()
+        for _ in range(2):
+            bench.ask(request(traits=traits), end=end)
+        assert bench.loads == loads

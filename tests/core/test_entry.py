@@ -1,9 +1,13 @@
 import random
 import zlib
+from typing import Any
 
+import orjson
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from cachecore.entry import MAGIC, Cost, Entry, decode, encode, order_of
+from cachecore import entry as module
+from cachecore.entry import MAGIC, Cost, Entry, decode, encode, order_of, serialise
 from cachecore.errors import CorruptEntry
 
 KEY = "dify:cache:v1:t:llm:{aa}"
@@ -116,3 +120,82 @@ def test_no_changed_byte_and_no_cut_goes_unnoticed(secret: bytes | None) -> None
             del data[chance.randrange(len(data)) :]
         with pytest.raises(CorruptEntry):
             decode(bytes(data), KEY, secret)
+
+
+@pytest.mark.parametrize("payload", [[float("nan")], {"a": [1, (float("inf"),)]}])
+def test_a_number_that_json_cannot_carry_is_refused_wherever_it_is(
+    payload: Any,
+) -> None:
+    with pytest.raises(TypeError):
+        serialise(Entry(payload, 1.0, 2.0, 3.0, {"t": "x"}))
+
+
+def test_an_entry_has_the_layout_that_other_versions_read() -> None:
+    text = serialise(ENTRY)
+    plain, sealed = encode(ENTRY, KEY), encode(ENTRY, KEY, SECRET, 5)
+    assert plain[:20] == b"dc\x02\x00" + b"0" * 16
+    assert plain[36:] == text
+    assert sealed[:20] == b"dc\x02\x02" + b"0" * 15 + b"5"
+    head = sealed[:20] + KEY.encode()
+    assert AESGCM(SECRET).decrypt(sealed[20:32], sealed[32:], head) == text
+    assert serialise(BINARY).endswith(b"}\0" + BINARY.payload)
+
+
+def test_only_long_texts_are_deflated() -> None:
+    assert [encode(one, KEY)[3] for one in (ENTRY, BINARY, LONG)] == [0, 0, 1]
+
+
+def plain(header: bytes, text: bytes) -> bytes:
+    header += b"0" * 16
+    return header + module._digest(KEY, header, text) + text
+
+
+@pytest.mark.parametrize(
+    ("data", "secret", "says"),
+    [
+        (plain(b"xx\x02\x00", serialise(ENTRY)), None, "not an entry"),
+        (plain(b"dc\x02\x04", serialise(ENTRY)), None, "format 2/4"),
+        (plain(b"dc\x02\x01", b"not deflated"), None, "inflate"),
+        (plain(b"dc\x02\x01", zlib.compress(serialise(LONG))[:-4]), None, "too little"),
+        (plain(b"dc\x02\x00", serialise(ENTRY)), SECRET, "secret setting"),
+        (plain(b"dc\x02\x02", serialise(ENTRY)), SECRET, "not open"),
+        (plain(b"dc\x02\x02", serialise(ENTRY)), None, "secret setting"),
+    ],
+)
+def test_what_somebody_forged_with_a_right_digest_is_refused(
+    data: bytes, secret: bytes | None, says: str
+) -> None:
+    with pytest.raises(CorruptEntry, match=says):
+        decode(data, KEY, secret)
+
+
+def test_only_entries_of_this_format_have_an_order() -> None:
+    assert order_of(b"0" * 20) is None
+    assert order_of(b"dc\x01\x00" + b"0" * 16) is None
+    assert order_of(encode(ENTRY, KEY)) == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"payload": 1, "created_at": "1"},
+        {"fresh_until": None},
+        {"stale_until": "x"},
+        {"stamps": []},
+        {"cost": 7},
+        {"cost": {"x": 1}},
+    ],
+)
+def test_what_is_sealed_but_has_other_fields_is_refused(fields: dict[str, Any]) -> None:
+    good = {
+        "payload": 1,
+        "created_at": 1,
+        "fresh_until": 2,
+        "stale_until": 3,
+        "stamps": {},
+        "cost": {},
+    }
+    assert decode(module.seal(orjson.dumps(good), KEY), KEY).fresh_until == 2
+    for text in (orjson.dumps(good | fields), b"{}", b"[" * 100_000):
+        with pytest.raises(CorruptEntry):
+            decode(module.seal(text, KEY), KEY)

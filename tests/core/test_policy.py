@@ -1,8 +1,18 @@
 import pytest
 
 from cachecore import policy
-from cachecore.entry import Entry
-from cachecore.policy import Control, Reason, Refusal, Rules, Scope, Switch, Traits
+from cachecore.entry import Cost, Entry
+from cachecore.policy import (
+    TTL_CLASSES,
+    Control,
+    Price,
+    Reason,
+    Refusal,
+    Rules,
+    Scope,
+    Switch,
+    Traits,
+)
 
 NOW = 1000.0
 
@@ -184,3 +194,111 @@ def test_the_switch_fails_safe(text: str | None, expected: Switch) -> None:
 def test_a_price_is_per_million_tokens_unless_said_otherwise() -> None:
     assert policy.Price(1, 2).of(1_000_000, 500_000) == 2.0
     assert policy.Price(1, 2, per=1000).of(1000, 500) == 2.0
+
+
+_REAL = 1_800_000_000.0  # A real clock's, far beyond the longest time to live.
+
+
+def test_a_clock_that_runs_ahead_a_little_costs_no_hit() -> None:
+    stands = {"a": "1"}
+    for ahead in (0, 60, policy.MAX_TTL):
+        entry = Entry(
+            "x", _REAL + ahead, _REAL + ahead + 60, _REAL + ahead + 60, stands
+        )
+        assert policy.judge(entry, stands, _REAL, 60) is Reason.HIT
+
+
+def test_an_answer_may_be_stale_from_the_moment_it_is_not_fresh() -> None:
+    entry = Entry("x", _REAL - 60, _REAL, _REAL + 60, {"a": "1"})
+    assert policy.judge(entry, {"a": "1"}, _REAL, 60) is Reason.EXPIRED
+    assert policy.may_serve_stale(entry, 60, _REAL, 60)
+    assert not policy.may_serve_stale(entry, 60, _REAL + 60, 60)
+
+
+def test_what_may_be_stale_is_kept_for_longer() -> None:
+    assert policy.lifetime(100, _REAL, 0, stale=50) == policy.Lifetime(
+        _REAL + 100, _REAL + 150
+    )
+    assert policy.lifetime(100, _REAL, 0) == policy.Lifetime(_REAL + 100, _REAL + 100)
+    assert policy.lifetime(100, _REAL, 0, _REAL + 120, 50).stale_until == _REAL + 120
+
+
+@pytest.mark.parametrize(
+    ("finish", "calls", "size", "control", "data", "expected"),
+    [
+        ("tool_calls", True, 10, Control.DEFAULT, True, None),
+        ("function_call", True, 10, Control.DEFAULT, True, None),
+        ("function_call", False, 10, Control.DEFAULT, False, Refusal.TOOL_CALLS),
+        ("function_call", False, 10, Control.ALWAYS, False, Refusal.EMPTY),
+        ("length", True, 10, Control.DEFAULT, True, Refusal.FINISH_REASON),
+        ("stop", False, 100, Control.DEFAULT, False, None),
+        ("tool_calls", True, 101, Control.ALWAYS, False, Refusal.TOO_LARGE),
+    ],
+)
+def test_calls_that_are_data_are_kept(
+    finish: str,
+    calls: bool,
+    size: int,
+    control: Control,
+    data: bool,
+    expected: Refusal | None,
+) -> None:
+    refusal = policy.refuse(
+        finish,
+        has_text=True,
+        has_tool_calls=calls,
+        size=size,
+        rules=Rules(max_entry_bytes=100),
+        control=control,
+        calls_are_data=data,
+    )
+    assert refusal is expected
+
+
+def test_a_scope_names_whose_an_answer_is() -> None:
+    whose = {scope: scope.whose(app_id="a", user_id="u") for scope in Scope}
+    assert whose == {Scope.SHARED: "", Scope.APP: "a", Scope.USER: "u"}
+
+
+def test_each_reason_that_may_be_counted_is_of_its_kind() -> None:
+    assert {"hit", "stale"} == policy.HITS
+    assert {"absent", "expired", "invalidated", "corrupt", "refresh"} == policy.MISSES
+    assert policy.LENIENT == (Control.DEFAULT, Control.ALWAYS)
+
+
+def test_what_is_not_said_costs_nothing_and_is_never_stale() -> None:
+    rules = Rules()
+    assert rules.price.of(10**6, 10**6) == 0
+    assert (rules.stale_while_revalidate, rules.stale_if_error) == (0, 0)
+    assert Cost() == Cost(0, 0, 0.0, "USD", 0.0)
+
+
+def test_the_words_of_requests_and_reports_stay_as_they_are() -> None:
+    assert [*Control] == ["default", "bypass", "refresh", "only", "always"]
+    assert [*Scope] == ["shared", "app", "user"]
+    assert [*Switch] == ["on", "read_only", "off"]
+    assert {
+        "mode_off",
+        "bypass_asked",
+        "switched_off",
+        "conversation",
+        "tools_offered",
+        "external_url",
+        "temperature",
+        "no_scope_id",
+        "unkeyable",
+        "cache_unavailable",
+        "stale",
+        "refresh",
+    } < {*Reason}
+    assert [*Refusal] == [
+        "empty",
+        "too_large",
+        "finish_reason",
+        "tool_calls",
+        "invalid_output",
+        "superseded",
+        "cache_unavailable",
+    ]
+    assert TTL_CLASSES == {"volatile": 300, "faq": 21600, "policy": 86400}
+    assert Price().currency == "USD"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cachecore.answer import Usage, merge
-from cached_model.reader import Incomplete, Reader, UpstreamError
+from cached_model.reader import MAX_TEXT, Incomplete, Reader, TooLong, UpstreamError
 from cached_model.sse import DONE, NotEvents, events
 from cached_model.tokens import estimate
 from tests.fake_upstream import delta, finish, usage
@@ -485,3 +485,197 @@ def test_frames_of_two_answers_are_not_one() -> None:
 def test_other_ids_mean_nothing() -> None:
     lines = b"id: 7\ndata: {}\n\nid: event-1/2\n"
     assert read(lines + framed([delta(content="a"), finish()])).text == "a"
+
+
+F, G = {"name": "f"}, {"name": "g"}
+
+
+def calls_of(*parts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    calls = read(framed([*parts, finish("tool_calls")])).tool_calls
+    return [(call["id"], call["name"], call["arguments"]) for call in calls]
+
+
+def answered(*events: Any) -> str | None:
+    return read(framed([delta(content="a"), *events])).finish_reason
+
+
+def test_only_usage_may_come_behind_the_end_of_an_answer_without_done() -> None:
+    assert answered(finish(), usage(3, 4)) == "stop"
+    for more in (delta(content="b"), delta(reasoning="b"), part("", index=0)):
+        assert answered(finish(), more) is None
+        assert answered(finish(), more, DONE) == "stop"
+        assert answered(finish("length"), more) == "length"
+
+
+def test_the_first_finish_reason_stands_unless_it_was_stop() -> None:
+    assert answered(finish(), finish("length"), DONE) == "length"
+    assert answered(finish("length"), finish(), DONE) == "length"
+    assert answered(finish(""), finish(), DONE) == "stop"
+
+
+def test_reasoning_counts_as_content_and_towards_the_limit() -> None:
+    assert read(framed([delta(reasoning="hm"), DONE])).text == "<think>\nhm\n</think>"
+    assert len(read(framed([delta(content="x" * MAX_TEXT), finish()])).text) == MAX_TEXT
+    with pytest.raises(TooLong):
+        read(framed([delta(reasoning="x" * (MAX_TEXT + 1)), finish()]))
+
+
+def test_calls_alone_are_an_answer_that_done_ends() -> None:
+    assert read(framed([part("{}", index=0, function=F), DONE])).tool_calls
+
+
+def test_the_text_of_a_completion_is_text() -> None:
+    assert read(framed([{"choices": [{"text": "a"}]}, finish()])).text == "a"
+
+
+@pytest.mark.parametrize(
+    ("parts", "calls"),
+    [
+        (
+            [
+                part("", index=0, id="a", function=F),
+                part("{}", index=0, id="b", function=G),
+            ],
+            [("a", "f", ""), ("b", "g", "{}")],
+        ),
+        (
+            [
+                part('{"x"', id="a", function=F),
+                part('{"y"', id="b", function=G),
+                part(":1}", id="a"),
+                part(":2}", id="b"),
+            ],
+            [("a", "f", '{"x":1}'), ("b", "g", '{"y":2}')],
+        ),
+        (
+            [
+                part("{}", index=0, id="a", function=F),
+                part("", index=0, id="a", function=F),
+            ],
+            [("a", "f", "{}")],
+        ),
+        (
+            [part('{"x"', index=0, function=F), part(":1}", index=0, id="a")],
+            [("a", "f", '{"x":1}')],
+        ),
+        (
+            [part('{"x"', index=0, id="a", function=F), part(":1}", index=0, id="a")],
+            [("a", "f", '{"x":1}')],
+        ),
+        (
+            [part(None, index=0, id="a", function=F), part("{}", index=0)],
+            [("a", "f", "{}")],
+        ),
+    ],
+    ids=[
+        "a call without arguments",
+        "ids only, by turns",
+        "id and name in each part",
+        "the id comes late",
+        "the id in each part",
+        "null arguments",
+    ],
+)
+def test_parts_of_calls_find_their_call(parts: list, calls: list) -> None:
+    assert calls_of(*parts) == calls
+
+
+def test_parts_without_id_and_number_go_to_the_last_call_and_a_name_begins_one() -> (
+    None
+):
+    parts = [part("", function=F), part("", function=G), part('{"y"'), part(":2}")]
+    assert [call[1:] for call in calls_of(*parts)] == [("f", ""), ("g", '{"y":2}')]
+
+
+def test_a_call_keeps_its_type() -> None:
+    call = {"index": 0, "id": "a", "type": "custom", "function": F}
+    parts = [
+        delta(tool_calls=[call]),
+        part("{}", index=0),
+        part("{}", index=1, function=G),
+    ]
+    calls = read(framed([*parts, finish("tool_calls")])).tool_calls
+    assert [call["type"] for call in calls] == ["custom", "function"]
+
+
+def test_bottomless_arguments_break_nothing() -> None:
+    deep = "[" * 100_000
+    parts = part(deep, index=0, function=F), part("{}", index=0, function=F)
+    assert calls_of(*parts)[0][2] == deep + "{}"
+
+
+def test_a_number_of_a_call_that_is_none_is_passed_over() -> None:
+    assert [c[1] for c in calls_of(part("{}", index=[0], function=F))] == ["f"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "read_as"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9}, Usage(3, 4)),
+        ({"prompt_tokens": 3, "total_tokens": 9}, Usage(3, 6)),
+        ({"prompt_tokens": 0, "total_tokens": 4}, Usage(0, 4)),
+        ({"prompt_tokens": 5, "total_tokens": 3}, Usage(5, 0)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, Usage(0, 0)),
+        ({"prompt_tokens": 120_000, "completion_tokens": 5000}, Usage(120_000, 5000)),
+        ({"prompt_tokens": 3.7, "completion_tokens": 4.2}, Usage(3, 4)),
+        ({"completion_tokens": 4}, None),
+        ({"prompt_tokens": "7", "total_tokens": 9}, None),
+        *(({"prompt_tokens": n, "completion_tokens": 1}, None) for n in (-1, 1e30)),
+        *(
+            ({"prompt_tokens": 1, "completion_tokens": n}, None)
+            for n in (-1, 1e30, float("nan"))
+        ),
+    ],
+)
+def test_what_counts_of_tokens_mean(
+    counts: dict[str, Any], read_as: Usage | None
+) -> None:
+    event = json.dumps({"choices": [], "usage": counts})
+    assert read(framed([delta(content="a"), event, finish()])).usage == read_as
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        ({"text": "m", "error_code": 50002}, "50002"),
+        ({"object": "error", "message": "m", "code": 40303}, "40303"),
+        ({"choices": [{"delta": {}, "finish_reason": "error"}]}, "error"),
+        (
+            {
+                "error": {"code": 502},
+                "choices": [{"delta": {}, "finish_reason": "error"}],
+            },
+            "502",
+        ),
+    ],
+)
+def test_the_code_of_an_error_is_found_where_servers_put_it(
+    event: dict, code: str
+) -> None:
+    with pytest.raises(UpstreamError) as raised:
+        read(framed([event]))
+    assert raised.value.code == code
+
+
+def whole(message: dict[str, Any], *, show: bool = True, **choice: Any) -> Any:
+    return Reader(show_thoughts=show).whole(
+        {"choices": [{"message": message, **choice}]}
+    )
+
+
+def test_a_whole_response_needs_an_end_or_content_but_not_both() -> None:
+    assert whole({"content": ""}, finish_reason="stop").finish_reason == "stop"
+    assert whole({"content": "a"}).text == "a"
+
+
+def test_a_whole_response_of_reasoning_is_closed() -> None:
+    message = {"content": "", "reasoning": "hm"}
+    assert whole(message, finish_reason="stop").text == "<think>\nhm\n</think>"
+    assert whole({"content": "<"}, show=False).text == "<"
+
+
+@pytest.mark.parametrize("beside", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize("before", ["", "\n "])
+def test_reasoning_that_is_there_twice_is_shown_once(beside: str, before: str) -> None:
+    content = f"{before}<think>\nin\n</think>\nYes"
+    assert whole({"content": content, beside: "beside"}).text == content

@@ -23,7 +23,7 @@ from tests.plugins.helpers import ask
 @pytest.fixture(autouse=True)
 def _address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this Dify serves its files, as the daemon's environment names it."""
-    monkeypatch.setenv("FILES_URL", "http://dify/")
+    monkeypatch.setenv("FILES_URL", " http://dify/ ")
 
 
 FILE = "2f6e7a52-6d5e-4d3f-9c0e-0d4f7f2d9a11"
@@ -169,3 +169,45 @@ def test_a_stored_value_expires_with_the_url_in_it() -> None:
         value = [{"content": f"![p]({signed(at, 'a')})"}]
         wrapping.store(caller, {"ticket": missed.ticket, "value": value})
         assert wrapping.look_up(caller, {"key": str(at)}).outcome.hit is hit
+
+
+BARE = f"http://dify/files/{FILE}/file-preview"
+
+
+def test_the_places_of_signatures_are_told_and_nothing_else_is_changed() -> None:
+    text = f"A {signed(1, 'a')} b {signed(2, 'b')} c"
+    value = {"n": 7, "x": None, "a": [True, {"b": text}]}
+    bare = f"A {BARE} b {BARE} c"
+    first = len(f"A {BARE}")
+    assert urls.unsigned(value) == [
+        {"n": 7, "x": None, "a": [True, {"b": bare}]},
+        [["a", 1, "b", first], ["a", 1, "b", first + len(f" b {BARE}")]],
+    ]
+
+
+def test_the_list_of_places_can_be_left_out_again() -> None:
+    assert urls.stripped(urls.unsigned([signed(1, "a"), "b"])) == [BARE, "b"]
+    for kept in (
+        {"a": 1, "b": 2},
+        None,
+        "ab",
+        [],
+        ["a"],
+        ["a", 7],
+        ["a", {"b": 1}],
+        ["a", []],
+        ["a", ["b"]],
+        ["a", [["b"]], "c"],
+    ):
+        assert urls.stripped(kept) == kept
+
+
+def test_only_urls_of_others_show_what_may_change() -> None:
+    for url in ("", "data:image/png;base64,AA==", signed(1, "a")):
+        assert not urls.may_change(url)
+    assert urls.may_change("http://other/a.png")
+
+
+def test_the_list_of_places_can_be_left_out_of_a_text_and_an_object_too() -> None:
+    for value, bare in ((signed(1, "a"), BARE), ({"u": signed(1, "a")}, {"u": BARE})):
+        assert urls.stripped(urls.unsigned(value)) == bare

@@ -11,7 +11,7 @@ from dify_plugin.entities.model.message import (
 
 from cached_model import form as forms
 from cached_model.body import Call, build
-from cached_model.reader import Reader
+from cached_model.reader import Reader, _Hider
 from cached_model.schema import model_schema
 from difycodec import messages
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
@@ -210,3 +210,23 @@ def test_reasoning_is_taken_out_of_a_text(
 ) -> None:
     assert messages.without_first_thought(text) == first
     assert messages.without_thoughts(text) == all_of_it
+
+
+def test_only_reasoning_before_the_answer_is_hidden() -> None:
+    assert shown("Yes", "<think>", "hm</think>", hidden=True) == "Yes<think>hm</think>"
+
+
+def test_an_answer_with_its_reasoning_hidden_comes_in_its_pieces() -> None:
+    hider = _Hider()
+    texts = ["<think>", "hm", "</think>", "Yes", " indeed"]
+    assert [hider.add(text) for text in texts] == ["", "", "", "Yes", " indeed"]
+    hider = _Hider()
+    assert [hider.add(text) for text in ("Yes", " indeed")] == ["Yes", " indeed"]
+    assert _Hider().add(" " * 1001) == " " * 1001
+
+
+def test_of_hidden_reasoning_no_more_is_held_than_its_end_takes() -> None:
+    hider = _Hider()
+    for _ in range(100):
+        hider.add("<think>" + "x" * 100)
+    assert len(hider._held) < 200

@@ -1,0 +1,25 @@
+from cachecore.keys import Keyspace
+from cachecore.stamps import StampTable, mark
+from cachecore.stores.memory import MemoryStore
+from tests.core.helpers import FailingFrom
+
+
+def test_stamps_that_stand_are_written_under_without_asking_the_store() -> None:
+    store = FailingFrom(MemoryStore(), "")
+    table = StampTable(store, Keyspace("test"))
+    assert table.settle({"t:a": "1"}) == {"t:a": "1"}
+    assert store.calls == []
+    settled = table.settle({"t:a": "1", "t:b": None})
+    assert settled is not None
+    assert settled["t:a"] == "1"
+    assert len(settled["t:b"]) == 16
+
+
+def test_an_invalidation_says_which_tags_had_a_stamp() -> None:
+    table = StampTable(MemoryStore(), Keyspace("test"))
+    table.settle({Keyspace("test").stamp_field("a"): None})
+    assert table.invalidate(["a", "b"]) == {"a": True, "b": False}
+
+
+def test_the_mark_of_a_load_is_the_one_that_other_versions_make() -> None:
+    assert mark({"b": "2", "a": "1"}) == mark({"a": "1", "b": "2"}) == "21f76dfb"
