@@ -27,7 +27,7 @@ until they are loaded again: an eviction costs hits and revives nothing.
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 

@@ -732,3 +732,33 @@ def test_a_tool_call_is_no_answer_to_keep_unless_somebody_says_so() -> None:
         for _ in range(2):
             bench.ask(request(traits=traits), end=end)
         assert bench.loads == loads
+
+
+def test_a_clock_that_jumps_costs_hits_and_no_answer() -> None:
+    bench = Bench()
+    bench.ask(request(), "first")
+    bench.clock.pass_by(-3 * 3600)
+    assert bench.text(request(), "never asked") == "first", "it runs behind"
+    bench.clock.pass_by(40 * 86400)
+    assert bench.text(request(), "second") == "second", "the time of the first is over"
+    bench.clock.pass_by(-20 * 86400)
+    assert bench.text(request(), "never asked") == "second", "it was kept in the future"
+    bench.clock.pass_by(-20 * 86400)
+    assert bench.text(request(), "third") in ("second", "third"), (
+        "too far to be believed"
+    )
+
+
+def test_a_clock_that_jumps_while_an_answer_is_made_costs_no_answer() -> None:
+    for seconds in (-86400.0, 86400.0):
+        bench = Bench()
+
+        def load() -> Iterator[Piece]:
+            yield Piece("a")
+            bench.clock.pass_by(seconds)  # noqa: B023 - run before the next turn
+            yield Piece("b")
+            yield END
+
+        pieces = list(bench.cache.stream(request(), load))
+        assert "".join(piece.text for piece in pieces) == "ab"
+        assert bench.text(request(), "never asked") == "ab"
