@@ -75,6 +75,13 @@ class Bench:
     def new_host(self) -> Host:
         return self.stack.enter_context(Host(ROOT / ".cache" / "devhost"))
 
+    def pair(self) -> tuple[Host, Host]:
+        """Two new hosts with our models."""
+        hosts = self.new_host(), self.new_host()
+        for host in hosts:
+            host.install(self.package)
+        return hosts
+
     def upstream(self, delay: float = 0.0, size: int = 0) -> str:
         return self.stack.enter_context(upstream(delay, size))
 
@@ -157,6 +164,10 @@ def _miss(bench: Bench) -> Iterator[Result]:
     yield through_host.miss_against_off(
         bench.host, instant, "instant", rounds=20 * bench.rounds, limit=0.5
     )
+    if not bench.quick:
+        yield through_host.miss_in_pairs(
+            bench.pair, instant, pairs=10, rounds=60, limit=0.5
+        )
     slow = {**bench.form, "endpoint_url": bench.upstream(0.2)}
     yield through_host.miss_against_plain(bench.host, slow, "slow", rounds=bench.rounds)
     if not bench.quick:

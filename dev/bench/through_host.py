@@ -4,7 +4,7 @@ import statistics
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,34 @@ def miss_against_off(
         rounds,
     )
     return difference("first token of a miss - cache off", ours, reference, limit)
+
+
+def miss_in_pairs(
+    pair: Callable[[], tuple[Host, Host]],
+    form: Mapping[str, str],
+    *,
+    pairs: int,
+    rounds: int,
+    limit: float,
+) -> Result:
+    """The same between two processes, one with the cache on and one with it off.
+
+    No two processes are alike, however equal: of several pairs the median counts.
+    """
+    off = {**form, "cache_ttl": "off"}
+    ours: list[float] = []
+    reference: list[float] = []
+    for _ in range(pairs):
+        on_host, off_host = pair()
+        on, without = by_turns(
+            lambda: first_token(on_host, form, "instant", uuid.uuid4().hex),  # noqa: B023
+            lambda: first_token(off_host, off, "instant", uuid.uuid4().hex),  # noqa: B023
+            rounds,
+        )
+        ours.append(statistics.median(on))
+        reference.append(statistics.median(without))
+    name = f"first token of a miss - cache off, {pairs} pairs of processes"
+    return difference(name, ours, reference, limit)
 
 
 def misses_at_once(
