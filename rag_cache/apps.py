@@ -16,6 +16,9 @@ from rag_cache.reverse import (
     bounded,
 )
 
+# How an inner model says that its answer was cut or filtered.
+_CUT = ("length", "content_filter")
+
 
 def ask(
     session: Session,
@@ -70,6 +73,13 @@ class _AppReader:
                 self._ended = True
                 about = event.get("metadata") or {}
                 self._usage = _app_usage(about.get("usage")) or self._usage
+            case "node_finished":
+                # Dify up to 1.16 blanks a node's outputs here (task_entities.py).
+                outputs = (data or {}).get("outputs")
+                reason = (
+                    outputs.get("finish_reason") if isinstance(outputs, dict) else None
+                )
+                self._failed = self._failed or reason in _CUT
             case "workflow_finished":
                 self._finish(data or {})
             case "error":
@@ -88,7 +98,7 @@ class _AppReader:
             said = str(data.get("error") or status)
             raise ReverseError(f"The app failed: {said[:LONGEST_MESSAGE]}")
         self._ended = self._ended or status == "succeeded"
-        self._failed = status != "succeeded"
+        self._failed = self._failed or status != "succeeded"
         outputs = data.get("outputs")
         self._outputs = outputs if isinstance(outputs, dict) else {}
 

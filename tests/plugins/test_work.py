@@ -473,6 +473,13 @@ def test_an_apps_answer_is_kept_with_its_outputs(
         workflow_events({"text": "x"}, "x", status="paused"),
         chat_events(*["x"] * 1100),
         [
+            {
+                "event": "node_finished",
+                "data": {"outputs": {"text": "On", "finish_reason": "length"}},
+            },
+            *workflow_events({"text": "On"}, "On"),
+        ],
+        [
             {"event": "message", "answer": "Sorry."},
             {
                 "event": "workflow_finished",
