@@ -76,7 +76,7 @@ class Pace:
 #
 # A record is numbered and sealed as entries are: bound to its stream, and encrypted
 # where they are. ``{"n": 3, "pieces": […]}`` is a part of the answer, without pieces a
-# sign of life; ``{"n": 4, "end": …}`` is the end: ``landed``, ``gone``, or ``error``.
+# heartbeat; ``{"n": 4, "end": …}`` is the end: ``landed``, ``gone``, or ``error``.
 
 _LANDED: Final[Mapping[str, Any]] = {"end": "landed"}
 _GONE: Final[Mapping[str, Any]] = {"end": "gone"}
@@ -200,7 +200,7 @@ class Lead:
         self._leases.add(self)
 
     def heartbeat(self, now: float) -> Heartbeat:
-        """A sign of life, with what is new.
+        """A heartbeat, with what is new.
 
         A load without progress is left to the end of its lease. It counts no more time
         than passed between two heartbeats: while the process stood still, so did nobody.

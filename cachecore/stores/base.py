@@ -52,7 +52,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A sign of life of a load, for ``ttl`` seconds from now.
+    """A heartbeat of a load, good for ``ttl`` seconds from now.
 
     ``renews`` is false for a load that makes no progress: its lease and its stream
     are left to their ends. ``records`` go on the stream.
@@ -89,7 +89,7 @@ class News:
     """New records of a stream.
 
     ``records`` are (position, bytes); bytes are None for a follower's own sign.
-    ``alive`` says that the leader has given a sign of life that has not run out on the
+    ``alive`` says that the leader has sent a heartbeat that has not run out on the
     store's clock. ``sign`` is the position of the sign that was just left.
     """
 
@@ -225,6 +225,6 @@ class Store(Protocol):
 
         ``sign`` leaves a record of one's own, so that the leader knows that somebody
         follows; a stream that it begins lives for so many seconds. It begins none of
-        a leader that is gone: that would be a sign of life of a dead one. The first
+        a leader that is gone: a dead one would look alive. The first
         position is ``"0"``.
         """
