@@ -100,9 +100,8 @@ class Shown:
         common = min(len(owed), len(piece.text))
         self.owed = owed[common:]
         ends = piece.tool_calls or piece.finish_reason
-        if owed[:common] != piece.text[:common] or self.tool_calls:
-            raise FlightBroken("the load that this answer came from ended early")
-        if self.owed and ends:
+        differs = owed[:common] != piece.text[:common] or self.tool_calls
+        if differs or (self.owed and ends):
             raise FlightBroken("the load that this answer came from ended early")
         rest = replace(piece, text=piece.text[common:])
         return None if rest == Piece() else rest
@@ -236,9 +235,9 @@ class Cache:
         since: int,
         idle: float,
     ) -> tuple[_Job | None, bool]:
-        """A flight to lead or to follow; None where there is none to be had."""
+        """A flight and whether this caller leads it; None if nothing may be joined."""
         refreshes = request.control is Control.REFRESH
-        stamps = None if look.stamps is None else self._stamps.settle(look.stamps)
+        stamps = self.settle(look)
         flight: Flight | None
         if stamps is not None:
             flight, leads = self._flights.join(
@@ -289,7 +288,7 @@ class Cache:
         self._flights.leave(job.key, job.flight)
 
     def _led(self, job: _Job, *, behind: bool) -> Iterator[Piece]:
-        """Claim the lease: load under it, or follow who has it, and claim again."""
+        """Claim the lease. Load under it, or follow its holder, and claim again."""
         shown = Shown()
         over = "*" if job.request.control is Control.REFRESH else job.over
         for _ in range(MAX_LEADERS):
@@ -322,7 +321,7 @@ class Cache:
         yield from self._load(job, None, shown)
 
     def _claim(self, job: _Job, over: str) -> tuple[Lead | str, bytes | None] | None:
-        """The lease, or who has it, and what is kept by now; None without a store."""
+        """The lease or its holder's token, and the entry now kept; None without a store."""
         if job.stamps is None:
             return None
         try:
@@ -485,7 +484,7 @@ class Cache:
         )
         try:
             thread.start()
-        except RuntimeError as error:  # no more threads to be had
+        except RuntimeError as error:  # no thread can be started
             self._flights.leave(job.key, job.flight)
             job.flight.crash(LeaderGone(str(error)))
             self._behind.release()
@@ -535,7 +534,7 @@ class Cache:
         spare = self._lookup.may_serve_stale(request, look.stale, window)
         return look.stale if spare else None
 
-    # --- what is told of a request ----------------------------------------
+    # --- what is reported of a request -------------------------------------
 
     def _measured(
         self, request: Request, state: RequestState, pieces: Iterator[Piece]

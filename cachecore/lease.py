@@ -330,7 +330,7 @@ class Leases:
                 thread = threading.Thread(
                     target=self._run, name="cache-heartbeat", daemon=True
                 )
-                # No more threads to be had: the next load tries again, and this one
+                # No thread can be started: the next load tries again, and this one
                 # is not followed meanwhile.
                 with suppress(RuntimeError):
                     thread.start()
@@ -384,7 +384,7 @@ class Leases:
 
     def _send(self, leads: Sequence[Lead]) -> None:
         """Heartbeats for these loads, in one round trip."""
-        # Who commits just now speaks for itself.
+        # A load that commits at this moment sends its own records.
         held = [lead for lead in leads if lead.busy.acquire(blocking=False)]
         try:
             with self._changed:
@@ -402,7 +402,7 @@ class Leases:
             return
         now = self.timer()
         lengths: Sequence[int | None] = [None] * len(leads)
-        # Whatever came of it, the next one goes out: nobody is dead for one that failed.
+        # The next heartbeat goes out even if this one fails: one proves nothing.
         with suppress(StoreError):
             lengths = self.store.heartbeat([lead.heartbeat(now) for lead in leads])
         for lead, length in zip(leads, lengths, strict=True):

@@ -75,7 +75,7 @@ class StampTable:
 
 
 def mark(stamps: Mapping[str, str]) -> str:
-    """A load's stamps in eight characters: who has others must not follow it."""
+    """A digest of a load's stamps: only callers with the same stamps may follow it."""
     text = orjson.dumps(dict(stamps), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:8]
 

@@ -85,12 +85,9 @@ def _renew(cache: Cache, tags: Mapping[str, Sequence[str]]) -> dict[str, bool]:
 def _said(target: str, stood: Mapping[str, bool]) -> str:
     known = [name for name, found in stood.items() if found]
     unknown = [name for name, found in stood.items() if not found]
-    kinds = {"tag": "tags", "dataset": "knowledge bases", "app": "apps"}
-    count = len(stood)
-    kind = (
-        kinds.get(target, "models") if count > 1 else kinds.get(target, "models")[:-1]
-    )
-    said = f"{count} {kind} invalidated."
+    kind = "knowledge base" if target == "dataset" else target
+    plural = "s" if len(stood) > 1 else ""
+    said = f"{len(stood)} {kind}{plural} invalidated."
     if known:
         said += f" Answers had been kept under: {', '.join(known)}."
     if unknown:

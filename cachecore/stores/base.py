@@ -27,7 +27,7 @@ class Found:
 class Write:
     """Bytes to keep under a key for ``ttl`` seconds.
 
-    ``only_if_absent`` leaves what has come there meanwhile; else it replaces what
+    ``only_if_absent`` replaces no entry that is there; else it replaces what
     ``policy.may_replace`` lets it replace, by the order in its header.
     """
 

@@ -294,7 +294,7 @@ class _Pool:
             self._making += 1
         try:
             threading.Thread(target=self._connect, daemon=True).start()
-        except RuntimeError:  # no more threads to be had
+        except RuntimeError:  # no thread can be started
             self._connect()
 
     def _connect(self) -> None:

@@ -77,31 +77,30 @@ end
 return redis.call('XLEN', KEYS[2])
 """
 
-# KEYS entry; ARGV value, its ttl in ms
-_KEEP: Final = """
-local found = redis.pcall('GET', KEYS[1])
-local order = nil
-if type(found) == 'string' and string.sub(found, 1, 3) == string.sub(ARGV[1], 1, 3) then
-  order = tonumber(string.sub(found, 5, 20))
+# The header of an entry: three characters of its format, flags, 16 digits of its order.
+_MAY_REPLACE: Final = """
+local function may_replace(found, value)
+  if type(found) ~= 'string' or string.sub(found, 1, 3) ~= string.sub(value, 1, 3) then
+    return true
+  end
+  local standing = tonumber(string.sub(found, 5, 20))
+  return not standing or standing < tonumber(string.sub(value, 5, 20))
 end
-if order and order >= tonumber(string.sub(ARGV[1], 5, 20)) then return 0 end
+"""
+
+# KEYS entry; ARGV value, its ttl in ms
+_KEEP: Final = f"""{_MAY_REPLACE}
+if not may_replace(redis.pcall('GET', KEYS[1]), ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 
 # KEYS entry lease stream; ARGV token, value, its ttl in ms, linger in ms, records…
-_COMMIT: Final = """
+_COMMIT: Final = f"""{_MAY_REPLACE}
 local kept = 0
-if ARGV[2] ~= '' then
-  local found = redis.pcall('GET', KEYS[1])
-  local order = nil
-  if type(found) == 'string' and string.sub(found, 1, 3) == string.sub(ARGV[2], 1, 3) then
-    order = tonumber(string.sub(found, 5, 20))
-  end
-  if not order or order < tonumber(string.sub(ARGV[2], 5, 20)) then
-    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-    kept = 1
-  end
+if ARGV[2] ~= '' and may_replace(redis.pcall('GET', KEYS[1]), ARGV[2]) then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  kept = 1
 end
 if redis.call('EXISTS', KEYS[3]) == 1 then
   for i = 5, #ARGV do redis.call('XADD', KEYS[3], '*', 'd', ARGV[i]) end

@@ -7,6 +7,7 @@ from typing import Any
 
 from devhost.failures import PluginDied, PluginError
 from devhost.host import Host
+from tests.fake_upstream import FakeUpstream
 from tests.llm_request import llm_request
 
 PLUGIN = "answercache/cached_model"
@@ -55,3 +56,28 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def lead_and_follow(
+    hosts: tuple[Host, Host],
+    upstream: FakeUpstream,
+    form: dict[str, str],
+    count: int = 5,
+) -> tuple[Caller, list[Caller]]:
+    """A load led by the first process, with followers in the second."""
+    before = upstream.calls
+    leader = Caller(hosts[0], form)
+    until(lambda: upstream.calls == before + 1)
+    return leader, [Caller(hosts[1], form) for _ in range(count)]
+
+
+STAGES = {
+    "before the first word": lambda leader, followers: None,
+    "after the first word": lambda leader, followers: followers[0].first.wait(20),
+    "in the middle": lambda leader, followers: until(
+        lambda: len("".join(followers[0].words)) > len(ANSWER) / 2
+    ),
+    "at the last word": lambda leader, followers: until(
+        lambda: "".join(leader.words) == ANSWER
+    ),
+}

@@ -18,7 +18,7 @@ from servers import redis as servers
 from servers.proxy import proxy, slow
 
 from devhost.host import Host
-from tests.chaos.callers import ANSWER, PLUGIN, Caller, until
+from tests.chaos.callers import ANSWER, PLUGIN, STAGES, Caller, lead_and_follow
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 
 # As in earnest: what the crowds' tests set higher for their own three processes.
@@ -118,9 +118,7 @@ def test_a_leader_that_stands_still_costs_time_and_no_error(
     for host in hosts:
         Caller(host, form, "warm").text()
     before = upstream.calls
-    leader = Caller(hosts[0], form)
-    until(lambda: upstream.calls == before + 1)
-    followers = [Caller(hosts[1], form) for _ in range(5)]
+    leader, followers = lead_and_follow(hosts, upstream, form)
     assert followers[0].first.wait(20)
     with stopped(pid_of(hosts[0])):
         time.sleep(seconds)
@@ -136,9 +134,7 @@ def test_a_process_of_followers_that_stands_still_takes_nobody_for_dead(
     for host in hosts:
         Caller(host, form, "warm").text()
     before = upstream.calls
-    leader = Caller(hosts[0], form)
-    until(lambda: upstream.calls == before + 1)
-    followers = [Caller(hosts[1], form) for _ in range(5)]
+    leader, followers = lead_and_follow(hosts, upstream, form)
     assert followers[0].first.wait(20)
     with stopped(pid_of(hosts[1])):
         time.sleep(5)
@@ -146,16 +142,7 @@ def test_a_process_of_followers_that_stands_still_takes_nobody_for_dead(
     assert upstream.calls - before == 1
 
 
-STAGES = {
-    "before the first word": lambda leader, followers: None,
-    "after the first word": lambda leader, followers: followers[0].first.wait(20),
-    "in the middle": lambda leader, followers: until(
-        lambda: len("".join(followers[0].words)) > len(ANSWER) / 2
-    ),
-}
-
-
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", list(STAGES)[:3])
 def test_nobody_who_comes_after_a_leader_was_killed_is_shown_its_words(
     hosts: tuple[Host, Host],
     upstream: FakeUpstream,
@@ -167,9 +154,7 @@ def test_nobody_who_comes_after_a_leader_was_killed_is_shown_its_words(
     for host in hosts:
         Caller(host, form, "warm").text()
     before = upstream.calls
-    leader = Caller(hosts[0], form)
-    until(lambda: upstream.calls == before + 1)
-    followers = [Caller(hosts[1], form) for _ in range(3)]
+    leader, followers = lead_and_follow(hosts, upstream, form, 3)
     STAGES[stage](leader, followers)
     os.kill(pid_of(hosts[0]), signal.SIGKILL)
     time.sleep(0.05)

@@ -17,7 +17,14 @@ from servers import redis as servers
 
 from devhost.failures import PluginError
 from devhost.host import Host
-from tests.chaos.callers import ANSWER, PLUGIN, WORDS, Caller, until
+from tests.chaos.callers import (
+    ANSWER,
+    PLUGIN,
+    STAGES,
+    WORDS,
+    Caller,
+    lead_and_follow,
+)
 from tests.fake_upstream import FakeUpstream, Script
 
 
@@ -42,27 +49,6 @@ def test_a_hundred_equal_questions_at_two_processes_are_one_upstream_call(
         f"token after the leader's: median {statistics.median(lags):.1f} ms, "
         f"p99 {lags[int(len(lags) * 0.99)]:.1f} ms"
     )
-
-
-def lead_and_follow(
-    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
-) -> tuple[Caller, list[Caller]]:
-    """A load led by the first process, with followers in the second."""
-    leader = Caller(hosts[0], form)
-    until(lambda: upstream.calls == 1)
-    return leader, [Caller(hosts[1], form) for _ in range(5)]
-
-
-STAGES = {
-    "before the first word": lambda leader, followers: None,
-    "after the first word": lambda leader, followers: followers[0].first.wait(20),
-    "in the middle": lambda leader, followers: until(
-        lambda: len("".join(followers[0].words)) > len(ANSWER) / 2
-    ),
-    "at the last word": lambda leader, followers: until(
-        lambda: "".join(leader.words) == ANSWER
-    ),
-}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -124,10 +110,7 @@ def test_a_redis_that_dies_in_mid_load_fails_nobody(
         fragile = {**form, "redis_url": url, "cache_options": "redis_timeout_ms: 50"}
         for host in hosts:
             Caller(host, fragile, stop=["warm"]).text()
-        before = upstream.calls
-        leader = Caller(hosts[0], fragile)
-        until(lambda: upstream.calls == before + 1)
-        followers = [Caller(hosts[1], fragile) for _ in range(5)]
+        leader, followers = lead_and_follow(hosts, upstream, fragile)
         followers[0].first.wait(20)
         process.kill()
         assert [caller.text() for caller in (leader, *followers)] == [ANSWER] * 6

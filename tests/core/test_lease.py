@@ -138,6 +138,15 @@ def following(
     return leader, bench, follower
 
 
+def lead_and_follow(one: Bench, other: Bench, upstream: Gate) -> tuple[Asked, Asked]:
+    """A load that ``one`` leads, and a follower in ``other`` that was shown its part."""
+    leader = Asked(lambda: one.cache.stream(request(), upstream))
+    assert upstream.began.wait(10)
+    follower = Asked(lambda: other.cache.stream(request(), other.loader("never")))
+    assert follower.first.wait(10)
+    return leader, follower
+
+
 def test_two_processes_load_once_and_both_stream(store: MemoryStore) -> None:
     upstream = Gate()
     leader = Asked(lambda: process(store).cache.stream(request(), upstream))
@@ -754,10 +763,7 @@ def test_a_heartbeat_that_fails_is_repeated_with_all_that_it_had_to_say(
     failing = FailingFrom(store, "")
     upstream = Gate()
     one, other = process(failing), process(store)
-    leader = Asked(lambda: one.cache.stream(request(), upstream))
-    assert upstream.began.wait(10)
-    follower = Asked(lambda: other.cache.stream(request(), other.loader("never")))
-    assert follower.first.wait(10)
+    leader, follower = lead_and_follow(one, other, upstream)
     failing._method = "heartbeat"
     upstream.go.set()
     assert leader.text() == follower.text() == "first second"
@@ -770,10 +776,7 @@ def test_words_that_a_failing_store_did_not_take_are_sent_when_it_is_back(
     failing = FailingFrom(store, "")
     upstream = Gate()
     one, other = process(failing), process(store)
-    leader = Asked(lambda: one.cache.stream(request(), upstream))
-    assert upstream.began.wait(10)
-    follower = Asked(lambda: other.cache.stream(request(), other.loader("never")))
-    assert follower.first.wait(10)
+    leader, follower = lead_and_follow(one, other, upstream)
     failing._method = "commit"
     upstream.go.set()
     assert leader.text() == "first second"
