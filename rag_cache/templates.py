@@ -2,7 +2,7 @@
 
 A template is a stranger's program. It runs in a process of its own (``template_worker``)
 that the kernel ends when it takes too much time or memory, so that nobody else waits for
-it; the next template finds a new one.
+it; another process starts at once, for the next template.
 """
 
 import json
@@ -75,6 +75,9 @@ class _Worker:
                 return self._read(place)
             except (OSError, _Gone):
                 self._stop()
+                # It starts while nobody waits for it; a failure is the next caller's.
+                with suppress(OSError):
+                    self._start()
                 raise _Gone from None
 
     def _start(self) -> socket.socket:

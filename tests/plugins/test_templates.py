@@ -267,6 +267,13 @@ def test_a_bomb_ends_and_the_next_template_is_rendered(name: str) -> None:
     assert render("{{ 1 + 1 }}") == "2"
 
 
+def test_a_prompt_as_large_as_may_be_with_many_variables_is_rendered() -> None:
+    source = "".join(f"Line {n} of a long prompt: {{{{ v{n} }}}}\n" for n in range(200))
+    source += "plain words " * 900
+    values = {f"v{n}": n for n in range(200)}
+    assert render(source, **values) == jinja2.Template(source).render(**values)
+
+
 def test_other_requests_have_turns_while_a_template_works() -> None:
     turns, done = 0, threading.Event()
 
@@ -305,6 +312,10 @@ def test_a_worker_that_was_killed_is_replaced() -> None:
     os.kill(process.pid, 9)
     with pytest.raises(BadInput, match="was stopped"):
         render("a")
+    # The next one starts before anybody waits for it.
+    following = templates.worker._process
+    assert following is not None
+    assert following.pid != process.pid
     assert render("a") == "a"
 
 
