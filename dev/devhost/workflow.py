@@ -27,6 +27,7 @@ from graphon.dsl.slim.client import (
 )
 from graphon.model_runtime.utils.encoders import jsonable_encoder
 
+from devhost import panel
 from devhost.failures import PluginDied, PluginError
 from devhost.host import Host
 
@@ -185,6 +186,7 @@ def _prepared(host: Host, dsl: str, conversation: Mapping[str, Any]) -> str:
     conversation variables begin with these values.
     """
     data = yaml.safe_load(dsl)
+    _check_by_hand(host, data["workflow"]["graph"]["nodes"])
     data["dependencies"] = [
         {
             "current_identifier": None,
@@ -196,6 +198,22 @@ def _prepared(host: Host, dsl: str, conversation: Mapping[str, Any]) -> str:
     for variable in data["workflow"]["conversation_variables"]:
         variable["value"] = conversation.get(variable["name"], variable["value"])
     return str(yaml.safe_dump(data, allow_unicode=True))
+
+
+def _check_by_hand(host: Host, nodes: list[dict[str, Any]]) -> None:
+    """Raise WorkflowFailed for a tool's parameter that nobody can fill in by hand."""
+    tools = {
+        tool["identity"]["name"]: tool
+        for package in host.packages
+        for tool in package.tools
+    }
+    for node in nodes:
+        tool = tools.get(node["data"].get("tool_name", ""))
+        for parameter in tool.get("parameters", []) if tool else ():
+            found = panel.fault(parameter)
+            if found:
+                name = f"{tool['identity']['name']}, {parameter['name']}"  # type: ignore[index]
+                raise WorkflowFailed(f"{name}: {found}")
 
 
 def as_app(

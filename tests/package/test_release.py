@@ -215,6 +215,10 @@ def test_what_is_built_passes_the_checks(recipe: object, tmp_path: Path) -> None
     assert {rule: what for rule, what in found.items() if what} == {}
 
 
+def _with_a_default_under_each_placeholder(text: str) -> str:
+    return text.replace("    placeholder:", "    default: 'x'\n    placeholder:")
+
+
 SPOILT: dict[str, tuple[str, Callable[[str], str]]] = {
     "L11": ("main.py", lambda text: text + "\ndef ("),
     "M4": ("manifest.yaml", lambda text: text.replace("github", "example")),
@@ -230,6 +234,25 @@ SPOILT: dict[str, tuple[str, Callable[[str], str]]] = {
     "S5": ("main.py", lambda text: text + "\neval('1')\n"),
     "S7": ("main.py", lambda text: text + "\nimport pickle\n"),
     "P1, P3": ("requirements.txt", lambda text: text + "anything\n"),
+    "U1, U2": (
+        "tools/cache_store.yaml",
+        lambda t: t.replace("type: string", "type: any"),
+    ),
+    "U3": ("provider/rag_cache.yaml", _with_a_default_under_each_placeholder),
+    "U4": (
+        "provider/rag_cache.yaml",
+        lambda text: text.replace("    url:", "    link:"),
+    ),
+    "U5": (
+        "group/rag_cache.yaml",
+        lambda t: t.replace("type: text-input", "type: model-selector"),
+    ),
+    "U7": (
+        "tools/cached_app.yaml",
+        lambda text: text.replace("additionalProperties:", "more:"),
+    ),
+    "U8": ("README.md", lambda text: text + "\na line\nthat goes on\n"),
+    "U9": ("readme/README_ja_JP.md", lambda text: text + "\n| a | b | c | d |\n"),
     "T4": ("group/rag_cache.yaml", lambda text: text.replace("settings:", "setting:")),
 }
 

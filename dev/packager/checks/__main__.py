@@ -8,7 +8,7 @@ from pathlib import Path
 
 from packager import release
 from packager.build import RECIPES, build
-from packager.checks import documents, layout, manifest, runtime, safety
+from packager.checks import documents, in_use, layout, manifest, runtime, safety
 from packager.checks.package import Built, Check
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,6 +23,7 @@ STATIC: dict[str, Check] = {
     **manifest.CHECKS,
     **documents.CHECKS,
     **safety.CHECKS,
+    **in_use.CHECKS,
 }
 _RUNNING: dict[str, Check] = {
     "P7, wheels": runtime.wheels,
