@@ -7,6 +7,7 @@ screen readers read.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from markupsafe import Markup, escape
@@ -32,10 +33,30 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """A time in seconds since 1970, shown as ``shape`` says (%m %d %H %M %S).
+
+    The page's script shows it in the browser's own zone; without a script it is UTC.
+    """
+
+    at: float
+    shape: str
+
+    def __str__(self) -> str:
+        return datetime.fromtimestamp(self.at, UTC).strftime(self.shape)
+
+    @property
+    def marks(self) -> Markup:
+        """What the script finds it by, as attributes."""
+        made = Markup('data-at="{:.0f}" data-shape="{}" data-utc="{}"')
+        return made.format(self.at, self.shape, str(self))
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """What happened in a time: hits, misses, and what was not looked up."""
 
-    label: str
+    when: Moment
     hits: float
     misses: float
     uncached: float
@@ -110,8 +131,8 @@ def over_time(spans: Sequence[Span], words: tuple[str, str, str, str]) -> Markup
         parts.append(_column(span, left, step, most, words))
         if number % every == 0:
             parts.append(
-                Markup('<text class="axis" x="{:.1f}" y="{}">{}</text>').format(
-                    left, _GROUND + 16, span.label
+                Markup('<text class="axis" x="{:.1f}" y="{}" {}>{}</text>').format(
+                    left, _GROUND + 16, span.when.marks, span.when
                 )
             )
         if span.rate is not None:
@@ -157,8 +178,8 @@ def _column(
         f"{amount:.0f} {word}"
         for (_, amount), word in zip(amounts, words, strict=False)
     )
-    made = Markup("<g><title>{}: {}; {} {}</title>").format(
-        span.label, told, words[3], rate
+    made = Markup("<g><title {}>{}: {}; {} {}</title>").format(
+        span.when.marks, span.when, told, words[3], rate
     )
     bottom = float(_GROUND)
     for kind, amount in amounts:

@@ -1,7 +1,6 @@
 """What the dashboard shows: numbers as tiles, charts and rows, in one language."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from cachecore.counters import Counts, total
@@ -10,7 +9,7 @@ from cachecore.events import INTERNAL
 from cachecore.policy import HITS, MISSES
 from cachecore.stores.base import Facts
 from rag_cache import charts, savings, served, settings
-from rag_cache.charts import Bar, Span
+from rag_cache.charts import Bar, Moment, Span
 from rag_cache.savings import WINDOWS, Json
 from rag_cache.settings import Settings
 from rag_cache.words import Words
@@ -36,12 +35,17 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
             (*names, told("hit_rate")),
         ),
         "legend": list(zip(("hit", "miss", "uncached"), names, strict=True)),
+        # One with nothing to show would be an empty half of the page.
         "charts": [
-            _latencies(saved, told),
-            _stages(saved, told),
-            _reasons(saved, told),
-            _apart(saved, told),
-            _redis(_facts(read), told),
+            chart
+            for chart in (
+                _latencies(saved, told),
+                _stages(saved, told),
+                _reasons(saved, told),
+                _apart(saved, told),
+                _redis(_facts(read), told),
+            )
+            if chart["picture"] or chart["lines"]
         ],
         "models": [_model(part) for part in saved["by"]],
         "invalidations": [
@@ -56,6 +60,7 @@ def _decision(row: Json, told: Words) -> Json:
     return {
         "at": _when(row["at"]),
         "what": f"{row['kind']} {row['label']}",
+        "app": row["app"],
         "decision": told(row["reason"]),
         "key": row["key"],
     }
@@ -77,8 +82,8 @@ def _facts(read: Settings) -> list[Facts]:
         return []
 
 
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%m-%d %H:%M:%S")
+def _when(at: float) -> Moment:
+    return Moment(at, "%m-%d %H:%M:%S")
 
 
 def _span(at: int, length: int, counts: Counts) -> Span:
@@ -89,15 +94,14 @@ def _span(at: int, length: int, counts: Counts) -> Span:
             reasons[reason] = reasons.get(reason, 0) + amount
     hits = sum(reasons.get(reason, 0) for reason in HITS)
     misses = sum(reasons.get(reason, 0) for reason in MISSES)
-    when = datetime.fromtimestamp(at, UTC)
     shape = "%H:%M" if length < _ONE_DAY // 24 else "%d %Hh"
     others = sum(reasons.values()) - hits - misses
-    return Span(when.strftime(shape), hits, misses, others)
+    return Span(Moment(at, shape), hits, misses, others)
 
 
 def _tiles(saved: Json, told: Words) -> list[Json]:
     rate, money = saved["hit_rate"], saved["saved_money"]
-    shown = ", ".join(f"{amount:.2f} {code}" for code, amount in money.items())
+    shown = ", ".join(f"{_money(amount)} {code}" for code, amount in money.items())
     looked = saved["hits"] + saved["misses"]
     tiles = (
         (
@@ -113,6 +117,10 @@ def _tiles(saved: Json, told: Words) -> list[Json]:
         ),
     )
     return [{"name": told(n), "value": v, "beside": b} for n, v, b in tiles]
+
+
+def _money(amount: float) -> str:
+    return f"{amount:.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
 
 
 def _chart(
@@ -193,12 +201,10 @@ def _redis(servers: list[Facts], told: Words) -> Json:
     return chart
 
 
-def _model(part: Json) -> list[str]:
-    money = ", ".join(f"{a:.4f} {code}" for code, a in part["saved_money"].items())
+def _model(part: Json) -> Json:
+    money = ", ".join(f"{_money(a)} {code}" for code, a in part["saved_money"].items())
     rate = part["hit_rate"]
-    return [
-        f"{part['kind']} {part['label']}",
-        part["app"],
+    cells = [
         charts.count(part["requests"]),
         "–" if rate is None else f"{rate:.1%}",
         money or "–",
@@ -208,3 +214,5 @@ def _model(part: Json) -> list[str]:
             for result in ("hit", "miss")
         ),
     ]
+    what = f"{part['kind']} {part['label']}"
+    return {"what": what, "app": part["app"], "cells": cells}

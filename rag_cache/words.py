@@ -45,7 +45,7 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         *("Requests and hit rate", "请求与命中率", "リクエストとヒット率"),
         "Pedidos e taxa de acertos",
     ),
-    "times_utc": ("Times in UTC", "时间为 UTC", "時刻は UTC", "Horários em UTC"),
+    "times_in": ("Times in", "时间：", "時刻：", "Horários em"),
     "hits": ("hits", "命中", "ヒット", "acertos"),
     "misses": ("misses", "未命中", "ミス", "falhas"),
     "uncached": ("not looked up", "未查询", "検索なし", "não consultados"),

@@ -2,13 +2,15 @@
 
 import argparse
 import os
+import secrets
 import statistics
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,20 @@ from unicodedata import east_asian_width
 
 import yaml
 from servers import model, redis
+from servers.documents import Dataset, Document
+from servers.knowledge import KEY, FakeKnowledgeApi
 
 from devhost import workflow
+from devhost.endpoints import Endpoints
 from devhost.host import Host
 from packager.build import RECIPES, build
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ROOT / "examples" / "faq_assistant.yml"
 QUESTIONS = ROOT / "examples" / "faq_questions.txt"
+CONVERSATION = ROOT / "examples" / "conversation.yml"
+SAID = ("Do you ship to Norway?", "And how long does it take?")
+TOOLS = "answercache/rag_cache/rag_cache"
 QUICK = 3
 PRICE = (0.15, 0.60)  # US dollars for a million tokens in and out, unless given
 # A model of this size does not know when to stop: its first sentence is its answer.
@@ -85,15 +93,92 @@ def main() -> int:
         with _step("Saving the model's credentials"):
             _validate(host, arguments.model, form)
         params = {} if arguments.upstream else SMALL_MODEL_PARAMS
-        dsl = _workflow_for(arguments.model, params, scratch)
+        dsl = _workflow_for(WORKFLOW, arguments.model, params, scratch)
         print(f"\nAsking {len(questions)} questions, cold:")
         cold = [_ask(host, dsl, form, question) for question in questions]
         before = model.work_done(upstream)
         print("\nThe same again, warm:")
         warm = [_ask(host, dsl, form, question) for question in questions]
         after = model.work_done(upstream)
-    rows = [Row(*item) for item in zip(questions, cold, warm, strict=True)]
-    return _report(rows, before, after, arguments.price)
+        rows = [Row(*item) for item in zip(questions, cold, warm, strict=True)]
+        held = _report(rows, before, after, arguments.price)
+        knowledge = FakeKnowledgeApi()
+        stack.callback(knowledge.close)
+        dataset = knowledge.add("Shop", *_documents())
+        dsl = _workflow_for(CONVERSATION, arguments.model, params, scratch, dataset)
+        of_tools = {name: form[name] for name in _SHARED}
+        of_tools |= {"knowledge_api_url": knowledge.url, "knowledge_api_key": KEY}
+        held &= _converse(host, dsl, _credentials(form, of_tools), upstream)
+        if arguments.keep:
+            _keep_open(host, {name: form[name] for name in _SHARED}, stack)
+        else:
+            print("\n--keep shows all of this in the dashboard, and holds it open.")
+    return 0 if held else 1
+
+
+# What both plugins have in their forms, and the endpoint too.
+_SHARED = ("redis_url", "cache_namespace", "cache_options")
+
+
+def _documents() -> Iterator[Document]:
+    yield Document("shipping.md", "We ship to Norway; it takes six days.")
+    yield Document("returns.md", "Goods may be sent back within thirty days.")
+
+
+def _credentials(
+    form: Mapping[str, str], of_tools: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "model_credentials": [{"vendor": "cached_model", "values": dict(form)}],
+        "tool_credentials": [{"provider_id": TOOLS, "values": dict(of_tools)}],
+    }
+
+
+def _converse(
+    host: Host, dsl: Path, credentials: dict[str, Any], upstream: str
+) -> bool:
+    """A chat with memory, held by two people: the second costs nothing."""
+    print("\nA chat with memory (examples/conversation.yml), two people say the same:")
+    texts: list[list[str]] = []
+    work: list[float | None] = []
+    for who in ("first", "second"):
+        before, history, said = model.work_done(upstream), "", []
+        for question in SAID:
+            done = workflow.run(
+                host,
+                dsl,
+                {"query": question},
+                credentials=credentials,
+                conversation={"history": history},
+            )
+            history = done.conversation["history"]
+            said.append(done.text)
+            print(f"  {who:6} {_wide(question, 37)} {done.total * 1000:7.0f} ms")
+        after = model.work_done(upstream)
+        texts.append(said)
+        work.append(None if before is None or after is None else after - before)
+    checks = {
+        "the second person is given what the first one was": texts[0] == texts[1],
+        "the model server did no work for the second": not work[1],
+        "it did for the first": work[0] is None or work[0] > 0,
+    }
+    print()
+    for text, held in checks.items():
+        print(f"{'ok  ' if held else 'FAIL'}  {text}")
+    return all(checks.values())
+
+
+def _keep_open(host: Host, shared: Mapping[str, str], stack: ExitStack) -> None:
+    """Name the dashboard's address, and hold it open until the user ends it."""
+    endpoints = Endpoints()
+    stack.callback(endpoints.close)
+    token = secrets.token_urlsafe(12)
+    process = host.plugin("answercache/rag_cache").process
+    hook = endpoints.add(process, {**shared, "access_token": token})
+    print(f"\nThe dashboard: {hook}/dashboard")
+    print(f"Any user name, and the password {token}. Ctrl-C ends it.", flush=True)
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,6 +187,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Ask a shop's FAQ assistant, a real Dify workflow, twice.",
     )
     parser.add_argument("--quick", action="store_true", help="3 questions")
+    parser.add_argument(
+        "--keep", action="store_true", help="hold the dashboard open at the end"
+    )
     parser.add_argument("--upstream", metavar="URL", help="your own model server")
     parser.add_argument("--model", default=model.NAME, help="its model")
     parser.add_argument("--api-key-env", metavar="VAR", help="variable with its key")
@@ -149,14 +237,24 @@ def _validate(host: Host, name: str, form: Mapping[str, str]) -> None:
     list(process.invoke("model", "validate_model_credentials", request))
 
 
-def _workflow_for(name: str, params: Mapping[str, Any], scratch: Path) -> Path:
-    """The example with the model put in: what a user edits in Dify."""
-    dsl = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
+def _workflow_for(
+    example: Path,
+    name: str,
+    params: Mapping[str, Any],
+    scratch: Path,
+    dataset: Dataset | None = None,
+) -> Path:
+    """The example with model and knowledge base put in: what a user does in Dify."""
+    dsl = yaml.safe_load(example.read_text(encoding="utf-8"))
     for node in dsl["workflow"]["graph"]["nodes"]:
-        if node["data"]["type"] == "llm":
-            node["data"]["model"]["name"] = name
-            node["data"]["model"]["completion_params"] |= params
-    path = scratch / WORKFLOW.name
+        data = node["data"]
+        if data.get("type") == "llm":
+            data["model"]["name"] = name
+            data["model"]["completion_params"] |= params
+        if data.get("tool_name") == "cached_retrieve" and dataset:
+            picked = {"type": "constant", "value": dataset.id}
+            data["tool_parameters"]["datasets"] = picked
+    path = scratch / example.name
     path.write_text(yaml.safe_dump(dsl, allow_unicode=True), encoding="utf-8")
     return path
 
@@ -166,9 +264,7 @@ def _ask(host: Host, dsl: Path, form: Mapping[str, str], question: str) -> workf
         host,
         dsl,
         {"query": question},
-        credentials={
-            "model_credentials": [{"vendor": "cached_model", "values": dict(form)}]
-        },
+        credentials=_credentials(form, {}),
     )
     print(f"  {_wide(question, 44)} {run.total * 1000:7.0f} ms", flush=True)
     return run
@@ -186,7 +282,7 @@ def _ms(seconds: float | None) -> str:
 
 def _report(
     rows: list[Row], before: float | None, after: float | None, price: Any
-) -> int:
+) -> bool:
     print(f"\n{_wide('', 44)}   first token, ms       total, ms")
     print(
         f"{_wide('question', 44)}  cold  warm  ratio    cold  warm  tokens  saved $  equal"
@@ -220,7 +316,7 @@ def _report(
     print()
     for text, held in checks.items():
         print(f"{'ok  ' if held else 'FAIL'}  {text}")
-    return 0 if all(checks.values()) else 1
+    return all(checks.values())
 
 
 def _ratio(row: Row) -> float:

@@ -172,6 +172,29 @@ def test_it_is_kept_up_to_date_while_somebody_looks(
     assert visitor.complaints == []
 
 
+def test_times_are_those_of_who_looks(visitor: Visitor) -> None:
+    def times(zone: str) -> list[str]:
+        page = visitor.look(timezone_id=zone)
+        expect(page.locator(".zone")).to_have_text(zone)
+        return page.locator("td[data-at]").all_text_contents()
+
+    here, there = times("UTC"), times("Asia/Tokyo")
+    assert here
+    assert all(one != other for one, other in zip(here, there, strict=True))
+    assert visitor.complaints == []
+
+
+def test_the_id_of_an_app_is_shown_short_and_copied_whole(visitor: Visitor) -> None:
+    page = visitor.look()
+    one = page.locator(".id").first
+    whole = one.get_attribute("title")
+    copied = page.evaluate(
+        """() => { const one = document.querySelector(".id");
+        getSelection().selectAllChildren(one); return getSelection().toString(); }"""
+    )
+    assert copied == whole
+
+
 def test_windows_are_chosen_by_a_click(visitor: Visitor) -> None:
     page = visitor.look()
     page.click("nav a >> text=Last hour")
