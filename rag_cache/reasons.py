@@ -6,11 +6,11 @@ from typing import Final
 # English, Chinese, Japanese, Portuguese; by the core's own word for it.
 REASONS: Final[Mapping[str, tuple[str, str, str, str]]] = {
     "absent": ("not asked before", "首次提问", "初めての質問", "nova"),
-    "expired": ("its time was over", "已过期", "期限切れ", "vencida"),
+    "expired": ("expired", "已过期", "期限切れ", "vencida"),
     "invalidated": ("invalidated", "已失效", "無効化済み", "invalidada"),
     "corrupt": ("could not be read", "无法读取", "読み取り不可", "ilegível"),
     "refresh": (
-        "refresh was asked for",
+        "asked anew",
         "要求刷新",
         "更新の指定",
         "pedido de atualização",
@@ -28,7 +28,7 @@ REASONS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "cache desligado aqui",
     ),
     "bypass_asked": (
-        "bypass was asked for",
+        "cache not to be used here",
         "要求绕过",
         "迂回の指定",
         "pedido de desvio",
@@ -64,9 +64,9 @@ REASONS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "アプリ・利用者が不明",
         "sem app ou usuário",
     ),
-    "unkeyable": ("can't be keyed", "无法生成键", "キー作成不可", "sem chave possível"),
+    "unkeyable": ("no key could be made", "无法生成键", "キー作成不可", "sem chave possível"),
     "cache_unavailable": (
-        "Redis was away",
+        "Redis did not answer",
         "Redis 不可用",
         "Redis 停止中",
         "Redis fora",

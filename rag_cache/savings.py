@@ -41,7 +41,7 @@ def of(caller: Caller, parameters: Mapping[str, Any]) -> Json:
         counts = statistics.since(WINDOWS[window])
         decisions, invalidations = statistics.recent()
     except StoreError as error:
-        raise BadInput(f"There are no statistics to be had: {error.remedy}") from error
+        raise BadInput(f"The statistics could not be read. {error.remedy}") from error
     return {
         "window": window,
         **summed(counts),

@@ -104,7 +104,7 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "arquivos, contexto, tags",
     ),
     "advice_system": (
-        "Otherwise in {share} of the repeated questions: does the system prompt hold a clock, "
+        "The system prompt differed in {share} of the repeated questions. Does it hold the time, "
         "a name or retrieved text? Move what changes out of it.",
         "在 {share} 的重复问题中系统提示词不同：是否含有时间、姓名或检索内容？请移出变化部分。",
         "繰り返された質問の {share} でシステムプロンプトが異なります。時刻・名前・検索結果が入って"
@@ -113,15 +113,15 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "texto recuperado? Tire dele o que muda.",
     ),
     "advice_history": (
-        "Otherwise in {share} of the repeated questions: ask for the answer in a node without "
-        "memory.",
+        "The history differed in {share} of the repeated questions. Ask for the answer in a node "
+        "without memory.",
         "在 {share} 的重复问题中历史消息不同：请在不带记忆的节点中提问。",
         "繰り返された質問の {share} で履歴が異なります。メモリなしのノードで質問してください。",
         "Diferente em {share} das perguntas repetidas: pergunte em um nó sem memória.",
     ),
     "advice_parameters": (
-        "Otherwise in {share} of the repeated questions: give nodes the same parameters, and "
-        "apps only the inputs that the answer needs.",
+        "The parameters differed in {share} of the repeated questions. Give nodes the same "
+        "parameters, and apps only the inputs that the answer needs.",
         "在 {share} 的重复问题中参数不同：请统一各节点参数，只向应用传入必要的输入。",
         "繰り返された質問の {share} でパラメータが異なります。同じ値にし、必要な入力だけを渡して"
         "ください。",
@@ -129,15 +129,16 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "de que a resposta precisa.",
     ),
     "advice_tools": (
-        "Otherwise in {share} of the repeated questions: offer the same tools, in one order.",
+        "The tools differed in {share} of the repeated questions. Offer the same tools in the "
+        "same order.",
         "在 {share} 的重复问题中工具不同：请以相同顺序提供相同的工具。",
         "繰り返された質問の {share} でツールが異なります。同じツールを同じ順で渡してください。",
         "Diferente em {share} das perguntas repetidas: ofereça as mesmas ferramentas, na mesma "
         "ordem.",
     ),
     "advice_context": (
-        "Otherwise in {share} of the repeated questions: a key, tag or file that holds a time or "
-        "a user keeps answers apart.",
+        "Files, context or tags differed in {share} of the repeated questions. A key, tag or file "
+        "that holds a time or a user keeps answers apart.",
         "在 {share} 的重复问题中上下文不同：含时间或用户的键、标签或文件会使回答无法共用。",
         "繰り返された質問の {share} で文脈が異なります。時刻や利用者を含むキー・タグ・ファイルは"
         "回答を分けます。",
