@@ -5,11 +5,11 @@ from typing import Any
 from dify_plugin import Endpoint
 from werkzeug import Request, Response
 
-from rag_cache import gateway, models
+from rag_cache import openai, work
 
 
 class ChatCompletions(Endpoint):
     def _invoke(
         self, r: Request, values: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> Response:
-        return gateway.chat(r, settings, partial(models.llm, self.session))
+        return openai.chat(r, settings, partial(work.llm, self.session))

@@ -4,11 +4,11 @@ from typing import Any
 from dify_plugin import Endpoint
 from werkzeug import Request, Response
 
-from rag_cache import dashboard
+from rag_cache import observe
 
 
 class DashboardForm(Endpoint):
     def _invoke(
         self, r: Request, values: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> Response:
-        return dashboard.act(r, settings)
+        return observe.act_on_dashboard(r, settings)

@@ -4,7 +4,7 @@ from typing import Any
 from dify_plugin import Endpoint
 from werkzeug import Request, Response
 
-from rag_cache import doors, inputs, operating
+from rag_cache import http, inputs, operating
 
 
 class Feedback(Endpoint):
@@ -12,9 +12,9 @@ class Feedback(Endpoint):
         self, r: Request, values: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> Response:
         def do() -> Response:
-            asked = doors.body_of(r)
+            asked = http.body_of(r)
             voter = inputs.required(asked, "voter")
-            vote = operating.feedback(doors.caller(settings), asked, voter)
-            return doors.reply(200, {"result": vote.value})
+            vote = operating.feedback(http.caller(settings), asked, voter)
+            return http.reply(200, {"result": vote.value})
 
-        return doors.answer(r, settings, do)
+        return http.answer(r, settings, do)

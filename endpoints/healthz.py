@@ -5,7 +5,7 @@ from dify_plugin import Endpoint
 from werkzeug import Request, Response
 
 from cachecore.errors import ConfigError
-from rag_cache import doors, operating, served
+from rag_cache import http, openai, operating
 
 
 class Healthz(Endpoint):
@@ -16,8 +16,8 @@ class Healthz(Endpoint):
             try:
                 advice = operating.check(settings)
             except ConfigError as error:
-                return doors.reply(503, {"status": "unavailable", "error": str(error)})
-            said = [*advice, *served.refused(settings)]
-            return doors.reply(200, {"status": "ok", "advice": said})
+                return http.reply(503, {"status": "unavailable", "error": str(error)})
+            said = [*advice, *openai.refused(settings)]
+            return http.reply(200, {"status": "ok", "advice": said})
 
-        return doors.answer(r, settings, do)
+        return http.answer(r, settings, do)

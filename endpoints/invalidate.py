@@ -4,7 +4,7 @@ from typing import Any
 from dify_plugin import Endpoint
 from werkzeug import Request, Response
 
-from rag_cache import doors, operating
+from rag_cache import http, operating
 
 
 class Invalidate(Endpoint):
@@ -12,9 +12,9 @@ class Invalidate(Endpoint):
         self, r: Request, values: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> Response:
         def do() -> Response:
-            asked = doors.body_of(r)
-            said = operating.invalidate(doors.caller(settings), asked)
+            asked = http.body_of(r)
+            said = operating.invalidate(http.caller(settings), asked)
             body = {"done": True, "message": said.message, "names": dict(said.names)}
-            return doors.reply(200, body)
+            return http.reply(200, body)
 
-        return doors.answer(r, settings, do)
+        return http.answer(r, settings, do)

@@ -4,11 +4,11 @@ from typing import Any
 from dify_plugin import Endpoint
 from werkzeug import Request, Response
 
-from rag_cache import gateway
+from rag_cache import openai
 
 
 class ListModels(Endpoint):
     def _invoke(
         self, r: Request, values: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> Response:
-        return gateway.list_models(r, settings)
+        return openai.list_models(r, settings)

@@ -4,7 +4,7 @@ from typing import Any
 from dify_plugin import Endpoint
 from werkzeug import Request, Response
 
-from rag_cache import doors, exposition
+from rag_cache import http, observe
 
 
 class Metrics(Endpoint):
@@ -13,7 +13,7 @@ class Metrics(Endpoint):
     ) -> Response:
         def do() -> Response:
             return Response(
-                exposition.text(settings), content_type=exposition.CONTENT_TYPE
+                observe.metrics(settings), content_type=observe.CONTENT_TYPE
             )
 
-        return doors.answer(r, settings, do)
+        return http.answer(r, settings, do)

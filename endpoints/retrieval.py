@@ -4,11 +4,11 @@ from typing import Any
 from dify_plugin import Endpoint
 from werkzeug import Request, Response
 
-from rag_cache import external
+from rag_cache import retrieval
 
 
 class Retrieval(Endpoint):
     def _invoke(
         self, r: Request, values: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> Response:
-        return external.answer(r, settings)
+        return retrieval.answer(r, settings)

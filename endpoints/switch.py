@@ -4,7 +4,7 @@ from typing import Any
 from dify_plugin import Endpoint
 from werkzeug import Request, Response
 
-from rag_cache import doors, operating
+from rag_cache import http, operating
 
 
 class Switch(Endpoint):
@@ -12,8 +12,8 @@ class Switch(Endpoint):
         self, r: Request, values: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> Response:
         def do() -> Response:
-            asked = {"target": "switch", "name": doors.body_of(r).get("switch")}
-            said = operating.invalidate(doors.caller(settings), asked)
-            return doors.reply(200, {"done": True, "message": said.message})
+            asked = {"target": "switch", "name": http.body_of(r).get("switch")}
+            said = operating.invalidate(http.caller(settings), asked)
+            return http.reply(200, {"done": True, "message": said.message})
 
-        return doors.answer(r, settings, do)
+        return http.answer(r, settings, do)

@@ -13,15 +13,12 @@ from typing import Any, Final
 
 from cachecore import config
 from cachecore.policy import Control
+from rag_cache.errors import BadInput
 
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What may stand around and between ids: a list may have become its own text.
 _BETWEEN: Final = re.compile(r"[\s,;\[\]'\"]+")
 MAX_IDS: Final = 20
-
-
-class BadInput(ValueError):
-    """A parameter that makes no sense; the text is for the workflow's builder."""
 
 
 def text(parameters: Mapping[str, Any], name: str) -> str:

@@ -15,10 +15,9 @@ from cachecore.cache import Cache
 from cachecore.errors import ConfigError, StoreError
 from cachecore.policy import Switch
 from cachecore.request import app_tags
-from rag_cache import inputs, knowledge, settings, ticket
+from rag_cache import inputs, retrieval, settings, ticket
 from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
-from rag_cache.knowledge import KnowledgeError
+from rag_cache.errors import BadInput, KnowledgeError
 from rag_cache.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -172,7 +171,7 @@ def check(credentials: Mapping[str, Any]) -> tuple[str, ...]:
         ) from error
     if read.knowledge.url or read.knowledge.key:
         try:
-            knowledge.check(read.knowledge)
+            retrieval.check(read.knowledge)
         except KnowledgeError as error:
             raise ConfigError("knowledge_api_url", str(error)) from error
     return advice

@@ -23,6 +23,7 @@ from cachecore.policy import MAX_TTL
 from cachecore.statistics import Statistics
 from difycodec import runtime
 from rag_cache import inputs
+from rag_cache.errors import BadInput
 
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -132,7 +133,7 @@ def _read_knowledge(credentials: Mapping[str, Any]) -> Knowledge:
     shown = "Allowed datasets (allowed_datasets)"
     try:
         allowed = inputs.ids(credentials, "allowed_datasets", shown)
-    except inputs.BadInput as error:
+    except BadInput as error:
         raise ConfigError("allowed_datasets", str(error)) from None
     return Knowledge(url.removesuffix("/v1"), key, frozenset(allowed))
 

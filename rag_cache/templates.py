@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rag_cache import inputs
-from rag_cache.inputs import BadInput
+from rag_cache.errors import BadInput
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rag_cache import inputs
-from rag_cache.inputs import BadInput
+from rag_cache.errors import BadInput
 
 _PREFIX: Final = "t3."
 # Where the store was away there is nothing to seal it with, and nothing to keep.

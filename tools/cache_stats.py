@@ -4,14 +4,14 @@ from typing import Any
 from dify_plugin import Tool
 from dify_plugin.entities.tool import ToolInvokeMessage
 
-from rag_cache import savings, shell
+from rag_cache import observe, shell
 
 
 class CacheStats(Tool):
     def _invoke(
         self, tool_parameters: dict[str, Any]
     ) -> Generator[ToolInvokeMessage, None, None]:
-        saved = savings.of(shell.caller(self), tool_parameters)
+        saved = observe.summary(shell.caller(self), tool_parameters)
         yield from shell.variables(
             self,
             stats=saved,
@@ -19,4 +19,4 @@ class CacheStats(Tool):
             requests=saved["requests"],
             decisions=saved["decisions"],
         )
-        yield from shell.texts(self, savings.table(saved))
+        yield from shell.texts(self, observe.summary_table(saved))

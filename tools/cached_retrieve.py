@@ -5,7 +5,7 @@ from dify_plugin import Tool
 from dify_plugin.entities import I18nObject, ParameterOption
 from dify_plugin.entities.tool import ToolInvokeMessage
 
-from rag_cache import asks, models, retrieval, shell
+from rag_cache import retrieval, shell, work
 
 
 class CachedRetrieve(Tool):
@@ -13,8 +13,8 @@ class CachedRetrieve(Tool):
         self, tool_parameters: dict[str, Any]
     ) -> Generator[ToolInvokeMessage, None, None]:
         caller = shell.caller(self)
-        reranker = models.reranker(self.session, caller, tool_parameters)
-        found = retrieval.retrieve(caller, asks.read(tool_parameters, reranker))
+        reranker = work.reranker(self.session, caller, tool_parameters)
+        found = retrieval.retrieve(caller, retrieval.read(tool_parameters, reranker))
         yield from shell.outcome(self, found.outcome)
         yield from shell.variables(
             self,

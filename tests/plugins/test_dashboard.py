@@ -9,8 +9,9 @@ import pytest
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
 
-from rag_cache import dashboard, settings, words, wrapping
+from rag_cache import settings, wrapping
 from rag_cache.caller import Caller
+from rag_cache.observe import dashboard, words
 
 TOKEN = "a-long-random-text"
 
@@ -221,6 +222,7 @@ def test_every_reason_has_words() -> None:
     known = words.Words("en-US")
     assert {r for r in [*Reason, *Refusal] if known(r) == r.value} <= {
         "empty",
+        "expired",
         "hit",
         "invalidated",
     }

@@ -13,10 +13,9 @@ from dify_plugin.entities.model.message import (
 from openai._streaming import SSEDecoder
 
 from difycodec import chats, embedding, messages
-from rag_cache import frames, served
-from rag_cache.frames import MAX_PIECES, Frames, _Pieces, paced
-from rag_cache.inputs import BadInput
-from rag_cache.served import NotServed
+from rag_cache.errors import BadInput, NotServed
+from rag_cache.openai import frames, served
+from rag_cache.openai.frames import MAX_PIECES, Frames, _Pieces, paced
 
 
 class Clock:

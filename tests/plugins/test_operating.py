@@ -8,9 +8,10 @@ from servers.knowledge import KEY, fake_knowledge_api
 from cachecore.background import Background
 from cachecore.errors import ConfigError
 from cachecore.statistics import Statistics
-from rag_cache import operating, savings, settings, wrapping
+from rag_cache import operating, settings, wrapping
 from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
+from rag_cache.errors import BadInput
+from rag_cache.observe import savings
 
 
 @pytest.fixture
@@ -165,11 +166,11 @@ def test_in_a_serverless_runtime_all_of_it_goes_out_before_the_call_ends(
 
 
 def test_workflows_with_other_inputs_are_other_questions() -> None:
-    from rag_cache import work
+    from rag_cache.work import cached
 
-    asked = {work._asked({"app": "a", "query": "", "inputs": {"n": n}}) for n in "ab"}
+    asked = {cached._asked({"app": "a", "query": "", "inputs": {"n": n}}) for n in "ab"}
     assert len(asked) == 2
-    assert work._asked({"app": "a", "query": "q", "inputs": {"n": "a"}}) == "q"
+    assert cached._asked({"app": "a", "query": "q", "inputs": {"n": "a"}}) == "q"
 
 
 def test_new_questions_are_no_reason_for_advice(caller: Caller) -> None:
@@ -188,7 +189,7 @@ def test_another_workspace_sees_none_of_them(caller: Caller) -> None:
 
 def test_without_a_redis_savings_are_one_sentence() -> None:
     away = {"redis_url": "redis://127.0.0.1:9", "cache_namespace": "n"}
-    with pytest.raises(BadInput, match="no statistics"):
+    with pytest.raises(BadInput, match="statistics could not be read"):
         savings.of(Caller(away), {})
     with pytest.raises(BadInput, match="window"):
         savings.of(Caller({"cache_secret": "x" * 20}), {"window": "1y"})

@@ -10,9 +10,9 @@ import pytest
 from werkzeug.test import EnvironBuilder
 
 from cachecore.errors import ConfigError
-from rag_cache import doors, operating, settings, ticket, wrapping
+from rag_cache import http, operating, settings, ticket, wrapping
 from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
+from rag_cache.errors import BadInput
 from tests.plugins.helpers import turn_clocks
 
 ROOT = Path(__file__).parents[2]
@@ -318,5 +318,5 @@ def test_an_endpoint_lets_in_who_has_the_token_and_nobody_if_there_is_none(
     header: str, token: str | None, status: int | None
 ) -> None:
     request = EnvironBuilder(headers={"Authorization": header}).get_request()
-    barred = doors.barred(request, {"access_token": token})
+    barred = http.barred(request, {"access_token": token})
     assert (barred[0] if barred else None) == status

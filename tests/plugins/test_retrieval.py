@@ -7,13 +7,11 @@ import pytest
 from servers.documents import Dataset, Document
 from servers.knowledge import KEY, FakeKnowledgeApi
 
-from rag_cache import asks, citations, retrieval
 from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
-from rag_cache.knowledge import KnowledgeError
-from rag_cache.models import Reranker
-from rag_cache.retrieval import Retrieved
-from rag_cache.reverse import ReverseError
+from rag_cache.errors import BadInput, KnowledgeError, ReverseError
+from rag_cache.retrieval import asks, citations, search
+from rag_cache.retrieval.search import Retrieved
+from rag_cache.work.models import Reranker
 
 PARCEL = "Parcels arrive after three days."
 REFUND = "Refunds of parcels take five days."
@@ -44,7 +42,7 @@ def ask(
 ) -> Retrieved:
     ids = ",".join(dataset.id for dataset in datasets)
     given = {"query": query, "datasets": ids, **parameters}
-    return retrieval.retrieve(Caller(credentials), asks.read(given, reranker))
+    return search.retrieve(Caller(credentials), asks.read(given, reranker))
 
 
 def test_a_knowledge_base_is_named_as_people_call_it(
@@ -467,7 +465,7 @@ def test_a_dataset_that_is_not_allowed_is_refused(
     assert ask(credentials, faq).result
     with pytest.raises(BadInput, match="allowed_datasets"):
         ask(credentials, faq, secret)
-    assert [name for _, name in retrieval.choices(credentials)] == ["FAQ"]
+    assert [name for _, name in search.choices(credentials)] == ["FAQ"]
 
 
 def test_a_long_query_is_cut_behind_a_sentence_and_the_output_says_so(
@@ -586,7 +584,7 @@ def test_no_secret_is_in_what_goes_wrong(
 
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every version had been seen a minute before."""
-    monkeypatch.setattr(retrieval, "_SETTLING_SECONDS", -1)
+    monkeypatch.setattr(search, "_SETTLING_SECONDS", -1)
 
 
 def test_a_strict_form_is_served_nothing_that_a_lax_one_let_grow_old(
@@ -652,7 +650,7 @@ def test_null_settings_of_a_dataset_are_left_to_dify(
     assert names(ask(credentials, faq, search_method="hybrid_search"))
     sent = api.bodies[-1]["retrieval_model"]
     assert sent["search_method"] == "hybrid_search"
-    assert sent["top_k"] == retrieval._LEAST["top_k"]
+    assert sent["top_k"] == search._LEAST["top_k"]
     assert sent["score_threshold_enabled"] is False
 
 
@@ -750,7 +748,8 @@ def test_a_hurried_callers_error_is_not_shared_with_a_patient_one(
 def test_a_version_that_stays_is_the_same_day_after_day(
     faq: Dataset, credentials: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rag_cache import settings, versions
+    from rag_cache import settings
+    from rag_cache.retrieval import versions
 
     read = settings.read(credentials | {"cache_options": "dataset_check_seconds: 1"})
     cache = settings.open_cache(read)

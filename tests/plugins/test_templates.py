@@ -10,7 +10,7 @@ import jinja2
 import pytest
 
 from rag_cache import templates
-from rag_cache.inputs import BadInput
+from rag_cache.errors import BadInput
 
 
 def render(template: str, **variables: Any) -> str:

@@ -16,11 +16,11 @@ from dify_plugin.entities.model.message import (
     TextPromptMessageContent,
 )
 
-from rag_cache import apps, models, operating, settings, work
+from rag_cache import operating, settings
 from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
-from rag_cache.reverse import ReverseError
-from rag_cache.work import Work
+from rag_cache.errors import BadInput, ReverseError
+from rag_cache.work import apps, cached, models
+from rag_cache.work.cached import Work
 
 MODEL = {
     "provider": "a/b/c",
@@ -98,7 +98,7 @@ def caller() -> Caller:
 
 def ask(session: FakeSession, caller: Caller, **parameters: Any) -> tuple[str, Work]:
     given = {"model": MODEL, "prompt": "When?", **parameters}
-    asked = work.model(caller, given, partial(models.llm, session))  # type: ignore[arg-type]
+    asked = cached.model(caller, given, partial(models.llm, session))  # type: ignore[arg-type]
     return "".join(asked.texts()), asked
 
 
@@ -106,7 +106,7 @@ def run_app(
     session: FakeSession, caller: Caller, **parameters: Any
 ) -> tuple[str, Work]:
     given = {"app": {"app_id": "app-2"}, "query": "When?", **parameters}
-    asked = work.app(caller, given, partial(apps.ask, session))  # type: ignore[arg-type]
+    asked = cached.app(caller, given, partial(apps.ask, session))  # type: ignore[arg-type]
     return "".join(asked.texts()), asked
 
 
@@ -138,7 +138,7 @@ def test_text_comes_before_the_answer_has_ended(
         yield chunk(1, "last", "stop", usage=True)
 
     session.script = script
-    asked = work.model(
+    asked = cached.model(
         caller,
         {"model": MODEL, "prompt": "x"},
         partial(models.llm, session),  # type: ignore[arg-type]

@@ -20,16 +20,16 @@ from cachecore.errors import FlightBroken, NothingCached
 from cachecore.policy import Control, Traits
 from cachecore.request import Request
 from difycodec import runtime, urls
-from rag_cache import citations, inputs, knowledge, settings, versions
-from rag_cache.asks import Ask, Json
+from rag_cache import inputs, settings
 from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
-from rag_cache.knowledge import MAX_QUERY, KnowledgeError
-from rag_cache.models import Reranker
+from rag_cache.errors import BadInput, KnowledgeError, ReverseError
 from rag_cache.outcome import Outcome, outcome_of
-from rag_cache.reverse import ReverseError
+from rag_cache.retrieval import citations, knowledge, versions
+from rag_cache.retrieval.asks import Ask, Json
+from rag_cache.retrieval.knowledge import MAX_QUERY
+from rag_cache.retrieval.versions import Dataset
 from rag_cache.settings import Settings
-from rag_cache.versions import Dataset
+from rag_cache.work import Reranker
 
 # How long a retrieval that found nothing is kept: the document may be on its way.
 EMPTY_SECONDS: Final = 30

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from rag_cache.reasons import REASONS
+from rag_cache.observe.reasons import REASONS
 
 LANGUAGES: Final = ("en-US", "zh-Hans", "ja-JP", "pt-BR")
 _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {

@@ -7,12 +7,12 @@ import orjson
 from dify_plugin.core.runtime import Session
 
 from cachecore.answer import Piece, Usage
-from rag_cache.reverse import (
+from rag_cache.errors import ReverseError
+from rag_cache.work.reverse import (
     HOST_QUEUE,
     LONGEST_MESSAGE,
     UNPROVEN,
     Limits,
-    ReverseError,
     bounded,
 )
 

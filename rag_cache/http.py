@@ -15,10 +15,7 @@ from werkzeug import Request, Response
 
 from cachecore.errors import ConfigError
 from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
-from rag_cache.knowledge import KnowledgeError
-from rag_cache.reverse import ReverseError
-from rag_cache.served import NotServed
+from rag_cache.errors import BadInput, KnowledgeError, NotServed, ReverseError
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from cachecore.batch import Item
 from cachecore.entry import Cost
 from cachecore.errors import NothingCached
 from difycodec import embedding, vectors
-from rag_cache import doors, inputs, settings, work
+from rag_cache import http, inputs, settings, work
 from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
-from rag_cache.reverse import Limits, ReverseError
-from rag_cache.served import Served
+from rag_cache.errors import BadInput, ReverseError
+from rag_cache.openai.served import Served
 from rag_cache.settings import Settings
+from rag_cache.work import Limits
 
 type Json = dict[str, Any]
 # (selector, texts, input type, limits) -> vectors, and the tokens they took.
@@ -120,7 +120,7 @@ def _check_size(body: Json, vector: Sequence[float], count: int) -> None:
     """Refuse what could not be handed over, before it is paid for."""
     form = inputs.choice(body, "encoding_format", *FORMATS)
     each = len(json.dumps(_form(vector, form))) + _AROUND
-    most = doors.MAX_REPLY // each
+    most = http.MAX_REPLY // each
     if count > most:
         msg = (
             f"input holds {count} texts, whose vectors are more than Dify takes at once; "

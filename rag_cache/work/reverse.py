@@ -14,6 +14,8 @@ from typing import Final
 
 import gevent
 
+from rag_cache.errors import ReverseError
+
 # The finish reason of an answer that was served and may lack something.
 UNPROVEN: Final = "unproven"
 # A queue of the host drops an item only while it holds so many, which then arrive
@@ -33,17 +35,6 @@ _STATUSES: Final[Mapping[str, int]] = {
 }
 # What Dify says of an app that has never been published (core/plugin/backwards_invocation/app.py).
 _UNPUBLISHED: Final = "unexpected app type"
-
-
-class ReverseError(Exception):
-    """The workspace did not do what it was asked; ``str`` is one sentence.
-
-    ``status`` is the HTTP status that says the same.
-    """
-
-    def __init__(self, sentence: str, status: int = 502) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 class _Silent(BaseException):

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from cachecore.policy import Control
 from rag_cache import inputs
-from rag_cache.inputs import BadInput
-from rag_cache.knowledge import MAX_QUERY
-from rag_cache.models import Reranker
+from rag_cache.errors import BadInput
+from rag_cache.retrieval.knowledge import MAX_QUERY
+from rag_cache.work import Reranker
 
 MAX_TOP_K: Final = 100
 _METHODS: Final = (

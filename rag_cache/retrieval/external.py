@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from werkzeug import Request, Response
 
-from rag_cache import asks, doors, inputs, retrieval
-from rag_cache.asks import Ask
-from rag_cache.inputs import BadInput
+from rag_cache import http, inputs
+from rag_cache.errors import BadInput
+from rag_cache.retrieval import asks, search
+from rag_cache.retrieval.asks import Ask
 
 _BAD_HEADER: Final = 1001
 _BAD_KEY: Final = 1002
@@ -26,21 +27,21 @@ def answer(request: Request, settings: Mapping[str, Any]) -> Response:
         return _error(403, _BAD_KEY, "Set an access token in the endpoint's settings.")
     if not request.headers.get("Authorization", "").startswith("Bearer "):
         return _error(403, _BAD_HEADER, "The Authorization header has no Bearer token.")
-    if not doors.may_enter(request, wanted):
+    if not http.may_enter(request, wanted):
         return _error(403, _BAD_KEY, "The API key is not the endpoint's access token.")
-    status, said = doors.attempt(lambda: _records(request, settings))
+    status, said = http.attempt(lambda: _records(request, settings))
     return said if isinstance(said, Response) else _error(status, _NO_KNOWLEDGE, said)
 
 
 def _error(status: int, code: int, sentence: str) -> Response:
-    return doors.reply(status, {"error_code": code, "error_msg": sentence})
+    return http.reply(status, {"error_code": code, "error_msg": sentence})
 
 
 def _records(request: Request, settings: Mapping[str, Any]) -> Response:
-    body = doors.body_of(request)
+    body = http.body_of(request)
     if not body:  # Dify asks so when an external knowledge API is registered.
-        return doors.reply(200, {"records": []})
-    found = retrieval.retrieve(doors.caller(settings), _ask(body))
+        return http.reply(200, {"records": []})
+    found = search.retrieve(http.caller(settings), _ask(body))
     records = [
         {
             "content": item["content"],
@@ -50,7 +51,7 @@ def _records(request: Request, settings: Mapping[str, Any]) -> Response:
         }
         for item in found.result
     ]
-    return doors.reply(200, {"records": records})
+    return http.reply(200, {"records": records})
 
 
 def _ask(body: Mapping[str, Any]) -> Ask:

@@ -25,8 +25,8 @@ from pydantic import ValidationError
 from cachecore.answer import Piece, Usage
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
-from rag_cache.reverse import HOST_QUEUE, UNPROVEN, Limits, ReverseError, bounded
+from rag_cache.errors import BadInput, ReverseError
+from rag_cache.work.reverse import HOST_QUEUE, UNPROVEN, Limits, bounded
 
 # How plugins spell the ends that OpenAI calls stop and length: Anthropic's, Gemini's,
 # Hugging Face's.

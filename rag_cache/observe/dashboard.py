@@ -20,10 +20,11 @@ from jinja2 import Environment, StrictUndefined, Template
 from werkzeug import Request, Response
 
 from cachecore.errors import ConfigError, StoreError
-from rag_cache import doors, operating, overview, settings, words
-from rag_cache.inputs import BadInput
-from rag_cache.savings import WINDOWS
-from rag_cache.words import Words
+from rag_cache import http, operating, settings
+from rag_cache.errors import BadInput
+from rag_cache.observe import overview, words
+from rag_cache.observe.savings import WINDOWS
+from rag_cache.observe.words import Words
 
 _PAGE: Final = Path(__file__).with_name("dashboard.html")
 _BASIC: Final = "basic "
@@ -49,14 +50,14 @@ def _entered(request: Request, form: Form, do: Callable[[], Response]) -> Respon
     token = str(form.get("access_token") or "").strip()
     if not token:
         return _plain(403, "Set an access token in the endpoint's settings.")
-    if not (_knows(request, token) or doors.may_enter(request, token)):
+    if not (_knows(request, token) or http.may_enter(request, token)):
         said = words.preferred(request.headers.get("Accept-Language", ""))("sign_in")
         refused = _plain(401, said)
         refused.headers["WWW-Authenticate"] = (
             'Basic realm="Answer Cache", charset="UTF-8"'
         )
         return refused
-    status, answer = doors.attempt(do)
+    status, answer = http.attempt(do)
     return answer if isinstance(answer, Response) else _plain(status, answer)
 
 
@@ -114,7 +115,7 @@ def _acted(request: Request, form: Form) -> Response:
     tag, told = str(said.get("tag") or "").strip(), _words(request)
     try:
         renewed = operating.invalidate(
-            doors.caller(form), {"target": "tag", "name": tag}
+            http.caller(form), {"target": "tag", "name": tag}
         )
     except (BadInput, ConfigError) as error:
         return _page(request, form, told("not_done", reason=error), failed=True)

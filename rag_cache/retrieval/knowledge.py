@@ -16,6 +16,7 @@ import orjson
 import urllib3
 
 from difycodec import web
+from rag_cache.errors import KnowledgeError
 from rag_cache.settings import Knowledge
 
 # Dify's own limit (services/hit_testing_service.py: hit_testing_args_check).
@@ -29,10 +30,6 @@ _MAX_BODY: Final = 16 * 1024 * 1024
 _UNWELL: Final = "Dify's knowledge API"
 
 type Json = dict[str, Any]
-
-
-class KnowledgeError(Exception):
-    """The knowledge API did not do what it was asked; ``str`` is one sentence."""
 
 
 def credential(place: Knowledge, seconds: float) -> str:

@@ -14,16 +14,16 @@ from werkzeug import Response
 
 from cachecore.policy import Scope, Traits
 from difycodec import messages, urls
-from rag_cache import doors, inputs, served, settings, work
+from rag_cache import http, inputs, settings, work
 from rag_cache.caller import Caller
-from rag_cache.frames import Frames, paced
-from rag_cache.inputs import BadInput
-from rag_cache.models import Chat
-from rag_cache.openai_chat import chat_of
-from rag_cache.openai_vectors import FORMATS, AskVectors, vectors_of, written
-from rag_cache.served import Served
+from rag_cache.errors import BadInput
+from rag_cache.openai import served
+from rag_cache.openai.chats import chat_of
+from rag_cache.openai.frames import Frames, paced
+from rag_cache.openai.served import Served
+from rag_cache.openai.vectors import FORMATS, AskVectors, vectors_of, written
 from rag_cache.settings import Settings
-from rag_cache.work import AskModel, Work
+from rag_cache.work import AskModel, Chat, Work
 
 type Json = dict[str, Any]
 # What is asked of Dify goes there in one line of 5 MiB.
@@ -52,7 +52,7 @@ def list_models(request: HttpRequest, values: Mapping[str, Any]) -> Response:
         refused = served.refused(values)
         if refused:  # Clients pass over what they don't know; a person reads it.
             body["not_served"] = refused
-        return doors.reply(200, body)
+        return http.reply(200, body)
 
     return _answered(request, values, do)
 
@@ -61,7 +61,7 @@ def chat(request: HttpRequest, values: Mapping[str, Any], ask: AskModel) -> Resp
     """POST /v1/chat/completions."""
 
     def do() -> Response:
-        body = doors.body_of(request, _MAX_BODY)
+        body = http.body_of(request, _MAX_BODY)
         model = served.find(values, body.get("model"), "llm")
         under_way = _chat_work(values, body, model, ask)
         frames = Frames(model.id)
@@ -84,7 +84,7 @@ def embeddings(
     """POST /v1/embeddings."""
 
     def do() -> Response:
-        body = doors.body_of(request, _MAX_BODY)
+        body = http.body_of(request, _MAX_BODY)
         model = served.find(values, body.get("model"), "text-embedding")
         form = inputs.choice(body, "encoding_format", *FORMATS)
         read = settings.read(values)
@@ -107,7 +107,7 @@ def embeddings(
 
 def _reply(answer: Json, remedy: str) -> Response:
     """An answer; raises BadInput for one that the host would not take."""
-    response = doors.reply(200, answer)
+    response = http.reply(200, answer)
     if response.status_code != HTTPStatus.OK:
         msg = f"The answer is larger than Dify takes at once; {remedy}."
         raise BadInput(msg)
@@ -194,7 +194,7 @@ def _streamed(under_way: Work, frames: Frames, *, wants_usage: bool) -> Response
             for text in texts:
                 yield frames.delta({"content": text})
         except Exception as error:  # noqa: BLE001 - the host would append its trace
-            yield frames.error(_error(*doors.fault(error)))
+            yield frames.error(_error(*http.fault(error)))
             return
         calls = _calls(under_way)
         if calls:
@@ -211,7 +211,7 @@ def _streamed(under_way: Work, frames: Frames, *, wants_usage: bool) -> Response
     body: Any = told()
     if under_way.outcome.hit:  # One piece, which the host can't cut.
         body = b"".join(body)
-    if not isinstance(body, bytes) or len(body) > doors.MAX_REPLY:
+    if not isinstance(body, bytes) or len(body) > http.MAX_REPLY:
         body = paced([body] if isinstance(body, bytes) else body)
     response = Response(body, content_type="text/event-stream; charset=utf-8")
     response.headers["Cache-Control"] = "no-cache"
@@ -270,13 +270,13 @@ def _marked(response: Response, under_way: Work) -> Response:
 def _answered(
     request: HttpRequest, values: Mapping[str, Any], do: Callable[[], Response]
 ) -> Response:
-    barred = doors.barred(request, values)
+    barred = http.barred(request, values)
     if barred is None:
         try:
             return do()
         except Exception as error:  # noqa: BLE001 - the host would show its text
-            barred = doors.fault(error)
-    return doors.reply(barred[0], {"error": _error(*barred)})
+            barred = http.fault(error)
+    return http.reply(barred[0], {"error": _error(*barred)})
 
 
 def _error(status: int, sentence: str) -> Json:

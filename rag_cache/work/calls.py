@@ -14,7 +14,7 @@ from cachecore.events import INTERNAL
 from cachecore.policy import Rules
 from cachecore.request import Request
 from rag_cache.caller import Caller
-from rag_cache.reverse import ReverseError
+from rag_cache.errors import ReverseError
 
 # Apps that may call one another, at most; and how long a call is remembered whose
 # process was killed before it ended.

@@ -8,9 +8,9 @@ from dify_plugin.entities.model.llm import LLMModelConfig
 
 from difycodec import chats
 from rag_cache import inputs
-from rag_cache.inputs import BadInput
-from rag_cache.models import Chat
-from rag_cache.served import Served
+from rag_cache.errors import BadInput
+from rag_cache.openai.served import Served
+from rag_cache.work import Chat
 
 type Json = dict[str, Any]
 

@@ -21,8 +21,8 @@ from cachecore.keys import canonical
 from cachecore.policy import Control, Rules, Traits
 from cachecore.request import Request
 from difycodec import runtime
-from rag_cache import knowledge
-from rag_cache.knowledge import KnowledgeError
+from rag_cache.errors import KnowledgeError
+from rag_cache.retrieval import knowledge
 from rag_cache.settings import Settings
 
 # What tells one state of a dataset from another. Not ``hit_count``: each retrieval

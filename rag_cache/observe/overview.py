@@ -8,11 +8,12 @@ from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
 from cachecore.policy import HITS, MISSES
 from cachecore.stores.base import Facts
-from rag_cache import charts, savings, served, settings
-from rag_cache.charts import Bar, Moment, Span
-from rag_cache.savings import WINDOWS, Json
+from rag_cache import openai, settings
+from rag_cache.observe import charts, savings
+from rag_cache.observe.charts import Bar, Moment, Span
+from rag_cache.observe.savings import WINDOWS, Json
+from rag_cache.observe.words import Words
 from rag_cache.settings import Settings
-from rag_cache.words import Words
 
 _TOP: Final = 8  # reasons in a chart
 _LEFT: Final = 0.1  # ms, at the left of a chart of times
@@ -28,7 +29,7 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
     names = told("hits"), told("misses"), told("uncached")
     return {
         "down": "",
-        "advice": [*advice(read), *served.refused(form)],
+        "advice": [*advice(read), *openai.refused(form)],
         "tiles": _tiles(saved, told),
         "over_time": charts.over_time(
             [_span(at, length, counts) for at, counts in spans.items()],

@@ -64,7 +64,12 @@ REASONS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "アプリ・利用者が不明",
         "sem app ou usuário",
     ),
-    "unkeyable": ("no key could be made", "无法生成键", "キー作成不可", "sem chave possível"),
+    "unkeyable": (
+        "no key could be made",
+        "无法生成键",
+        "キー作成不可",
+        "sem chave possível",
+    ),
     "cache_unavailable": (
         "Redis did not answer",
         "Redis 不可用",

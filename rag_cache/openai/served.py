@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from rag_cache.inputs import BadInput
+from rag_cache.errors import BadInput, NotServed
 
 type Kind = Literal["llm", "text-embedding"]
 
@@ -17,10 +17,6 @@ _PICKS: Final[Mapping[str, Kind]] = {
     "embedding_model_1": "text-embedding",
 }
 _OURS: Final = "cached_model"
-
-
-class NotServed(Exception):
-    """No model of this name is picked; ``str`` is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)

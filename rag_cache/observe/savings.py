@@ -11,7 +11,7 @@ from cachecore.events import INTERNAL
 from cachecore.policy import HITS, MISSES
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
-from rag_cache.inputs import BadInput
+from rag_cache.errors import BadInput
 
 WINDOWS: Final[Mapping[str, int]] = {"24h": 86400, "1h": 3600, "7d": 7 * 86400}
 # Misses whose question had been asked before, for advice to rest on.
@@ -19,15 +19,15 @@ _ENOUGH: Final = 20
 _SHOWN: Final = 20  # decisions, in the table
 _AGAIN: Final = "in {share:.0%} of the misses whose question had been asked before."
 _ADVICE: Final[Mapping[str, str]] = {
-    "system": f"The system prompt was otherwise {_AGAIN} Does it hold a clock, a user's "
-    "name or retrieved text? Move what changes out of it, or round it off.",
-    "parameters": f"A parameter or an input was otherwise {_AGAIN} Give the nodes the "
-    "same temperature and limits, and the app only the inputs that its answer needs.",
-    "tools": f"The tools offered were otherwise {_AGAIN} Offer the same ones, in one order.",
-    "history": f"What had been said before was otherwise {_AGAIN} Ask for the answer in a "
-    "node without memory.",
-    "context": f"Files, context keys, tags or the scope were otherwise {_AGAIN} A key "
-    "that holds a time or a user keeps answers apart.",
+    "system": f"The system prompt differed {_AGAIN} Does it hold the time, a user's "
+    "name or retrieved text? Move what changes out of it, or round it.",
+    "parameters": f"A parameter or an input differed {_AGAIN} Give the nodes the same "
+    "temperature and limits, and the app only the inputs that its answer needs.",
+    "tools": f"The tools differed {_AGAIN} Offer the same tools in the same order.",
+    "history": f"The history differed {_AGAIN} Ask for the answer in a node without "
+    "memory.",
+    "context": f"Files, context keys, tags or the scope differed {_AGAIN} A key that "
+    "holds a time or a user keeps answers apart.",
 }
 
 type Json = dict[str, Any]

@@ -24,14 +24,15 @@ from cachecore.keys import Kind
 from cachecore.policy import Traits
 from cachecore.request import Request
 from difycodec import messages, urls
-from rag_cache import inputs, models, settings
+from rag_cache import inputs, settings
 from rag_cache.caller import Caller
-from rag_cache.calls import Call
-from rag_cache.inputs import BadInput
-from rag_cache.models import Chat
+from rag_cache.errors import BadInput, ReverseError
 from rag_cache.outcome import Outcome, outcome_of
-from rag_cache.reverse import UNPROVEN, Limits, ReverseError
 from rag_cache.settings import Settings
+from rag_cache.work import models
+from rag_cache.work.calls import Call
+from rag_cache.work.models import Chat
+from rag_cache.work.reverse import UNPROVEN, Limits
 
 type AskModel = Callable[[Chat, Limits], Iterator[Piece]]
 type AskApp = Callable[[str, str, Mapping[str, Any], Limits], Iterator[Piece]]
