@@ -23,8 +23,8 @@ from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
 
 # The operator's environment. Own names: the daemon hands plugins its whole
 # environment, in which REDIS_URL and the like belong to Dify.
-ENV_REDIS_URL: Final = "RESPONSE_CACHE_REDIS_URL"
-ENV_ALLOWED_REDIS: Final = "RESPONSE_CACHE_ALLOWED_REDIS"
+ENV_REDIS_URL: Final = "ANSWER_CACHE_REDIS_URL"
+ENV_ALLOWED_REDIS: Final = "ANSWER_CACHE_ALLOWED_REDIS"
 
 NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # How long answers live where a form says nothing; and the word for a cache that is off.

@@ -45,7 +45,7 @@ RECIPES = (
                 ".",
                 (
                     *_COMMON,
-                    *("tools/*.yaml", "tools/*.py", "group/*.yaml"),
+                    *("tools/*.yaml", "tools/*.py"),
                     *(
                         "endpoints/*.yaml",
                         "endpoints/*.py",
@@ -57,7 +57,7 @@ RECIPES = (
                 ),
             ),
             # The root's are the project's.
-            ("plugins/rag-cache", _README),
+            ("plugins/rag-cache", ("PRIVACY.md", *_README)),
         ),
     ),
     Recipe(

@@ -14,7 +14,7 @@ import yaml
 from packager import build
 from packager.release import Release
 
-NAME = "response_cache"
+NAME = "answer_cache"
 _LABELS = {
     "en_US": "Answer Cache",
     "zh_Hans": "答案缓存",
@@ -30,7 +30,7 @@ _DESCRIPTION = {
 
 
 def make(root: Path, release: Release, packages: Sequence[Path], target: Path) -> Path:
-    """Write ``response_cache-<version>.difybndl`` of these packages; return its path."""
+    """Write ``answer_cache-<version>.difybndl`` of these packages; return its path."""
     held = {hashlib.sha256(p.read_bytes()).hexdigest(): p for p in packages}
     manifest = {
         "name": NAME,

@@ -32,7 +32,7 @@ class Release:
 
 def read(root: Path) -> Release:
     """The release of a checkout; raises BadRelease with a sentence."""
-    data = yaml.safe_load((root / "release.yaml").read_text("utf-8"))
+    data = yaml.safe_load((root / "dev/release.yaml").read_text("utf-8"))
     try:
         release = Release(**{name: str(value) for name, value in data.items()})
     except (TypeError, AttributeError):

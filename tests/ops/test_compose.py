@@ -68,7 +68,7 @@ def test_the_plugins_take_the_redis_that_they_are_given(
     form = {"cache_namespace": "shop"}
     read = config.read(form, environ, config.Options)
     assert read.store.redis_url.endswith("@cache_redis:6379/0")
-    own = {**form, "redis_url": environ["RESPONSE_CACHE_REDIS_URL"]}
+    own = {**form, "redis_url": environ["ANSWER_CACHE_REDIS_URL"]}
     config.read(own, environ, config.Options)
     other = {**form, "redis_url": "redis://redis:6379/0"}
     with pytest.raises(config.ConfigError, match="does not allow"):
@@ -85,7 +85,7 @@ def test_the_worker_takes_its_settings(services: dict[str, Any], name: str) -> N
 
 def test_what_holds_tasks_is_not_what_drops_keys(services: dict[str, Any]) -> None:
     environ = services["cache_worker"]["environment"]
-    assert "cache_redis" not in environ["ANSWER_WORKER_BROKER_URL"]
+    assert "cache_redis" not in environ["ANSWER_CACHE_WORKER_BROKER_URL"]
 
 
 def test_every_file_and_folder_that_is_named_is_there(services: dict[str, Any]) -> None:
@@ -151,9 +151,9 @@ def test_both_commands_start_in_the_image(
     environ = {
         "PATH": os.environ["PATH"],
         "PYTHONUNBUFFERED": "1",
-        "ANSWER_WORKER_REDIS_URL": f"redis://127.0.0.1:{free_port()}",
-        "ANSWER_WORKER_NAMESPACES": "shop",
-        "ANSWER_WORKER_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "ANSWER_CACHE_WORKER_REDIS_URL": f"redis://127.0.0.1:{free_port()}",
+        "ANSWER_CACHE_WORKER_NAMESPACES": "shop",
+        "ANSWER_CACHE_WORKER_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0",
     }
     process = subprocess.Popen(
         [python, *command],

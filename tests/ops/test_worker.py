@@ -123,16 +123,16 @@ def environ(
     name = f"test-{uuid.uuid4().hex[:8]}"
     return {
         "PYTHONPATH": f"{ROOT}:{ROOT / 'ops' / 'worker'}",
-        "ANSWER_WORKER_REDIS_URL": fields["redis_url"],
-        "ANSWER_WORKER_NAMESPACES": fields["cache_namespace"],
-        "ANSWER_WORKER_CACHE_SECRET": SECRET,
-        "ANSWER_WORKER_BROKER_URL": broker,
-        "ANSWER_WORKER_ELASTICSEARCH_URL": index,
-        "ANSWER_WORKER_INDEX": name,
-        "ANSWER_WORKER_TASKS": PLUGGED,
-        "ANSWER_WORKER_FIRST_PAUSE": "0.3",
-        "ANSWER_WORKER_SURVEY_URL": surveys[0],
-        "ANSWER_WORKER_SURVEY_EVERY": "1",
+        "ANSWER_CACHE_WORKER_REDIS_URL": fields["redis_url"],
+        "ANSWER_CACHE_WORKER_NAMESPACES": fields["cache_namespace"],
+        "ANSWER_CACHE_WORKER_CACHE_SECRET": SECRET,
+        "ANSWER_CACHE_WORKER_BROKER_URL": broker,
+        "ANSWER_CACHE_WORKER_ELASTICSEARCH_URL": index,
+        "ANSWER_CACHE_WORKER_INDEX": name,
+        "ANSWER_CACHE_WORKER_TASKS": PLUGGED,
+        "ANSWER_CACHE_WORKER_FIRST_PAUSE": "0.3",
+        "ANSWER_CACHE_WORKER_SURVEY_URL": surveys[0],
+        "ANSWER_CACHE_WORKER_SURVEY_EVERY": "1",
     }
 
 
@@ -158,8 +158,8 @@ def answers(
 
 def found(environ: dict[str, str]) -> dict[str, dict[str, Any]]:
     """All documents of the index, by id."""
-    place = environ["ANSWER_WORKER_ELASTICSEARCH_URL"]
-    place += f"/{environ['ANSWER_WORKER_INDEX']}"
+    place = environ["ANSWER_CACHE_WORKER_ELASTICSEARCH_URL"]
+    place += f"/{environ['ANSWER_CACHE_WORKER_INDEX']}"
     try:
         urllib.request.urlopen(urllib.request.Request(place + "/_refresh", b"")).close()
         with urllib.request.urlopen(place + "/_search?size=500") as reply:
@@ -195,7 +195,9 @@ def test_each_answer_is_shipped_once_and_handed_to_what_is_plugged_in(
         documents = found(environ)
     plain = [one for one in documents.values() if "task" not in one]
     assert sorted(one["result"] for one in plain) == ["hit", "miss", "miss"]
-    assert {one["namespace"] for one in plain} == {environ["ANSWER_WORKER_NAMESPACES"]}
+    assert {one["namespace"] for one in plain} == {
+        environ["ANSWER_CACHE_WORKER_NAMESPACES"]
+    }
     assert all("@timestamp" in one for one in plain)
     # Texts go no further than the operator has said.
     assert "how are you" not in str(documents)
@@ -222,8 +224,8 @@ def test_what_is_handed_over_twice_is_one_document(
         answers("once", "once")
         wait(lambda: len(found(environ)) >= 8, 40)
         before = set(found(environ))
-    with redis.Redis.from_url(environ["ANSWER_WORKER_REDIS_URL"]) as client:
-        stream = f"dify:cache:v1:{environ['ANSWER_WORKER_NAMESPACES']}:events"
+    with redis.Redis.from_url(environ["ANSWER_CACHE_WORKER_REDIS_URL"]) as client:
+        stream = f"dify:cache:v1:{environ['ANSWER_CACHE_WORKER_NAMESPACES']}:events"
         client.xgroup_setid(stream, "answer-worker", "0")
         assert client.xpending(stream, "answer-worker")["pending"] == 0
         with worker.relay(), worker.celery():
@@ -241,8 +243,8 @@ def test_what_is_handed_over_twice_is_one_document(
 def test_texts_are_shipped_where_the_operator_says_so(
     worker: Worker, environ: dict[str, str], answers: Callable[..., None]
 ) -> None:
-    environ["ANSWER_WORKER_SHIP_TEXTS"] = "yes"
-    environ["ANSWER_WORKER_TASKS"] = ""
+    environ["ANSWER_CACHE_WORKER_SHIP_TEXTS"] = "yes"
+    environ["ANSWER_CACHE_WORKER_TASKS"] = ""
     with worker.relay(), worker.celery():
         answers("what is it")
         wait(lambda: len(found(environ)) >= 1, 40)
@@ -258,8 +260,8 @@ def test_what_came_while_everything_was_away_is_shipped_when_it_is_back(
     tmp_path: Path,
 ) -> None:
     port = free_port()
-    environ["ANSWER_WORKER_ELASTICSEARCH_URL"] = f"http://127.0.0.1:{port}"
-    environ["ANSWER_WORKER_TASKS"] = ""
+    environ["ANSWER_CACHE_WORKER_ELASTICSEARCH_URL"] = f"http://127.0.0.1:{port}"
+    environ["ANSWER_CACHE_WORKER_TASKS"] = ""
     answers("while nobody listened")  # no relay, no worker, no Elasticsearch
     with worker.relay(), worker.celery() as process:
         answers("while Elasticsearch was away")
@@ -277,20 +279,20 @@ def test_what_came_while_everything_was_away_is_shipped_when_it_is_back(
 def test_a_document_that_is_refused_is_kept_for_people_to_look_at(
     worker: Worker, environ: dict[str, str], answers: Callable[..., None], broker: str
 ) -> None:
-    index = environ["ANSWER_WORKER_ELASTICSEARCH_URL"]
+    index = environ["ANSWER_CACHE_WORKER_ELASTICSEARCH_URL"]
     with urllib.request.urlopen(index) as reply:
         real = "cluster_name" in json.load(reply)
     if not real:
         pytest.skip("the stand-in has no mappings to refuse by")
     mapping = {"mappings": {"properties": {"seconds": {"type": "ip"}}}}
     request = urllib.request.Request(
-        f"{index}/{environ['ANSWER_WORKER_INDEX']}",
+        f"{index}/{environ['ANSWER_CACHE_WORKER_INDEX']}",
         json.dumps(mapping).encode(),
         {"Content-Type": "application/json"},
         method="PUT",
     )
     urllib.request.urlopen(request).close()
-    environ["ANSWER_WORKER_TASKS"] = ""
+    environ["ANSWER_CACHE_WORKER_TASKS"] = ""
     dead(broker)
     lying: list[Any] = []
     with worker.relay(), worker.celery():
@@ -300,7 +302,7 @@ def test_a_document_that_is_refused_is_kept_for_people_to_look_at(
     assert lying[0]["event"]["question_characters"] == len("refused")
     assert found(environ) == {}
     # What they died of is mended, and they are handed over anew.
-    place = f"{index}/{environ['ANSWER_WORKER_INDEX']}"
+    place = f"{index}/{environ['ANSWER_CACHE_WORKER_INDEX']}"
     urllib.request.urlopen(urllib.request.Request(place, method="DELETE")).close()
     with Connection(broker) as connection:
         again = connection.SimpleQueue(DEAD)
@@ -319,11 +321,11 @@ def test_a_document_that_is_refused_is_kept_for_people_to_look_at(
 def test_a_record_that_is_none_of_ours_holds_nobody_up(
     worker: Worker, environ: dict[str, str], answers: Callable[..., None]
 ) -> None:
-    environ["ANSWER_WORKER_TASKS"] = "answer_worker.nothing:there"
-    environ["ANSWER_WORKER_TASKS"] = ""
-    stream = f"dify:cache:v1:{environ['ANSWER_WORKER_NAMESPACES']}:events"
+    environ["ANSWER_CACHE_WORKER_TASKS"] = "answer_worker.nothing:there"
+    environ["ANSWER_CACHE_WORKER_TASKS"] = ""
+    stream = f"dify:cache:v1:{environ['ANSWER_CACHE_WORKER_NAMESPACES']}:events"
     head = {"version": 1, "writer": "w", "namespace": "n", "fields": ["number", "at"]}
-    with redis.Redis.from_url(environ["ANSWER_WORKER_REDIS_URL"]) as client:
+    with redis.Redis.from_url(environ["ANSWER_CACHE_WORKER_REDIS_URL"]) as client:
         for bad in (
             b"no JSON",
             json.dumps({**head, "rows": [[1, None]]}),
@@ -342,18 +344,22 @@ def test_a_record_that_is_none_of_ours_holds_nobody_up(
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
 def test_a_setting_that_is_missing_is_one_sentence(environ: dict[str, str]) -> None:
     for name, value, said in (
-        ("REDIS_URL", "", "ANSWER_WORKER_REDIS_URL is empty"),
-        ("BROKER_URL", "", "ANSWER_WORKER_BROKER_URL is empty"),
-        ("BROKER_URL", "ampq://u:s3cret@h", "ANSWER_WORKER_BROKER_URL is no URL"),
-        ("NAMESPACES", "", "ANSWER_WORKER_NAMESPACES is empty"),
-        ("NAMESPACES", " , ", "ANSWER_WORKER_NAMESPACES must be"),
-        ("NAMESPACES", "Shop Floor", "ANSWER_WORKER_NAMESPACES must be"),
-        ("ELASTICSEARCH_URL", "https://u:s3cret#@h", "ANSWER_WORKER_ELASTICSEARCH_URL"),
-        ("TASKS", "os:nothing", "ANSWER_WORKER_TASKS names"),
+        ("REDIS_URL", "", "ANSWER_CACHE_WORKER_REDIS_URL is empty"),
+        ("BROKER_URL", "", "ANSWER_CACHE_WORKER_BROKER_URL is empty"),
+        ("BROKER_URL", "ampq://u:s3cret@h", "ANSWER_CACHE_WORKER_BROKER_URL is no URL"),
+        ("NAMESPACES", "", "ANSWER_CACHE_WORKER_NAMESPACES is empty"),
+        ("NAMESPACES", " , ", "ANSWER_CACHE_WORKER_NAMESPACES must be"),
+        ("NAMESPACES", "Shop Floor", "ANSWER_CACHE_WORKER_NAMESPACES must be"),
+        (
+            "ELASTICSEARCH_URL",
+            "https://u:s3cret#@h",
+            "ANSWER_CACHE_WORKER_ELASTICSEARCH_URL",
+        ),
+        ("TASKS", "os:nothing", "ANSWER_CACHE_WORKER_TASKS names"),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "answer_worker.relay"],
-            env={**os.environ, **environ, f"ANSWER_WORKER_{name}": value},
+            env={**os.environ, **environ, f"ANSWER_CACHE_WORKER_{name}": value},
             capture_output=True,
             text=True,
             check=False,

@@ -48,7 +48,7 @@ SHIPPED = {
     "rag_cache": COMMON
     | CORE
     | CODEC
-    | {"provider/rag_cache.yaml", "provider/rag_cache.py", "group/rag_cache.yaml"}
+    | {"provider/rag_cache.yaml", "provider/rag_cache.py", "endpoints/rag_cache.yaml"}
     | {
         f"{name}.{end}"
         for end in ("py", "yaml")
@@ -68,12 +68,19 @@ SHIPPED = {
     }
     | modules(
         "rag_cache",
-        "apps asks caller calls charts citations dashboard doors exposition external frames gateway inputs knowledge "
-        "models openai_chat openai_vectors operating outcome overview reasons retrieval "
-        "reverse savings served settings shell template_worker templates ticket versions "
-        "work words wrapping",
+        "caller errors http inputs operating outcome settings shell template_worker "
+        "templates ticket wrapping",
     )
-    | {"rag_cache/dashboard.html"},
+    | modules(
+        "rag_cache/retrieval", "asks citations external knowledge search versions"
+    )
+    | modules("rag_cache/work", "apps cached calls models reverse")
+    | modules("rag_cache/openai", "chats frames gateway served vectors")
+    | modules(
+        "rag_cache/observe",
+        "charts dashboard overview prometheus reasons savings words",
+    )
+    | {"rag_cache/observe/dashboard.html"},
     "cached_model": COMMON
     | CORE
     | CODEC
@@ -186,3 +193,32 @@ def test_nothing_committed_names_this_machine_or_a_registry() -> None:
         text = path.read_text("utf-8")
         for word in (*hosts, *homes):
             assert word not in text, f"{name} has {word}"
+
+
+# --- rooms -----------------------------------------------------------------
+
+ROOMS = {path.parent.name for path in (ROOT / "rag_cache").glob("*/__init__.py")}
+
+
+def test_a_room_of_rag_cache_is_entered_by_its_door_alone() -> None:
+    around = [
+        path
+        for folder in ("rag_cache", "tools", "endpoints", "provider")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    for path in around:
+        inner = re.findall(r"from rag_cache\.(\w+)\.\w+ import", path.read_text())
+        assert set(inner) & ROOMS <= {path.parent.name}, path
+        assert "import rag_cache." not in path.read_text(), path
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="asks git what is ours")
+def test_the_root_is_small_and_explained() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    names = {name.partition("/")[0] for name in listed}
+    assert len(names) < 25
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    table = text[text.index("## What lies where") :]
+    assert sorted(name for name in names if f"`{name}" not in table) == []

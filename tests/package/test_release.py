@@ -64,14 +64,16 @@ def package(tmp_path: Path) -> Path:
 def test_what_the_marketplace_would_refuse_is_refused_here(
     tmp_path: Path, name: str, value: str
 ) -> None:
-    data = yaml.safe_load((ROOT / "release.yaml").read_text("utf-8"))
-    (tmp_path / "release.yaml").write_text(yaml.safe_dump({**data, name: value}))
+    (tmp_path / "dev").mkdir()
+    data = yaml.safe_load((ROOT / "dev/release.yaml").read_text("utf-8"))
+    (tmp_path / "dev/release.yaml").write_text(yaml.safe_dump({**data, name: value}))
     with pytest.raises(release.BadRelease, match=name):
         release.read(tmp_path)
 
 
 def test_a_release_that_lacks_a_line_says_what_it_needs(tmp_path: Path) -> None:
-    (tmp_path / "release.yaml").write_text("version: 1.0.0\n")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/release.yaml").write_text("version: 1.0.0\n")
     with pytest.raises(release.BadRelease, match="needs version, author, repository"):
         release.read(tmp_path)
 
@@ -93,9 +95,9 @@ def test_a_package_bears_the_release_and_nobody_else(tmp_path: Path) -> None:
     fork = tmp_path / "fork"
     ignored = shutil.ignore_patterns(".*", "dist", "tests", "docs")
     shutil.copytree(ROOT, fork, ignore=ignored)
-    text = (fork / "release.yaml").read_text("utf-8")
+    text = (fork / "dev/release.yaml").read_text("utf-8")
     text = text.replace("author: answercache", "author: somebody")
-    (fork / "release.yaml").write_text(text, "utf-8")
+    (fork / "dev/release.yaml").write_text(text, "utf-8")
     with zipfile.ZipFile(build(fork, TOOLS, tmp_path)) as archive:
         said = {name: archive.read(name) for name in archive.namelist()}
     of = release.read(fork)
@@ -244,7 +246,7 @@ SPOILT: dict[str, tuple[str, Callable[[str], str]]] = {
         lambda text: text.replace("    url:", "    link:"),
     ),
     "U5": (
-        "group/rag_cache.yaml",
+        "endpoints/rag_cache.yaml",
         lambda t: t.replace("type: text-input", "type: model-selector"),
     ),
     "U7": (
@@ -253,7 +255,10 @@ SPOILT: dict[str, tuple[str, Callable[[str], str]]] = {
     ),
     "U8": ("README.md", lambda text: text + "\na line\nthat goes on\n"),
     "U9": ("readme/README_ja_JP.md", lambda text: text + "\n| a | b | c | d |\n"),
-    "T4": ("group/rag_cache.yaml", lambda text: text.replace("settings:", "setting:")),
+    "T4": (
+        "endpoints/rag_cache.yaml",
+        lambda text: text.replace("settings:", "setting:"),
+    ),
 }
 
 

@@ -297,7 +297,7 @@ def test_other_requests_have_turns_while_a_template_works() -> None:
 def test_the_process_that_renders_has_none_of_this_ones_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("RESPONSE_CACHE_REDIS_URL", "redis://:hunter2@host")
+    monkeypatch.setenv("ANSWER_CACHE_REDIS_URL", "redis://:hunter2@host")
     templates.worker.close()
     render("x")
     process = templates.worker._process

@@ -15,7 +15,12 @@ LANGUAGES = {"en_US", "zh_Hans", "ja_JP", "pt_BR"}
 FILES = sorted(
     path
     for folder in (ROOT, ROOT / "plugins/cached-model")
-    for pattern in ("manifest.yaml", "provider/*.yaml", "tools/*.yaml", "group/*.yaml")
+    for pattern in (
+        "manifest.yaml",
+        "provider/*.yaml",
+        "tools/*.yaml",
+        "endpoints/rag_cache.yaml",
+    )
     for path in folder.glob(pattern)
 )
 

@@ -56,10 +56,10 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
     try:
         redis = parse(given.needed("REDIS_URL", "the Redis URL of the plugins"))
     except ConfigError as error:
-        raise BadSetting(f"ANSWER_WORKER_REDIS_URL: {error}") from None
+        raise BadSetting(f"ANSWER_CACHE_WORKER_REDIS_URL: {error}") from None
     ships = given.text("SHIP_TEXTS").lower()
     if ships not in _YES:
-        raise BadSetting("ANSWER_WORKER_SHIP_TEXTS must be yes or no.")
+        raise BadSetting("ANSWER_CACHE_WORKER_SHIP_TEXTS must be yes or no.")
     plugged = _listed(given.text("TASKS"))
     for one in plugged:
         find(one)
@@ -82,12 +82,14 @@ class _Environ:
     environ: Mapping[str, str]
 
     def text(self, name: str) -> str:
-        return self.environ.get(f"ANSWER_WORKER_{name}", "").strip()
+        return self.environ.get(f"ANSWER_CACHE_WORKER_{name}", "").strip()
 
     def needed(self, name: str, meaning: str) -> str:
         value = self.text(name)
         if not value:
-            raise BadSetting(f"ANSWER_WORKER_{name} is empty; set it to {meaning}.")
+            raise BadSetting(
+                f"ANSWER_CACHE_WORKER_{name} is empty; set it to {meaning}."
+            )
         return value
 
     def number(self, name: str, default: float, least: float, most: float) -> float:
@@ -97,7 +99,7 @@ class _Environ:
             value = -1
         if not least <= value <= most:
             raise BadSetting(
-                f"ANSWER_WORKER_{name} must be a number from {least:g} to {most:g}."
+                f"ANSWER_CACHE_WORKER_{name} must be a number from {least:g} to {most:g}."
             )
         return value
 
@@ -107,7 +109,7 @@ def _namespaces(given: _Environ) -> tuple[str, ...]:
     names = _listed(given.needed("NAMESPACES", meaning))
     if not names or not all(map(NAMESPACE.fullmatch, names)):
         raise BadSetting(
-            "ANSWER_WORKER_NAMESPACES must be cache namespaces as in the plugins' forms, "
+            "ANSWER_CACHE_WORKER_NAMESPACES must be cache namespaces as in the plugins' forms, "
             "with commas between them."
         )
     return names
@@ -119,7 +121,7 @@ def _broker(given: _Environ) -> str:
         Connection(url).get_transport_cls()
     except Exception:  # noqa: BLE001 - its text repeats the password
         raise BadSetting(
-            "ANSWER_WORKER_BROKER_URL is no URL of a broker; write it as in "
+            "ANSWER_CACHE_WORKER_BROKER_URL is no URL of a broker; write it as in "
             "amqp://user:password@host// or redis://host/0, signs of the password as %xx."
         ) from None
     return url
@@ -132,7 +134,7 @@ def _elasticsearch(given: _Environ) -> str:
             Elasticsearch(url)
     except ValueError:  # which repeats the password
         raise BadSetting(
-            "ANSWER_WORKER_ELASTICSEARCH_URL must be as in https://user:password@host:9200, "
+            "ANSWER_CACHE_WORKER_ELASTICSEARCH_URL must be as in https://user:password@host:9200, "
             "signs of the password as %xx."
         ) from None
     return url
@@ -151,7 +153,7 @@ def find(name: str) -> object:
         found = None
     if not callable(found):
         raise BadSetting(
-            f"ANSWER_WORKER_TASKS names {name[:80]!r}, which is no function; write it as "
+            f"ANSWER_CACHE_WORKER_TASKS names {name[:80]!r}, which is no function; write it as "
             "in answer_worker.examples.scoring:score."
         )
     return found

@@ -2,7 +2,7 @@
 
 Which ones is decided by the event's id, so that a task that runs twice asks once. What
 asks the user is yours: a message, a mail, a form. It hears by a POST to
-``ANSWER_WORKER_SURVEY_URL``.
+``ANSWER_CACHE_WORKER_SURVEY_URL``.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ _PATIENCE = 10
 
 def trigger(event: dict[str, Any]) -> dict[str, Any] | None:
     """Ask for a survey about this answer, or not."""
-    url, every = os.environ.get("ANSWER_WORKER_SURVEY_URL", ""), _every()
+    url, every = os.environ.get("ANSWER_CACHE_WORKER_SURVEY_URL", ""), _every()
     if not url or event["result"] not in ("hit", "miss", "shared"):
         return None
     number = int.from_bytes(hashlib.sha256(event["id"].encode()).digest()[:8])
@@ -35,5 +35,5 @@ def trigger(event: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _every() -> int:
-    text = os.environ.get("ANSWER_WORKER_SURVEY_EVERY", "100")
+    text = os.environ.get("ANSWER_CACHE_WORKER_SURVEY_EVERY", "100")
     return max(1, int(text)) if text.isdigit() else 100
