@@ -5,7 +5,7 @@ here acts; ``cache.py`` asks and does.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -137,6 +137,17 @@ class Rules:
     # While the store is away, a load of this process that began at most so many seconds
     # ago is joined, though nobody knows whether it was invalidated since.
     join_without_store: float = 2.0
+
+    def in_halves(self, life: int) -> "Rules":
+        """For something that may grow ``life`` seconds old, and no older.
+
+        In the first half of its life it is simply served; in the second it is served
+        while it is loaded again behind, so that what is asked for often never waits.
+        """
+        fresh = max(1, life // 2)
+        return replace(
+            self, ttl=fresh, stale_while_revalidate=life - fresh, stale_if_error=0
+        )
 
 
 @dataclass(frozen=True, slots=True)

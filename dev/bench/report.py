@@ -42,6 +42,10 @@ _SHOWN = (
         "LangChain's hit, against ours",
     ),
     (
+        "dogpile.cache / core hit, 2 KB, 1 caller",
+        "dogpile.cache's hit, against ours; it has no tags, invalidation or joining of processes",
+    ),
+    (
         "host hit / floor, first text, 2 KB, 1 in flight",
         "First text of a hit through Dify's SDK, against a constant through the same",
     ),

@@ -185,14 +185,12 @@ def _request(
     rules, place = read.cache.rules, read.knowledge
     most = read.cache.options.retrieval_max_age_seconds
     life = min(ask.ttl or rules.ttl, most)
-    ttl, behind = (max(1, life // 2), life) if _outlives(ask) else (life, 0)
+    alone = replace(rules, ttl=life, stale_while_revalidate=0, stale_if_error=0)
     return Request(
         kind="retrieval",
         label="cached_retrieve",
         form=_form(read, ask, datasets),
-        # Served for the first half of its life, and for the second half too while
-        # it is retrieved again behind; never after it.
-        rules=replace(rules, ttl=ttl, stale_while_revalidate=behind, stale_if_error=0),
+        rules=rules.in_halves(life) if _outlives(ask) else alone,
         app=caller.app_id,
         asked=lambda: ask.query,
         parts=lambda: {

@@ -109,13 +109,7 @@ def _asked(
         label=INTERNAL,
         # How old it may be is in it: another form may let it grow older.
         form=_form(settings, dataset_id) | {"seconds": seconds},
-        # For the first half of its time it is simply there; for the second it is
-        # asked for again behind whoever uses it.
-        rules=Rules(
-            enabled=settings.cache.rules.enabled,
-            ttl=max(1, seconds // 2),
-            stale_while_revalidate=seconds,
-        ),
+        rules=Rules(enabled=settings.cache.rules.enabled).in_halves(seconds),
         control=Control.DEFAULT if seconds else Control.BYPASS,
         traits=Traits(ends_at=time.time() + seconds),
         belongs=(f"dataset:{dataset_id}",),

@@ -302,3 +302,10 @@ def test_the_words_of_requests_and_reports_stay_as_they_are() -> None:
     ]
     assert TTL_CLASSES == {"volatile": 300, "faq": 21600, "policy": 86400}
     assert Price().currency == "USD"
+
+
+@pytest.mark.parametrize("life", [1, 2, 3, 60])
+def test_what_lives_in_halves_grows_no_older_than_its_life(life: int) -> None:
+    rules = Rules(stale_if_error=99).in_halves(life)
+    assert rules.ttl + rules.stale_while_revalidate == max(1, life)
+    assert rules.stale_if_error == 0
