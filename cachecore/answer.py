@@ -23,6 +23,8 @@ class Usage:
     ``billed`` is false for an answer that nobody paid for again: one replayed
     from the store, or followed while another caller's load ran. ``price`` is what
     was paid, in ``currency``, where whoever was asked says so; None where not.
+    Of the prompt's tokens, ``cached_tokens`` came from the provider's own prompt cache
+    and ``written_tokens`` were written to it.
     """
 
     prompt_tokens: int = 0
@@ -30,6 +32,14 @@ class Usage:
     billed: bool = True
     price: float | None = None
     currency: str = "USD"
+    cached_tokens: int = 0
+    written_tokens: int = 0
+
+    @property
+    def tokens(self) -> tuple[int, int, int, int]:
+        """Prompt and completion; of the prompt, what was cached and what written."""
+        prompt, completion = self.prompt_tokens, self.completion_tokens
+        return prompt, completion, self.cached_tokens, self.written_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,11 @@ class Recorder:
         self._usage: Usage | None = None
         self._data: Any = None
         self.size = 0
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens, once they were told."""
+        return self._usage
 
     @property
     def overflowed(self) -> bool:

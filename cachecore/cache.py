@@ -18,7 +18,7 @@ from typing import Final
 
 from cachecore import entry as entries
 from cachecore.admin import Admin
-from cachecore.answer import Piece, Recorder, merge, replay, unbilled
+from cachecore.answer import Piece, Recorder, Usage, merge, replay, unbilled
 from cachecore.batch import Batches, Item, LoadMany
 from cachecore.entry import Cost, Entry
 from cachecore.errors import (
@@ -378,7 +378,7 @@ class Cache:
         # Reached by exhaustion only: close() and errors leave the loop above.
         flight.land()
         seconds = self._timer() - started
-        self._emit(Loaded(request.subject, first or seconds, seconds))
+        self._emit(_loaded(request, recorder.usage, first or seconds, seconds))
         self._keep(job, lead, recorder, seconds)
 
     def _keep(
@@ -644,6 +644,18 @@ class Cache:
     def key(self, request: Request) -> str:
         """The key of a request; raises UnkeyableError if it has none."""
         return self._lookup.key(request)
+
+
+def _loaded(
+    request: Request, usage: Usage | None, first: float, seconds: float
+) -> Loaded:
+    if usage is None:
+        return Loaded(request.subject, first, seconds)
+    prompt, _, cached, written = usage.tokens
+    price = request.rules.price
+    saved = price.saved_by_provider(cached, written)
+    counted = prompt, cached, written, saved, price.currency
+    return Loaded(request.subject, first, seconds, *counted)
 
 
 def _shared(piece: Piece) -> Piece:

@@ -87,6 +87,8 @@ def read[O: Options](
                 options.price.output,
                 options.price.per,
                 options.price.currency,
+                options.price.cached_input,
+                options.price.cache_write,
             ),
             stale_while_revalidate=options.stale_while_revalidate_seconds,
             stale_if_error=options.stale_if_error_seconds,

@@ -35,6 +35,9 @@ BOUNDS: Final = (
 BARS: Final = 4  # in a counter's name
 _PLACES: Final = 4  # digits of a bucket's place, and more
 OTHER: Final = "other"
+# How a provider counted the tokens of a prompt: at the full price, from its own cache,
+# written to it.
+PROMPT_TOKENS: Final = ("fresh", "cached", "written")
 _MAX_LABELS: Final = 64
 _MAX_SUBJECTS: Final = 128
 _MAX_TEXT: Final = 80
@@ -168,6 +171,8 @@ class Tally:
             return
         row.rare["compared", ""] += 1
         row.rare["asked_before", ""] += found.asked_before
+        if found.breaks_prefix:
+            row.rare["prefix_broken", found.breaks_prefix] += 1
         for part in found.changed:
             row.rare["changed", part] += 1
             row.rare["kept_apart", part] += found.asked_before
@@ -190,6 +195,16 @@ class Tally:
         row.rare["loads", ""] += 1
         row.rare["load_first_sum", ""] += event.first
         row.rare["load_sum", ""] += event.seconds
+        if event.prompt_tokens is None:
+            return
+        cached, written = event.cached_tokens, event.written_tokens
+        fresh = max(0, event.prompt_tokens - cached - written)
+        for how, tokens in zip(PROMPT_TOKENS, (fresh, cached, written), strict=True):
+            if tokens:
+                row.rare["prompt_tokens", how] += tokens
+        if event.provider_saved:
+            code = event.currency if _CURRENCY.fullmatch(event.currency) else OTHER
+            row.rare["provider_saved", code] += event.provider_saved
 
     def _kept(self, event: Kept) -> None:
         row = self._row(event.of)

@@ -7,12 +7,14 @@ by another part: the clock in a system prompt, a user's name, a parameter.
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cachecore.events import Subject
 
 _QUESTION: Final = "question"
+# The parts of a prompt that requests of one app could share, as servers order them.
+_PREFIX: Final = ("tools", "system")
 _REMEMBERED: Final = 64  # misses of one subject
 _MAX_SUBJECTS: Final = 128
 
@@ -21,10 +23,16 @@ type Parts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The parts that a request has otherwise than the one that is nearest to it."""
+    """The parts that a request has otherwise than the one that is nearest to it.
+
+    ``breaks_prefix`` is the first part, of those that requests could share, in which it
+    differs from the one right before it: from there on a provider's own cache is of no
+    use. Empty where it differs in none.
+    """
 
     changed: tuple[str, ...]
     asked_before: bool
+    breaks_prefix: str = ""
 
 
 class Differences:
@@ -40,6 +48,10 @@ class Differences:
         if len(self._seen) > _MAX_SUBJECTS:
             self._seen.popitem(last=False)
         found = _nearest(seen, parts)
+        if found is not None:
+            last = dict(next(reversed(seen)))
+            broken = (p for p in _PREFIX if parts.get(p) != last.get(p))
+            found = replace(found, breaks_prefix=next(broken, ""))
         mine = tuple(sorted(parts.items()))
         seen[mine] = None
         seen.move_to_end(mine)

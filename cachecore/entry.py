@@ -57,13 +57,19 @@ MAX_TEXT: Final = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the load cost: the tokens, money and seconds that a hit saves."""
+    """What the load cost: the tokens, money and seconds that a hit saves.
+
+    ``cached_tokens`` and ``written_tokens`` are those of the prompt that the provider's
+    own cache gave or took, at prices of their own.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     price: float = 0.0
     currency: str = "USD"
     seconds: float = 0.0
+    cached_tokens: int = 0
+    written_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

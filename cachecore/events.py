@@ -96,11 +96,20 @@ class Followed(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """The upstream answered to its end. Times in seconds from the call."""
+    """The upstream answered to its end. Times in seconds from the call.
+
+    ``prompt_tokens`` is None where nobody counted. What the provider's own prompt cache
+    saved of its price is ``provider_saved``, in ``currency``.
+    """
 
     of: Subject
     first: float
     seconds: float
+    prompt_tokens: int | None = None
+    cached_tokens: int = 0
+    written_tokens: int = 0
+    provider_saved: float = 0.0
+    currency: str = "USD"
 
 
 class Kept(NamedTuple):

@@ -133,10 +133,10 @@ def _cost(usage: Usage | None, seconds: float, price: Price) -> Cost:
     """What a load cost: as whoever was asked says, or by the form's price."""
     if usage is None:
         return Cost(seconds=seconds, currency=price.currency)
-    tokens = usage.prompt_tokens, usage.completion_tokens
+    cost = policy.cost(*usage.tokens, seconds=seconds, price=price)
     if usage.price is not None:
-        return Cost(*tokens, usage.price, usage.currency, seconds)
-    return policy.cost(*tokens, seconds, price)
+        cost = replace(cost, price=usage.price, currency=usage.currency)
+    return cost
 
 
 def _is_accepted(request: Request, answer: Piece) -> bool:

@@ -30,6 +30,12 @@ class PriceOption(BaseModel):
 
     input: float = Field(0, ge=0, le=1e6, description="a number from 0 to 1000000")
     output: float = Field(0, ge=0, le=1e6, description="a number from 0 to 1000000")
+    cached_input: float | None = Field(
+        None, ge=0, le=1e6, description="a number from 0 to 1000000"
+    )
+    cache_write: float | None = Field(
+        None, ge=0, le=1e6, description="a number from 0 to 1000000"
+    )
     per: int = Field(
         1_000_000, ge=1, le=10**9, description="a number of tokens from 1 to 1000000000"
     )

@@ -107,17 +107,35 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What the upstream bills: money per ``per`` tokens."""
+    """What the upstream bills: money per ``per`` tokens.
+
+    ``cached_input`` is for prompt tokens that the provider had in its own cache,
+    ``cache_write`` for those that it put there; None is the price of any other.
+    """
 
     input: float = 0.0
     output: float = 0.0
     per: int = 1_000_000
     currency: str = "USD"
+    cached_input: float | None = None
+    cache_write: float | None = None
 
-    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """The price of one answer, in ``currency``."""
-        total = prompt_tokens * self.input + completion_tokens * self.output
+    def of(
+        self, prompt: int, completion: int, cached: int = 0, written: int = 0
+    ) -> float:
+        """The price of one answer in ``currency``, by its tokens (``Usage.tokens``)."""
+        total = prompt * self.input + completion * self.output
+        return total / self.per - self.saved_by_provider(cached, written)
+
+    def saved_by_provider(self, cached: int, written: int) -> float:
+        """What the provider's own cache took off the price of one prompt."""
+        rates = self.rate(self.cached_input), self.rate(self.cache_write)
+        total = cached * (self.input - rates[0]) + written * (self.input - rates[1])
         return total / self.per
+
+    def rate(self, of: float | None) -> float:
+        """A price of its own, or that of any input."""
+        return self.input if of is None else of
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,13 +351,14 @@ def refuse(
 
 
 def cost(
-    prompt_tokens: int, completion_tokens: int, seconds: float, price: Price
+    prompt: int,
+    completion: int,
+    cached: int,
+    written: int,
+    *,
+    seconds: float,
+    price: Price,
 ) -> Cost:
     """What a load cost, so that a later hit knows what it saved."""
-    return Cost(
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        price=price.of(prompt_tokens, completion_tokens),
-        currency=price.currency,
-        seconds=seconds,
-    )
+    paid = price.of(prompt, completion, cached, written)
+    return Cost(prompt, completion, paid, price.currency, seconds, cached, written)

@@ -79,7 +79,12 @@ def to_usage(usage: Usage, price: Price) -> LLMUsage:
     unit, rate_in, rate_out = _rates(price)
     if not usage.billed:
         rate_in = rate_out = _ZERO
-    paid_in = (usage.prompt_tokens * rate_in * unit).quantize(_SEVEN_PLACES)
+    paid_in = usage.prompt_tokens * rate_in * unit
+    if usage.billed and (usage.cached_tokens or usage.written_tokens):
+        # The host knows one price of input; the provider's own cache has others.
+        off = price.saved_by_provider(usage.cached_tokens, usage.written_tokens)
+        paid_in -= Decimal(str(off))
+    paid_in = paid_in.quantize(_SEVEN_PLACES)
     paid_out = (usage.completion_tokens * rate_out * unit).quantize(_SEVEN_PLACES)
     return LLMUsage(
         prompt_tokens=usage.prompt_tokens,

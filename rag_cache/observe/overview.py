@@ -44,6 +44,7 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
                 _stages(saved, told),
                 _reasons(saved, told),
                 _apart(saved, told),
+                _provider(saved, told),
                 _redis(_facts(read), told),
             )
             if chart["picture"] or chart["lines"]
@@ -177,6 +178,24 @@ def _apart(saved: Json, told: Words) -> Json:
         for part, share in why["shares"].items()
     ]
     return _chart(told("apart"), bars, lines=lines)
+
+
+def _provider(saved: Json, told: Words) -> Json:
+    found = saved["provider_cache"]
+    bars = [
+        Bar(told(f"provider_{how}"), count, charts.count(count), kind)
+        for (how, count), kind in zip(
+            found["tokens"].items(), ("miss", "hit", "uncached"), strict=True
+        )
+        if count
+    ]
+    money = ", ".join(f"{_money(a)} {code}" for code, a in found["saved_money"].items())
+    lines = [f"{told('provider_saved')}: {money}"] if money else []
+    lines += [
+        told(f"prefix_{part}", share=f"{share:.0%}")
+        for part, share in found["broken_by"].items()
+    ]
+    return _chart(told("provider"), bars, lines=lines)
 
 
 def _redis(servers: list[Facts], told: Words) -> Json:

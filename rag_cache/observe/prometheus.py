@@ -47,6 +47,15 @@ _COUNTERS: Final = (
     ("saved_tokens", "saved_tokens", "Tokens that hits saved.", ""),
     ("saved_seconds", "saved_seconds", "Waiting that hits saved.", ""),
     ("saved_money", "saved_money", "Money that hits saved.", "currency"),
+    ("prompt_tokens", "prompt_tokens", "Prompt tokens that providers counted.", "how"),
+    (
+        *("provider_saved", "provider_saved_money"),
+        *("Money that the providers' own prompt caches saved.", "currency"),
+    ),
+    (
+        *("prefix_broken", "prompt_prefix_broken"),
+        *("Misses whose prompt differs from the one before early on.", "part"),
+    ),
     ("compared", "misses_compared", "Misses compared with an earlier one.", ""),
     ("asked_before", "misses_asked_before", "Of these, with an earlier question.", ""),
     ("changed", "misses_changed", "Of the compared, what was otherwise.", "part"),

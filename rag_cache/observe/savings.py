@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cachecore.counters import Counts, percentile, place_of
+from cachecore.counters import PROMPT_TOKENS, Counts, percentile, place_of
 from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
 from cachecore.policy import HITS, MISSES
@@ -29,6 +29,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "context": f"Files, context keys, tags or the scope differed {_AGAIN} A key that "
     "holds a time or a user keeps answers apart.",
 }
+
+_PART: Final = {"system": "system prompt", "tools": "list of tools"}
 
 type Json = dict[str, Any]
 
@@ -101,6 +103,28 @@ def _summary(counts: Counts) -> Json:
             for reason, count in sorted(_under(counts, "refused").items())
         },
         "why_misses": _why(counts),
+        "provider_cache": _provider(counts),
+    }
+
+
+def _provider(counts: Counts) -> Json:
+    """What the providers' own prompt caches did for the requests that went upstream."""
+    tokens = {how: int(counts.get(f"prompt_tokens|{how}", 0)) for how in PROMPT_TOKENS}
+    compared, broken = counts.get("compared|", 0), _under(counts, "prefix_broken")
+    sent = sum(tokens.values())
+    return {
+        "tokens": tokens,
+        "share": round(tokens["cached"] / sent, 4) if sent else None,
+        "saved_money": {
+            code: round(amount, 6)
+            for code, amount in _under(counts, "provider_saved").items()
+        },
+        # The part in which every second prompt, or more, differs from the one before.
+        "broken_by": {
+            part: round(count / compared, 4)
+            for part, count in broken.items()
+            if compared >= _ENOUGH and count >= compared / 2
+        },
     }
 
 
@@ -204,9 +228,26 @@ def table(savings: Json) -> str:
         )
     said = [f"Last {savings['window']}", "\n".join(lines)]
     said += savings["why_misses"]["advice"]
+    said += _provider_lines(savings["provider_cache"])
     if savings["decisions"]:
         said.append(_decisions(savings["decisions"][:_SHOWN]))
     return "\n\n".join(said) + "\n"
+
+
+def _provider_lines(found: Json) -> list[str]:
+    lines = []
+    if found["tokens"]["cached"]:
+        money = ", ".join(f"{a:.4f} {c}" for c, a in found["saved_money"].items())
+        lines.append(
+            f"The provider's own cache gave {found['share']:.0%} of the prompt tokens that "
+            f"were sent{f' and saved {money}' if money else ''}."
+        )
+    lines += [
+        f"The {_PART[part]} differed from one request to the next in {share:.0%}, so the "
+        "provider's own cache can't reuse it. Move what changes to its end."
+        for part, share in found["broken_by"].items()
+    ]
+    return lines
 
 
 def _decisions(rows: list[Json]) -> str:

@@ -145,6 +145,50 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "Diferente em {share} das perguntas repetidas: uma chave, tag ou arquivo com hora ou "
         "usuário separa as respostas.",
     ),
+    "provider": (
+        "Prompt tokens sent to the model",
+        "发送给模型的提示词 Token",
+        "モデルに送ったプロンプトのトークン",
+        "Tokens de prompt enviados ao modelo",
+    ),
+    "provider_fresh": ("at full price", "全价", "通常料金", "a preço cheio"),
+    "provider_cached": (
+        "from the provider's cache",
+        "来自供应商缓存",
+        "提供元のキャッシュから",
+        "do cache do provedor",
+    ),
+    "provider_written": (
+        "written to its cache",
+        "写入供应商缓存",
+        "提供元のキャッシュへ",
+        "gravados no cache dele",
+    ),
+    "provider_saved": (
+        "The provider's own cache saved",
+        "供应商自身缓存节省",
+        "提供元のキャッシュによる節約",
+        "O cache do provedor poupou",
+    ),
+    "prefix_system": (
+        "The system prompt differed from one request to the next in {share}, so the provider's "
+        "own cache can't reuse it. Move what changes (the time, a name) to its end.",
+        "{share} 的请求中系统提示词与前一次不同，供应商缓存无法复用。"
+        "请把变化的部分（时间、姓名）移到末尾。",
+        "{share} のリクエストでシステムプロンプトが直前と異なり、提供元のキャッシュが使えません。"
+        "変わる部分（時刻、名前）を末尾に移してください。",
+        "Em {share} dos pedidos o prompt de sistema diferiu do anterior, e o cache do provedor não "
+        "o reaproveita. Leve o que muda (hora, nome) para o fim.",
+    ),
+    "prefix_tools": (
+        "The tools differed from one request to the next in {share}, so the provider's own cache "
+        "can't reuse the prompt. Offer the same tools in the same order.",
+        "{share} 的请求中工具与前一次不同，供应商缓存无法复用提示词。请以相同顺序提供相同的工具。",
+        "{share} のリクエストでツールが直前と異なり、提供元のキャッシュが使えません。"
+        "同じツールを同じ順で渡してください。",
+        "Em {share} dos pedidos as ferramentas diferiram das anteriores, e o cache do provedor não "
+        "reaproveita o prompt. Ofereça as mesmas, na mesma ordem.",
+    ),
     "redis": ("Redis", "Redis", "Redis", "Redis"),
     "redis_down": (
         "Redis does not answer; answers come from the models.",

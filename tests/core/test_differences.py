@@ -15,7 +15,7 @@ def test_a_clock_in_the_system_prompt_keeps_equal_questions_apart() -> None:
     found = differences.compare(
         OF, {"system": "at 10:02", "question": "q", "tools": "t"}
     )
-    assert found == Difference(("system",), asked_before=True)
+    assert found == Difference(("system",), asked_before=True, breaks_prefix="system")
 
 
 def test_a_new_question_differs_in_the_question_alone() -> None:
@@ -29,7 +29,22 @@ def test_a_part_that_only_one_of_them_has_is_a_difference() -> None:
     differences = Differences()
     differences.compare(OF, {"question": "q"})
     found = differences.compare(OF, {"question": "q", "tools": "t"})
-    assert found == Difference(("tools",), asked_before=True)
+    assert found == Difference(("tools",), asked_before=True, breaks_prefix="tools")
+
+
+def test_the_part_that_breaks_a_shared_prefix_is_the_first_one_in_the_prompt() -> None:
+    differences = Differences()
+    differences.compare(OF, {"tools": "t", "system": "at 1", "question": "q"})
+    both = differences.compare(OF, {"tools": "u", "system": "at 2", "question": "q"})
+    assert both is not None
+    assert both.breaks_prefix == "tools"
+    # The one right before it counts, not the nearest: that is what a provider keeps.
+    back = differences.compare(OF, {"tools": "t", "system": "at 1", "question": "r"})
+    assert back is not None
+    assert back.breaks_prefix == "tools"
+    same = differences.compare(OF, {"tools": "t", "system": "at 1", "question": "s"})
+    assert same is not None
+    assert same.breaks_prefix == ""
 
 
 def test_models_and_apps_are_not_compared_with_each_other() -> None:

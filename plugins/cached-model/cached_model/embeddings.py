@@ -211,7 +211,9 @@ def _load(form: Form, model: str, inputs: Sequence[str | Picture]) -> list[Item]
     return [
         Item(
             payload,
-            policy.cost(tokens, 0, seconds, form.settings.rules.price),
+            policy.cost(
+                tokens, 0, 0, 0, seconds=seconds, price=form.settings.rules.price
+            ),
             # Dify divides by a vector's length.
             keep=any(payload[1:]),
         )

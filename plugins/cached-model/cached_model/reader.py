@@ -97,7 +97,8 @@ class Reader:
     def _take(self, event: Any) -> str:
         choice = _first(event)
         _raise_reported(event, choice)
-        self._usage = _usage(event.get("usage")) or self._usage
+        usage = event.get("usage") or event.get("usageMetadata")
+        self._usage = _usage(usage) or self._usage
         delta = _mapping(choice.get("delta"))
         ended = self._finish_reason is not None
         self._judge(choice.get("finish_reason"))
@@ -260,13 +261,46 @@ def _first(event: Any) -> dict[str, Any]:
 
 
 def _usage(value: Any) -> Usage | None:
+    """The tokens that a server counted; None for what counts none.
+
+    Providers name what their own prompt cache did in four ways: OpenAI, Azure and vLLM in
+    ``prompt_tokens_details``, DeepSeek as ``prompt_cache_hit_tokens``, Anthropic as
+    ``cache_read_input_tokens`` and ``cache_creation_input_tokens`` beside ``input_tokens``,
+    Gemini as ``cachedContentTokenCount``.
+    """
     data = _mapping(value)
+    read = _count(data, "cache_read_input_tokens")
+    written = _count(data, "cache_creation_input_tokens")
     prompt, completion = data.get("prompt_tokens"), data.get("completion_tokens")
+    if prompt is None and _is_count(data.get("input_tokens")):
+        # Anthropic's own count leaves out what its cache read and wrote.
+        prompt = data["input_tokens"] + read + written
+        completion = data.get("output_tokens")
+    elif prompt is None and _is_count(data.get("promptTokenCount")):
+        prompt = data["promptTokenCount"]
+        thoughts = _count(data, "thoughtsTokenCount")
+        completion = _count(data, "candidatesTokenCount") + thoughts
+    elif _is_count(prompt) and read + written > (prompt or 0):
+        prompt = (prompt or 0) + read + written
     if completion is None and _is_count(prompt) and _is_count(data.get("total_tokens")):
         completion = max(0, data["total_tokens"] - (prompt or 0))
-    if _is_count(prompt) and _is_count(completion):
-        return Usage(int(prompt or 0), int(completion or 0))
-    return None
+    if not (_is_count(prompt) and _is_count(completion)):
+        return None
+    details = _mapping(data.get("prompt_tokens_details"))
+    cached = (
+        read
+        or _count(details, "cached_tokens")
+        or _count(data, "prompt_cache_hit_tokens")
+        or _count(data, "cachedContentTokenCount")
+    )
+    prompt, completion = int(prompt or 0), int(completion or 0)
+    cached = min(cached, prompt)
+    written = min(written, prompt - cached)
+    return Usage(prompt, completion, cached_tokens=cached, written_tokens=written)
+
+
+def _count(data: dict[str, Any], name: str) -> int:
+    return int(data[name]) if _is_count(data.get(name)) else 0
 
 
 def _is_count(value: Any) -> bool:
