@@ -54,6 +54,7 @@ def to_chunk(model: str, index: int, piece: Piece, price: Price) -> LLMResultChu
             message=AssistantPromptMessage(
                 content=piece.text,
                 tool_calls=[_tool_call(call) for call in piece.tool_calls],
+                opaque_body=piece.data,
             ),
             usage=to_usage(piece.usage, price) if piece.usage else None,
             finish_reason=piece.finish_reason,

@@ -29,6 +29,10 @@ type Json = dict[str, Any]
 # How an upstream is told of tools: not at all, the older way, today's way.
 type ToolStyle = Literal["no_call", "function_call", "tool_call"]
 
+# What of a message's ``opaque_body`` is an OpenAI-compatible server's: other providers
+# have names of their own there.
+OPAQUE: Final = "openai_compatible"
+
 # Around reasoning: models expect it gone from history.
 _OPENING: Final = "<think>"
 _CLOSING: Final = "</think>"
@@ -69,6 +73,12 @@ def _message(message: PromptMessage, style: ToolStyle, *, native: bool) -> Json:
             }
             for call in message.tool_calls
         ]
+        own = _own_opaque(message.opaque_body)
+        extras = own.pop("tool_calls", {})
+        for one in calls:
+            if one["id"] in extras:
+                one["extra_content"] = extras[one["id"]]
+        data |= own
         if calls and style == "function_call":
             data["function_call"] = calls[0]["function"]
         elif calls and style == "tool_call":
@@ -81,6 +91,20 @@ def _message(message: PromptMessage, style: ToolStyle, *, native: bool) -> Json:
         else:
             data["tool_call_id"] = message.tool_call_id
     return data
+
+
+def _own_opaque(body: Any) -> Json:
+    """What a server sent along with an earlier turn, to be sent back as it came."""
+    found = body.get(OPAQUE) if isinstance(body, dict) else None
+    known = ("reasoning_details", "extra_content", "tool_calls")
+    own = (
+        {n: v for n, v in found.items() if n in known}
+        if isinstance(found, dict)
+        else {}
+    )
+    if not isinstance(own.get("tool_calls", {}), dict):
+        del own["tool_calls"]
+    return own
 
 
 def _content(message: PromptMessage, *, native: bool) -> str | list[Json]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import yaml
 
@@ -21,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[3]
 _MOST_SELECTORS = 3
 _MOST_FIRST_FIELDS = 14
 _MOST_COLUMNS = 3
+# Dify breaks a longer one in the middle of a word.
+_MOST_HELP = 75
 _MOST_CELL = 60  # characters
 _LISTED = re.compile(r"\s*([-*+]|\d+\.|\||#|>|```|!?\[)")
 _DSL = "0.6.0"
@@ -69,10 +72,14 @@ def placeholders(built: Built) -> Iterator[str]:
 
 
 def helps(built: Built) -> Iterator[str]:
-    """The web shows a tool credential's help together with its url only."""
+    """The web shows a tool credential's help with its url only, and in one line."""
     for where, field, of_tools in _fields(built):
         if of_tools and field.get("help") and not field.get("url"):
             yield f"{where} has help and no url"
+        for language, text in field.get("help", {}).items() if of_tools else ():
+            columns = sum(1 + (east_asian_width(sign) in "WF") for sign in text)
+            if columns > _MOST_HELP:
+                yield f"{where}: help in {language} has {columns} columns"
 
 
 def selectors(built: Built) -> Iterator[str]:

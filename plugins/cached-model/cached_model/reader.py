@@ -8,11 +8,13 @@ usage. What is not an answer to its end raises Incomplete, whatever its shape.
 import json
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from cachecore.answer import Piece, Usage
 from cached_model.sse import DONE
 from difycodec import web
+from difycodec.messages import OPAQUE
 
 # More than this is not an answer; every follower of its flight would hold it.
 MAX_TEXT: Final = 8 * 1024 * 1024
@@ -55,6 +57,8 @@ class Reader:
         self._finish_reason: str | None = None
         self._went_on = False  # whether anything came behind the finish reason
         self._usage: Usage | None = None
+        self._spoke = False
+        self._opaque = _Opaque()
 
     def pieces(self, events: Iterable[dict[str, Any] | str]) -> Iterator[Piece]:
         """The answer in pieces, each as it comes.
@@ -88,7 +92,7 @@ class Reader:
         if self._finish_reason is None and not self._has_content:
             raise Incomplete
         last = self._last()
-        return Piece(text + last.text, last.tool_calls, last.finish_reason, last.usage)
+        return replace(last, text=text + last.text)
 
     @property
     def _has_content(self) -> bool:
@@ -107,6 +111,8 @@ class Reader:
         text = _text(delta.get("content")) or _text(choice.get("text"))
         if ended and (text or thought or delta.get("tool_calls")):
             self._went_on = True
+        self._opaque.take(delta)
+        self._spoke = self._spoke or bool(text)
         self._size += len(text) + len(thought)
         if self._size > MAX_TEXT:
             raise TooLong
@@ -152,6 +158,7 @@ class Reader:
             call["type"] = _text(part.get("type")) or call["type"]
             call["name"] = call["name"] or _text(function.get("name"))
             call["arguments"] += _arguments(function.get("arguments"))
+            self._opaque.take_of_call(call, part)
         size = sum(len(part) for call in self._calls for part in call.values())
         if size + _CALL_OVERHEAD * len(self._calls) > MAX_ARGUMENTS:
             raise TooLong
@@ -191,7 +198,51 @@ class Reader:
             tool_calls=tuple(calls),
             finish_reason=self._finish_reason,
             usage=self._usage,
+            # It goes with an answer, and is none by itself.
+            data=self._opaque.body() if self._spoke or calls else None,
         )
+
+
+class _Opaque:
+    """What a server sends along for its next turn: signatures of the model's thoughts.
+
+    OpenRouter's ``reasoning_details``, and ``extra_content`` of Google's
+    OpenAI-compatible API, on a message or on one of its calls. Nobody reads it but the
+    server, which refuses the next turn without it.
+    """
+
+    def __init__(self) -> None:
+        self._details: list[Any] = []
+        self._extra: dict[str, Any] = {}
+        self._of_calls: list[tuple[dict[str, str], dict[str, Any]]] = []
+
+    def take(self, delta: dict[str, Any]) -> None:
+        """What a delta carries."""
+        details = delta.get("reasoning_details")
+        if isinstance(details, list):
+            self._details += details
+        self._extra |= _mapping(delta.get("extra_content"))
+
+    def take_of_call(self, call: dict[str, str], part: dict[str, Any]) -> None:
+        """What a part of a tool call carries."""
+        extra = _mapping(part.get("extra_content"))
+        if extra:
+            self._of_calls.append((call, extra))
+
+    def body(self) -> dict[str, Any] | None:
+        """All of it as JSON data (``messages.OPAQUE``); None for nothing."""
+        found: dict[str, Any] = {}
+        if self._details:
+            found["reasoning_details"] = self._details
+        if self._extra:
+            found["extra_content"] = self._extra
+        if self._of_calls:
+            found["tool_calls"] = {call["id"]: extra for call, extra in self._of_calls}
+        if not found:
+            return None
+        if len(json.dumps(found)) > MAX_ARGUMENTS:
+            raise TooLong
+        return {OPAQUE: found}
 
 
 class _Hider:
