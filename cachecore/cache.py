@@ -188,18 +188,19 @@ class Cache:
     ) -> Iterator[Piece]:
         """Key -> look up -> judge -> join or lead; again where a leader ended in vain."""
         idle = IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT
-        leaders, over, reported = 0, "", False
+        leaders, over, reported, began = 0, "", False, self._timer()
         while True:
             since = self._flights.moment()
             look = state.look if state.failed and state.look else self.look_up(request)
-            if outlives and self._may_lag(request, look):
-                self._refresh_behind(request, look, load, since)
-                look = replace(look, reason=Reason.STALE, entry=look.stale)
+            job, leads, own = None, False, False
+            if outlives and leaders < MAX_LEADERS:
+                look, job, own = self._stand_in(
+                    request, look, load, state, since, began
+                )
             state.look, state.shared = look, False
             state.failed = state.failed or look.failed
             wanted = look.entry is None and request.control is not Control.ONLY
-            job, leads = None, False
-            if wanted and look.key and leaders < MAX_LEADERS:
+            if job is None and wanted and look.key and leaders < MAX_LEADERS:
                 job, leads = self._join(request, look, load, state, since, idle)
                 if job is None and not state.failed and look.stamps is not None:
                     continue  # It landed since: its entry is there by now.
@@ -217,7 +218,7 @@ class Cache:
                 return
             job.over = over
             try:
-                yield from self._lead(job) if leads else self._follow(job)
+                yield from self._lead(job) if leads else self._follow(job, own=own)
             except LeaderGone as gone:
                 self._flights.leave(job.key, job.flight)
                 state.waited, over = True, job.flight.token
@@ -265,12 +266,13 @@ class Cache:
 
     # --- following and leading --------------------------------------------
 
-    def _follow(self, job: _Job) -> Iterator[Piece]:
-        """What another caller of this process loads."""
-        job.state.shared = True
+    def _follow(self, job: _Job, *, own: bool = False) -> Iterator[Piece]:
+        """What another caller of this process loads, or this one's ``own`` load behind."""
+        job.state.shared = not own
         for pieces in job.flight.follow(job.request.credential):
-            yield _shared(merge(pieces))
-        self._emit(Followed(job.request.subject))
+            yield merge(pieces) if own else _shared(merge(pieces))
+        if not own:
+            self._emit(Followed(job.request.subject))
 
     def _lead(self, job: _Job, *, behind: bool = False) -> Iterator[Piece]:
         """Lead this process, whichever process loads.
@@ -460,27 +462,60 @@ class Cache:
 
     # --- stale answers ----------------------------------------------------
 
-    def _may_lag(self, request: Request, look: Look) -> bool:
-        """Whether a stale answer may be served now and refreshed behind."""
-        window = request.rules.stale_while_revalidate
-        return (
-            look.entry is None
-            and request.control in LENIENT
-            and self._lookup.may_serve_stale(request, look.stale, window)
-        )
+    def _stand_in(
+        self,
+        request: Request,
+        look: Look,
+        load: Load,
+        state: RequestState,
+        since: int,
+        began: float,
+    ) -> tuple[Look, _Job | None, bool]:
+        """The look-up, with its stale answer where that may be served now.
 
-    def _refresh_behind(
-        self, request: Request, look: Look, load: Load, since: int
-    ) -> None:
-        """Load anew behind a stale answer, unless somebody does already."""
+        Also a load behind that has begun in time, and whether it is this caller's own.
+        """
+        rules, stale = request.rules, look.stale
+        if look.entry is not None or request.control not in LENIENT:
+            return look, None, False
+        may = self._lookup.may_serve_stale
+        lags = may(request, stale, rules.stale_while_revalidate)
+        budget = rules.first_token_budget
+        if not lags and not (budget and may(request, stale, rules.stale_if_error)):
+            return look, None, False
+        reason = Reason.STALE if lags else Reason.LATE
+        served = replace(look, reason=reason, entry=stale)
         if not self._behind.acquire(blocking=False):
-            return
+            return served, None, False  # Enough is asked of the upstream already.
+        job, own = self._load_behind(request, look, load, since, alone=lags)
+        if lags:
+            return served, None, False
+        if job is not None and not own:
+            job.state = state  # This caller follows another's load.
+        left = budget - (self._timer() - began)
+        late = job is not None and not job.flight.begins_within(left)
+        return served if late else look, job, own
+
+    def _load_behind(
+        self,
+        request: Request,
+        look: Look,
+        load: Load,
+        since: int,
+        *,
+        alone: bool,
+    ) -> tuple[_Job | None, bool]:
+        """A load in a thread of its own, or the one under way; whether it is the former.
+
+        ``alone`` loads only where no other process does. None where it has just landed.
+        Gives ``_behind`` back when it ends.
+        """
         job, leads = self._join(request, look, load, RequestState(), since, IDLE_LIMIT)
         if job is None or not leads:
             self._behind.release()
-            return
+            return job, False
         thread = threading.Thread(
-            target=self._refresh, args=(job,), name="cache-refresh", daemon=True
+            target=self._refresh, args=(job, alone), name="cache-refresh", daemon=True
         )
         try:
             thread.start()
@@ -488,10 +523,11 @@ class Cache:
             self._flights.leave(job.key, job.flight)
             job.flight.crash(LeaderGone(str(error)))
             self._behind.release()
+        return job, True
 
-    def _refresh(self, job: _Job) -> None:
+    def _refresh(self, job: _Job, alone: bool) -> None:
         try:
-            for _ in self._lead(job, behind=True):
+            for _ in self._lead(job, behind=alone):
                 pass
         except LeaderGone:
             pass  # Another process refreshes it.

@@ -93,6 +93,7 @@ def read[O: Options](
             stale_while_revalidate=options.stale_while_revalidate_seconds,
             stale_if_error=options.stale_if_error_seconds,
             join_without_store=options.join_without_store_seconds,
+            first_token_budget=options.first_token_budget_ms / 1000,
         ),
         options=options,
     )

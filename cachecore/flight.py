@@ -142,6 +142,30 @@ class Flight:
                 self._followers -= 1
                 self._changed.notify()
 
+    def begins_within(self, seconds: float) -> bool:
+        """Whether the answer has begun, or has failed, when so much time has passed."""
+        left = seconds
+        with self._changed:
+            self._followers += 1
+            try:
+                while not (self._landed or self._error or self._has_begun):
+                    if left <= 0:
+                        return False
+                    began = self._timer()
+                    self._changed.wait(min(left, _LOOK))
+                    left -= self._timer() - began
+                return True
+            finally:
+                self._followers -= 1
+                self._changed.notify()  # the next in turn
+
+    @property
+    def _has_begun(self) -> bool:
+        return bool(self._dropped) or any(
+            piece.text or piece.data is not None or piece.tool_calls
+            for piece in self._pieces
+        )
+
     def _wait_for_life(self) -> None:
         """Return when a load moves whose caller may have left.
 

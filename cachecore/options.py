@@ -69,6 +69,12 @@ class Options(BaseModel):
     stale_if_error_seconds: int = Field(
         0, ge=0, le=2592000, description="a number of seconds from 0 (off) to 2592000"
     )
+    first_token_budget_ms: int = Field(
+        0,
+        ge=0,
+        le=600000,
+        description="a number of milliseconds from 0 (off) to 600000",
+    )
     join_without_store_seconds: float = Field(
         2, ge=0, le=30, description="a number of seconds from 0 (off) to 30"
     )

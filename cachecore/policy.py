@@ -70,6 +70,8 @@ class Reason(StrEnum):
     REFRESH = "refresh"
     # a hit past its time, with a refresh behind
     STALE = "stale"
+    # a stale answer, because the upstream's first token was late
+    LATE = "late"
     # bypasses
     MODE_OFF = "mode_off"
     CONTROL = "bypass_asked"
@@ -84,7 +86,7 @@ class Reason(StrEnum):
     UNAVAILABLE = "cache_unavailable"
 
 
-HITS: Final = frozenset({Reason.HIT, Reason.STALE})
+HITS: Final = frozenset({Reason.HIT, Reason.STALE, Reason.LATE})
 MISSES: Final = frozenset(
     {
         *(Reason.ABSENT, Reason.EXPIRED, Reason.INVALIDATED, Reason.CORRUPT),
@@ -155,6 +157,9 @@ class Rules:
     # While the store is away, a load of this process that began at most so many seconds
     # ago is joined, though nobody knows whether it was invalidated since.
     join_without_store: float = 2.0
+    # An upstream that has given nothing after so many seconds is not waited for where a
+    # stale answer may stand in (``stale_if_error``); 0 waits.
+    first_token_budget: float = 0.0
 
     def in_halves(self, life: int) -> "Rules":
         """For something that may grow ``life`` seconds old, and no older.

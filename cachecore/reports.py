@@ -34,7 +34,8 @@ class Reports:
                 now,
                 look.seconds,
                 look.key_seconds,
-                entry.cost if entry else None,
+                # A late one is paid for all the same, behind.
+                entry.cost if entry and look.reason is not Reason.LATE else None,
                 now - entry.created_at if entry else None,
                 mark_of(look.key) if look.key else "",
             )

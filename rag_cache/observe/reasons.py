@@ -21,6 +21,12 @@ REASONS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "ヒット（裏で更新）",
         "acerto, renovado",
     ),
+    "late": (
+        "stale, the model was late",
+        "旧回答（模型首字过慢）",
+        "旧回答（モデルが遅延）",
+        "antiga, o modelo tardou",
+    ),
     "mode_off": (
         "cache turned off here",
         "此处已关闭缓存",

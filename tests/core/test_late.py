@@ -1,0 +1,192 @@
+"""A first token that is late: a stale answer stands in, and the load goes on behind."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cachecore.answer import Piece
+from cachecore.cache import MAX_BEHIND
+from cachecore.events import Ended, Lookup
+from cachecore.policy import Control, Rules
+from tests.core.helpers import END, Bench, request
+from tests.core.test_stale import (
+    EXPIRED,
+    GONE,
+    UpstreamFailed,
+    await_refreshes,
+    failing,
+)
+
+SOON, LONG = 0.005, 30.0
+
+
+def rules(budget: float) -> Rules:
+    return Rules(ttl=100, stale_if_error=50, first_token_budget=budget)
+
+
+class Slow:
+    """An upstream that says nothing before ``go``."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces, self.calls = pieces, 0
+        self.go, self.rest = threading.Event(), threading.Event()
+
+    def __call__(self) -> Iterator[Piece]:
+        self.calls += 1
+        assert self.go.wait(10)
+        first, *others = self.pieces
+        yield Piece(first)
+        assert self.rest.wait(10)
+        for text in others:
+            yield Piece(text)
+        yield END
+
+
+def bench_with_an_old_answer(asked: object) -> Bench:
+    bench = Bench()
+    bench.ask(asked, "old")  # type: ignore[arg-type]
+    bench.clock.pass_by(EXPIRED)
+    return bench
+
+
+def text(pieces: Iterator[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def test_a_stale_answer_stands_in_and_the_late_one_is_kept() -> None:
+    asked, slow = request(rules=rules(SOON)), Slow("new")
+    bench = bench_with_an_old_answer(asked)
+    assert text(bench.cache.stream(asked, slow)) == "old"
+    assert bench.reasons == ["absent", "late"]
+    slow.go.set()
+    slow.rest.set()
+    await_refreshes()
+    assert bench.text(asked, "x") == "new"
+    assert slow.calls == 1
+
+
+def test_nobody_is_served_a_late_answer_twice_for_one_load() -> None:
+    asked, slow = request(rules=rules(SOON)), Slow("new")
+    bench = bench_with_an_old_answer(asked)
+    served = [text(bench.cache.stream(asked, slow)) for _ in range(3)]
+    slow.go.set()
+    slow.rest.set()
+    await_refreshes()
+    assert served == ["old"] * 3
+    assert slow.calls == 1
+
+
+def test_who_joins_a_load_that_begins_in_time_pays_nothing() -> None:
+    asked, slow = request(rules=rules(LONG)), Slow("new ", "words")
+    bench = bench_with_an_old_answer(asked)
+    slow.go.set()
+    first = bench.cache.stream(asked, slow)
+    other = bench.cache.stream(asked, slow)
+    assert next(first).text == next(other).text == "new "
+    slow.rest.set()
+    (paid,) = (piece.usage.billed for piece in first if piece.usage)
+    (shared,) = (piece.usage.billed for piece in other if piece.usage)
+    assert (paid, shared, slow.calls) == (True, False, 1)
+    ended = [event.result for event in bench.events if isinstance(event, Ended)]
+    assert ended[1:] == ["miss", "shared"]
+
+
+def test_an_answer_in_time_is_streamed_and_its_caller_pays() -> None:
+    asked, slow = request(rules=rules(LONG)), Slow("new ", "words")
+    bench = bench_with_an_old_answer(asked)
+    slow.go.set()
+    pieces = bench.cache.stream(asked, slow)
+    assert next(pieces).text == "new "  # before the rest has come
+    slow.rest.set()
+    rest = list(pieces)
+    assert text(iter(rest)) == "words"
+    (usage,) = (piece.usage for piece in rest if piece.usage)
+    assert usage.billed
+    assert bench.reasons == ["absent", "expired"]
+    assert bench.text(asked, "x") == "new words"
+
+
+def test_nothing_is_spliced_where_the_rest_is_late() -> None:
+    asked, slow = request(rules=rules(SOON)), Slow("new ", "words")
+    bench = bench_with_an_old_answer(asked)
+    slow.go.set()
+    gathered = threading.Timer(0, slow.rest.set)
+    gathered.start()
+    assert text(bench.cache.stream(asked, slow)) in ("new words", "old")
+    gathered.join()
+    await_refreshes()
+
+
+@pytest.mark.parametrize("budget", [SOON, LONG])
+def test_an_upstream_that_fails_meanwhile_is_stood_in_for(budget: float) -> None:
+    asked = request(rules=rules(budget))
+    bench = bench_with_an_old_answer(asked)
+    assert text(bench.cache.stream(asked, failing)) == "old"
+
+
+@pytest.mark.parametrize(
+    ("control", "outlives"), [(Control.REFRESH, True), (Control.DEFAULT, False)]
+)
+def test_who_wants_a_new_one_or_dies_with_its_call_waits(
+    control: Control, outlives: bool
+) -> None:
+    asked = request(rules=rules(SOON))
+    bench = bench_with_an_old_answer(asked)
+    asked, slow = request(rules=rules(SOON), control=control), Slow("new")
+    slow.rest.set()
+    threading.Timer(4 * SOON, slow.go.set).start()
+    assert text(bench.cache.stream(asked, slow, outlives=outlives)) == "new"
+
+
+def test_an_answer_beyond_its_window_stands_in_for_nothing() -> None:
+    asked = request(rules=rules(SOON))
+    bench = bench_with_an_old_answer(asked)
+    bench.clock.pass_by(GONE)
+    slow = Slow("new")
+    slow.rest.set()
+    threading.Timer(4 * SOON, slow.go.set).start()
+    assert text(bench.cache.stream(asked, slow)) == "new"
+
+
+def test_what_stood_in_for_a_late_one_has_saved_no_money() -> None:
+    asked, slow = request(rules=rules(SOON)), Slow("new")
+    bench = bench_with_an_old_answer(asked)
+    text(bench.cache.stream(asked, slow))
+    looked = [event for event in bench.events if isinstance(event, Lookup)]
+    assert [(look.reason, look.saved) for look in looked[1:]] == [("late", None)]
+    slow.go.set()
+    slow.rest.set()
+    await_refreshes()
+
+
+def test_an_upstream_that_fails_after_the_budget_fails_nobody() -> None:
+    asked, go = request(rules=rules(SOON)), threading.Event()
+
+    def load() -> Iterator[Piece]:
+        assert go.wait(10)
+        raise UpstreamFailed("late, too")
+        yield END
+
+    bench = bench_with_an_old_answer(asked)
+    assert text(bench.cache.stream(asked, load)) == "old"
+    go.set()
+    await_refreshes()
+
+
+def test_of_many_that_hang_a_few_are_loaded_and_all_are_answered() -> None:
+    bench, slow = Bench(), Slow("new")
+    many = [
+        request(form={"question": str(number)}, rules=rules(SOON))
+        for number in range(MAX_BEHIND + 10)
+    ]
+    for asked in many:
+        bench.ask(asked, "old")
+    bench.clock.pass_by(EXPIRED)
+    assert [text(bench.cache.stream(asked, slow)) for asked in many] == ["old"] * len(
+        many
+    )
+    assert slow.calls == MAX_BEHIND
+    slow.go.set()
+    slow.rest.set()
+    await_refreshes()
