@@ -21,7 +21,7 @@ from cachecore.keys import canonical
 from cachecore.options import Options
 from cachecore.policy import MAX_TTL
 from cachecore.statistics import Statistics
-from difycodec import runtime
+from difykit import runtime
 from rag_cache import inputs
 from rag_cache.errors import BadInput
 

@@ -17,7 +17,7 @@ from cachecore.errors import StoreError
 from cachecore.lookup import Look
 from cachecore.policy import Control, Refusal, Rules, Traits
 from cachecore.request import Request
-from difycodec import urls
+from difykit.codec import urls
 from rag_cache import inputs, settings, ticket
 from rag_cache.caller import Caller
 from rag_cache.outcome import Outcome, look_outcome

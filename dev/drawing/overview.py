@@ -9,14 +9,14 @@ _WIDTH = 860
 # What each folder is, in a few words.
 _FOLDERS = {
     "cachecore": "keys, policy, flights, replay",
-    "difycodec": "Dify's messages",
+    "difykit": "Dify's messages",
     "cached_model": "the model provider's logic",
     "models": "its three model types",
     "rag_cache": "the tools' and endpoints' logic",
     "tools": "nine workflow tools",
     "endpoints": "metrics, dashboard, OpenAI's API",
 }
-_SHARED = ("cachecore", "difycodec")
+_SHARED = ("cachecore", "difykit")
 
 
 def draw(root: Path) -> dict[str, str]:

@@ -26,7 +26,7 @@ _COMMON = (
 )
 _README = ("README.md", "readme/README_*.md")
 _CORE = ("cachecore/*.py", "cachecore/stores/*.py")
-_CODEC = ("difycodec/*.py",)
+_KIT = ("difykit/*.py", "difykit/codec/*.py")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ RECIPES = (
                         "rag_cache/*/*.py",
                         "rag_cache/observe/*.html",
                     ),
-                    *("LICENSE", *_CORE, *_CODEC),
+                    *("LICENSE", *_CORE, *_KIT),
                 ),
             ),
             # The root's are the project's.
@@ -67,7 +67,7 @@ RECIPES = (
                 "plugins/cached-model",
                 (*_COMMON, *_README, "models/*/*.py", "cached_model/*.py"),
             ),
-            (".", ("LICENSE", *_CORE, *_CODEC)),
+            (".", ("LICENSE", *_CORE, *_KIT)),
         ),
     ),
 )

@@ -1,6 +1,6 @@
 from dify_plugin import DifyPluginEnv
 
-from difycodec.door import GuardedPlugin
+from difykit.plugin import GuardedPlugin
 
 # A request may take as long as the host lets it: 600 s, less its own margin.
 plugin = GuardedPlugin(DifyPluginEnv(MAX_REQUEST_TIMEOUT=600))

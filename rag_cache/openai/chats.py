@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from dify_plugin.entities.model.llm import LLMModelConfig
 
-from difycodec import chats
+from difykit.codec import chats
 from rag_cache import inputs
 from rag_cache.errors import BadInput
 from rag_cache.openai.served import Served

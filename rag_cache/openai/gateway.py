@@ -13,7 +13,7 @@ from werkzeug import Request as HttpRequest
 from werkzeug import Response
 
 from cachecore.policy import Scope, Traits
-from difycodec import messages, urls
+from difykit.codec import messages, urls
 from rag_cache import http, inputs, settings, work
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput

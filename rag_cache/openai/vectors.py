@@ -11,7 +11,7 @@ from dify_plugin.entities.model import EmbeddingInputType
 from cachecore.batch import Item
 from cachecore.entry import Cost
 from cachecore.errors import NothingCached
-from difycodec import embedding, vectors
+from difykit.codec import embedding, vectors
 from rag_cache import http, inputs, settings, work
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput, ReverseError

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 import urllib3
 
-from difycodec import web
+from difykit import web
 from rag_cache.errors import KnowledgeError
 from rag_cache.settings import Knowledge
 

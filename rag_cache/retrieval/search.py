@@ -19,7 +19,8 @@ from cachecore.cache import RequestState
 from cachecore.errors import FlightBroken, NothingCached
 from cachecore.policy import Control, Traits
 from cachecore.request import Request
-from difycodec import runtime, urls
+from difykit import runtime
+from difykit.codec import urls
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput, KnowledgeError, ReverseError

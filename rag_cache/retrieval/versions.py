@@ -20,7 +20,7 @@ from cachecore.events import INTERNAL
 from cachecore.keys import canonical
 from cachecore.policy import Control, Rules, Traits
 from cachecore.request import Request
-from difycodec import runtime
+from difykit import runtime
 from rag_cache.errors import KnowledgeError
 from rag_cache.retrieval import knowledge
 from rag_cache.settings import Settings

@@ -23,7 +23,7 @@ from cachecore.errors import FlightBroken, NothingCached
 from cachecore.keys import Kind
 from cachecore.policy import Traits
 from cachecore.request import Request
-from difycodec import messages, urls
+from difykit.codec import messages, urls
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput, ReverseError

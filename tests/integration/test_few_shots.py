@@ -13,7 +13,7 @@ import pytest
 from graphon.nodes.parameter_extractor import prompts
 from graphon.nodes.question_classifier import template_prompts
 
-from difycodec import few_shots
+from difykit.codec import few_shots
 
 type Messages = list[dict[str, Any]]
 

@@ -51,7 +51,7 @@ def test_the_readme_is_short_and_in_english() -> None:
 
 def _source() -> str:
     """All that the product may say, its pieces of text joined as Python joins them."""
-    folders = ("cachecore", "difycodec", "rag_cache", "plugins", "ops/worker", "tools")
+    folders = ("cachecore", "difykit", "rag_cache", "plugins", "ops/worker", "tools")
     texts = [
         path.read_text("utf-8")
         for folder in folders

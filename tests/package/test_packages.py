@@ -28,9 +28,8 @@ CORE = modules(
     "cachecore/stores",
     "base breaker connection memory messages redis",
 )
-CODEC = modules(
-    "difycodec",
-    "answers chats door embedding few_shots messages runtime urls vectors web",
+KIT = modules("difykit", "plugin runtime web") | modules(
+    "difykit/codec", "answers chats embedding few_shots messages urls vectors"
 )
 COMMON = {
     *(
@@ -47,7 +46,7 @@ COMMON = {
 SHIPPED = {
     "rag_cache": COMMON
     | CORE
-    | CODEC
+    | KIT
     | {"provider/rag_cache.yaml", "provider/rag_cache.py", "endpoints/rag_cache.yaml"}
     | {
         f"{name}.{end}"
@@ -83,7 +82,7 @@ SHIPPED = {
     | {"rag_cache/observe/dashboard.html"},
     "cached_model": COMMON
     | CORE
-    | CODEC
+    | KIT
     | {"provider/cached_model.yaml", "provider/cached_model.py", "models/llm/llm.py"}
     | {"models/text_embedding/text_embedding.py", "models/rerank/rerank.py"}
     | modules(

@@ -19,7 +19,7 @@ from dify_plugin.errors.model import (
     InvokeServerUnavailableError,
 )
 
-from difycodec import vectors
+from difykit.codec import vectors
 from tests.fake_upstream import FakeUpstream, Script, vector
 
 

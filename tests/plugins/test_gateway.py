@@ -12,7 +12,7 @@ from dify_plugin.entities.model.message import (
 )
 from openai._streaming import SSEDecoder
 
-from difycodec import chats, embedding, messages
+from difykit.codec import chats, embedding, messages
 from rag_cache.errors import BadInput, NotServed
 from rag_cache.openai import frames, served
 from rag_cache.openai.frames import MAX_PIECES, Frames, _Pieces, paced

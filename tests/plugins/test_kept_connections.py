@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from dify_plugin.errors.model import InvokeConnectionError
 
-from difycodec import web
+from difykit import web
 from tests.plugins.helpers import ask, text
 
 ANSWER = b'{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}'

@@ -14,7 +14,7 @@ from dify_plugin.entities.model.message import (
 from cachecore.answer import Usage
 from cachecore.policy import Price, cost
 from cached_model.reader import _usage
-from difycodec.answers import to_usage
+from difykit.codec.answers import to_usage
 from rag_cache import observe
 from rag_cache.caller import Caller
 from tests.fake_upstream import FakeUpstream, Script, delta, finish

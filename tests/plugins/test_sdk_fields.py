@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from cached_model import form as forms
 from cached_model.body import build
-from difycodec.messages import OPAQUE
+from difykit.codec.messages import OPAQUE
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 from tests.plugins.helpers import ask, text
 

@@ -13,7 +13,7 @@ from dify_plugin.entities.model.message import (
 from cachecore.keys import canonical
 from cached_model import form as forms
 from cached_model.body import build
-from difycodec import urls
+from difykit.codec import urls
 from rag_cache import wrapping
 from rag_cache.caller import Caller
 from tests.fake_upstream import FakeUpstream

@@ -13,7 +13,7 @@ from cached_model import form as forms
 from cached_model.body import Call, build
 from cached_model.reader import Reader, _Hider
 from cached_model.schema import model_schema
-from difycodec import messages
+from difykit.codec import messages
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 from tests.plugins.helpers import ask, text
 

@@ -19,8 +19,8 @@ from dify_plugin.entities.model.message import (
 from dify_plugin.errors.model import InvokeBadRequestError
 
 from cached_model.form import Form
-from difycodec import few_shots, urls
-from difycodec import messages as codec
+from difykit.codec import few_shots, urls
+from difykit.codec import messages as codec
 
 # Everything of the form is in the key but this, each for its reason.
 LEFT_OUT: Final[Mapping[str, str]] = {

@@ -27,8 +27,9 @@ from cached_model.caching import Caller
 from cached_model.form import Form
 from cached_model.rules import CONTROLS
 from cached_model.tokens import estimate
-from difycodec import messages as codec
-from difycodec import runtime, urls
+from difykit import runtime
+from difykit.codec import messages as codec
+from difykit.codec import urls
 
 # What the LLM node's panel says to the cache, and the upstream never sees.
 CACHE_PARAMETERS = ("cache_control", "cache_ttl", "cache_tags")

@@ -23,9 +23,10 @@ from cached_model import caching, upstream
 from cached_model.caching import Caller
 from cached_model.form import Form
 from cached_model.tokens import estimate
-from difycodec import embedding, runtime, urls, vectors
-from difycodec.answers import Embeddings
-from difycodec.door import MAX_LINE
+from difykit import runtime
+from difykit.codec import embedding, urls, vectors
+from difykit.codec.answers import Embeddings
+from difykit.plugin import MAX_LINE
 
 # A number takes at least so many characters of JSON, as in "0.1,".
 _SHORTEST_NUMBER: Final = 4
@@ -261,7 +262,7 @@ def _shares(said: Any, inputs: Sequence[str | Picture]) -> list[int]:
 def _check_size(count: int, packed: bytes) -> None:
     """Refuse what can't be handed over, before it is made: it would take seconds.
 
-    The door measures the rest exactly.
+    The writer measures the rest exactly.
     """
     numbers = vectors.size(packed)
     if count * numbers * _SHORTEST_NUMBER > MAX_LINE:

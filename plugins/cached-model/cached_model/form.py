@@ -18,8 +18,8 @@ from cachecore.errors import ConfigError, NoTenant
 from cachecore.keys import canonical, fingerprint
 from cachecore.options import Options
 from cached_model.address import read_api_key, read_base_url, read_headers
-from difycodec import runtime
-from difycodec.messages import ToolStyle
+from difykit import runtime
+from difykit.codec.messages import ToolStyle
 
 _MAX_TOKENS: Final = 10**9 - 1
 # Texts in one request: Dify sends no more at once, and no more go upstream at once.

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from cachecore.answer import Piece, Usage
 from cached_model.sse import DONE
-from difycodec import web
-from difycodec.messages import OPAQUE
+from difykit import web
+from difykit.codec.messages import OPAQUE
 
 # More than this is not an answer; every follower of its flight would hold it.
 MAX_TEXT: Final = 8 * 1024 * 1024

@@ -22,7 +22,8 @@ from cached_model import caching, upstream
 from cached_model.caching import Caller
 from cached_model.embeddings import picture
 from cached_model.form import Form
-from difycodec import runtime, urls
+from difykit import runtime
+from difykit.codec import urls
 
 # A document's place among those sent, and its score.
 type Score = tuple[int, float]

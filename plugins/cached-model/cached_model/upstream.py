@@ -33,7 +33,7 @@ from cached_model.body import Call
 from cached_model.form import Form
 from cached_model.reader import Incomplete, Reader, TooLong, UpstreamError
 from cached_model.sse import NotEvents, events, parse
-from difycodec import web
+from difykit import web
 
 _HEADERS: Final = {
     "Content-Type": "application/json",

@@ -7,7 +7,7 @@ from dify_plugin.entities.model.message import PromptMessage, PromptMessageTool
 from dify_plugin.interfaces.model.large_language_model import LargeLanguageModel
 
 from cached_model import caching, chat, check, schema, tokens
-from difycodec import answers, messages
+from difykit.codec import answers, messages
 
 
 class CachedModelLargeLanguageModel(caching.TypedErrors, LargeLanguageModel):

@@ -9,7 +9,7 @@ from dify_plugin.entities.model.text_embedding import (
 from dify_plugin.interfaces.model.text_embedding_model import TextEmbeddingModel
 
 from cached_model import caching, check, embeddings, schema, tokens
-from difycodec import answers
+from difykit.codec import answers
 
 
 class CachedModelTextEmbedding(caching.TypedErrors, TextEmbeddingModel):

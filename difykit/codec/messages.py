@@ -22,8 +22,8 @@ from dify_plugin.entities.model.message import (
     VideoPromptMessageContent,
 )
 
-from difycodec import few_shots
-from difycodec.urls import is_signed
+from difykit.codec import few_shots
+from difykit.codec.urls import is_signed
 
 type Json = dict[str, Any]
 # How an upstream is told of tools: not at all, the older way, today's way.

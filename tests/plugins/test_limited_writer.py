@@ -1,4 +1,4 @@
-"""The one door: a line that the host would kill a plugin for is an error instead."""
+"""A line that the host would kill a plugin for is an error instead."""
 
 import json
 import logging
@@ -12,8 +12,8 @@ from dify_plugin.errors.model import (
 )
 from dify_plugin.errors.tool import ToolProviderCredentialValidationError
 
-from difycodec import door
-from difycodec.door import MAX_LINE, Door
+from difykit import plugin as door
+from difykit.plugin import MAX_LINE, LimitedWriter
 
 
 class Written(ResponseWriter):
@@ -32,7 +32,7 @@ class Written(ResponseWriter):
 
 def test_what_fits_goes_through_unchanged() -> None:
     written = Written()
-    Door(written, "ask for less").put(Event.SESSION, "s", {"text": "你好"})
+    LimitedWriter(written, "ask for less").put(Event.SESSION, "s", {"text": "你好"})
     assert json.loads("".join(written.lines))["data"] == {"text": "你好"}
 
 
@@ -40,7 +40,7 @@ def test_what_fits_goes_through_unchanged() -> None:
 def test_the_longest_line_is_measured_in_bytes(letter: str) -> None:
     count = MAX_LINE // len(letter.encode())
     written = Written()
-    strict = Door(written, "ask for less of it")
+    strict = LimitedWriter(written, "ask for less of it")
     strict.write(letter * count)
     with pytest.raises(InvokeBadRequestError, match="; ask for less of it"):
         strict.write(letter * (count + 1))
@@ -49,7 +49,7 @@ def test_the_longest_line_is_measured_in_bytes(letter: str) -> None:
 
 def test_the_end_of_a_call_passes() -> None:
     written = Written()
-    Door(written, "").done()
+    LimitedWriter(written, "").done()
     assert written.ended
 
 

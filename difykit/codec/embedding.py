@@ -8,7 +8,7 @@ from cachecore.cache import Cache
 from cachecore.errors import NothingCached
 from cachecore.policy import Control
 from cachecore.request import Request
-from difycodec import vectors
+from difykit.codec import vectors
 
 
 def ask(

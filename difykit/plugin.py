@@ -1,4 +1,4 @@
-"""The one door through which a plugin's words leave for the host.
+"""A plugin's process: every line that leaves for the host is measured first.
 
 The host kills a plugin that writes a line over 5 MiB, and every answer under way in it
 (D/internal/core/local_runtime/instance.go:175-236). So each line is measured as it is
@@ -49,7 +49,7 @@ _FORESEEN: Final = (
 class GuardedPlugin(Plugin):
     """The SDK's plugin, which writes no line that would have it killed.
 
-    Errors leave by the same door: the SDK would add a trace with every cause's text,
+    Errors are written by the same writer: the SDK would add a trace with every cause's text,
     which may be long, and may repeat what a server or a user said.
     """
 
@@ -66,7 +66,7 @@ class GuardedPlugin(Plugin):
         self, session_id: str, data: Any, reader: Any, writer: Any, *rest: Any
     ) -> None:
         action = str(data.get("action") or "")
-        guarded = Door(writer, _REMEDIES.get(action, "ask for less of it"))
+        guarded = LimitedWriter(writer, _REMEDIES.get(action, "ask for less of it"))
         try:
             super()._execute_request(session_id, data, reader, guarded, *rest)
         except Exception as error:  # noqa: BLE001 - all of them are the caller's
@@ -89,7 +89,7 @@ def _told(error: Exception) -> dict[str, Any]:
     return {"error_type": type(error).__name__, "message": said, "args": args}
 
 
-class Door(ResponseWriter):
+class LimitedWriter(ResponseWriter):
     """Hands on what is written, in lines that the host takes.
 
     Raises InvokeBadRequestError, with the remedy, for one that is too long.

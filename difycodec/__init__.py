@@ -1,1 +1,0 @@
-"""Dify's types <-> plain data. Shared by both plugins; holds no policy."""

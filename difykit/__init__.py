@@ -1,0 +1,1 @@
+"""What both plugins need of Dify: its types (codec), its plugin process, HTTP from there."""

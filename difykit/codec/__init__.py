@@ -1,0 +1,1 @@
+"""Dify's types <-> plain data: messages, answers, embeddings. No HTTP, no clock."""
