@@ -65,11 +65,14 @@ class StampTable:
         """Replace the stamps of ``tags``; whether each had one. Raises StoreError.
 
         A tag has a stamp as soon as anything was loaded under it, and until the hash is
-        evicted.
+        evicted. One without a stamp gets none: nothing was loaded under it, what is kept
+        under an evicted stamp is dead, and what is loaded from now on is young enough.
         """
         fields = {tag: self._keyspace.stamp_field(tag) for tag in tags}
         stood = self._store.replace(
-            self._keyspace.stamps, {field: _new_stamp() for field in fields.values()}
+            self._keyspace.stamps,
+            {field: _new_stamp() for field in fields.values()},
+            standing=True,
         )
         return {tag: stood[field] for tag, field in fields.items()}
 

@@ -47,7 +47,10 @@ def barred(request: Request, settings: Mapping[str, Any]) -> tuple[int, str] | N
     if not wanted:
         return 403, "Set an access token in the endpoint's settings."
     if not may_enter(request, wanted):
-        return 401, "The Authorization header lacks the access token."
+        return (
+            401,
+            "The Authorization header does not carry the endpoint's access token.",
+        )
     return None
 
 

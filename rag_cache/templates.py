@@ -156,16 +156,14 @@ def _values(parameters: Mapping[str, Any]) -> dict[str, Any]:
         value = parameters.get(name)
         # Dify gives a field that is not connected as None; "" is a value, and empty.
         if value is not None:
-            values = {**values, name: _data(value) if name == "context" else value}
+            values = {
+                **values,
+                name: inputs.data(value) if name == "context" else value,
+            }
+    passages = inputs.data(parameters.get("context_list"))
+    if isinstance(passages, list) and passages:
+        values = {**values, "context": passages}
     return values
-
-
-def _data(value: Any) -> Any:
-    """A list or an object that Dify handed over as its JSON text."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        with suppress(ValueError, RecursionError):
-            return json.loads(value)
-    return value
 
 
 def _missing(names: list[str]) -> str:

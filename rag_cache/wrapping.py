@@ -5,7 +5,6 @@ the context keys. Expected states are results, not errors: ``hit`` is always
 there, and ``reason`` says why it is false.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import time
@@ -46,14 +45,9 @@ class Lookup:
     def data(self) -> Any:
         """The value as an object or a list, if it is one.
 
-        Dify hands an object to a tool as its JSON text; here it is one again.
+        Dify hands an object to a tool as its text; here it is one again.
         """
-        if not isinstance(self.value, str) or self.value[:1] not in ("{", "["):
-            return self.value
-        try:
-            return json.loads(self.value)
-        except (ValueError, RecursionError):
-            return self.value
+        return inputs.data(self.value)
 
 
 def look_up(caller: Caller, parameters: Mapping[str, Any]) -> Lookup:
@@ -118,7 +112,8 @@ def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
     """Keep a value under a look-up's ticket. Raises BadInput or ConfigError."""
     read = settings.read(caller.credentials)
     cache = settings.open_cache(read)
-    value = parameters.get("value")
+    # Dify's panel offers lists to a field for lists only.
+    value = inputs.data(parameters.get("value_list")) or parameters.get("value")
     word = ticket.text_of(parameters)
     if value in (None, "", [], {}):
         return Stored(stored=False, reason="empty", value=value)

@@ -152,8 +152,10 @@ class Store(Protocol):
         ``ttl`` ends the hash so many seconds from now, if it has no end yet.
         """
 
-    def replace(self, hash_key: str, fields: Mapping[str, str]) -> dict[str, bool]:
-        """Set every field; return which of them stood there before."""
+    def replace(
+        self, hash_key: str, fields: Mapping[str, str], *, standing: bool = False
+    ) -> dict[str, bool]:
+        """Set every field, or the ``standing`` ones alone; return which stood before."""
 
     def forget(self, hash_key: str, field: str) -> None:
         """Remove a field of a hash. An absent one is no error."""

@@ -116,12 +116,15 @@ class MemoryStore:
                 standing.setdefault(field, text)
             return {field: standing[field] for field in fields}
 
-    def replace(self, hash_key: str, fields: Mapping[str, str]) -> dict[str, bool]:
+    def replace(
+        self, hash_key: str, fields: Mapping[str, str], *, standing: bool = False
+    ) -> dict[str, bool]:
         with self._lock:
-            standing = self._hash(hash_key)
-            stood = {field: field in standing for field in fields}
+            found = self._hash(hash_key)
+            stood = {field: field in found for field in fields}
             for field, text in fields.items():
-                standing[field] = text
+                if stood[field] or not standing:
+                    found[field] = text
             return stood
 
     def forget(self, hash_key: str, field: str) -> None:

@@ -252,19 +252,25 @@ class RedisStore:
             standing[field] = text
         return standing
 
-    def replace(self, hash_key: str, fields: Mapping[str, str]) -> dict[str, bool]:
-        pairs = [part for pair in fields.items() for part in pair]
-        stood, written = self._run(
-            ("HMGET", hash_key, *fields),
-            ("HSET", hash_key, *pairs),
-            limit=max(self._timeout, PATIENCE),
-            forced=True,
-        )
-        self._accepted(written)
-        texts = self._texts(stood, len(fields))
-        return {
+    def replace(
+        self, hash_key: str, fields: Mapping[str, str], *, standing: bool = False
+    ) -> dict[str, bool]:
+        limit = max(self._timeout, PATIENCE)
+        (reply,) = self._run(("HMGET", hash_key, *fields), limit=limit, forced=True)
+        texts = self._texts(reply, len(fields))
+        stood = {
             field: text is not None for field, text in zip(fields, texts, strict=True)
         }
+        pairs = [
+            part
+            for field, text in fields.items()
+            if stood[field] or not standing
+            for part in (field, text)
+        ]
+        if pairs:
+            (written,) = self._run(("HSET", hash_key, *pairs), limit=limit, forced=True)
+            self._accepted(written)
+        return stood
 
     def forget(self, hash_key: str, field: str) -> None:
         self._write("HDEL", hash_key, field)

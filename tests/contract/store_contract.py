@@ -88,8 +88,12 @@ class StoreContract:
     ) -> None:
         store.settle(name, {"a": "1", "b": "2"})
         assert store.replace(name, {"a": "9", "c": "3"}) == {"a": True, "c": False}
+        known = {"a": "10", "new": "4"}
+        assert store.replace(name, known, standing=True) == {"a": True, "new": False}
+        found = store.look_up("no key", name, ("a", "new"))
+        assert found.fields == ("10", None)
         assert store.look_up("x" + name, name, ["a", "b", "c"]).fields == (
-            "9",
+            "10",
             "2",
             "3",
         )

@@ -36,7 +36,7 @@ class BrokenStore:
     def __init__(self) -> None:
         self.asked = 0
 
-    def _fail(self, *_: Any) -> Any:
+    def _fail(self, *_: Any, **__: Any) -> Any:
         self.asked += 1
         raise StoreError("the store is broken")
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -320,3 +321,52 @@ def test_an_endpoint_lets_in_who_has_the_token_and_nobody_if_there_is_none(
     request = EnvironBuilder(headers={"Authorization": header}).get_request()
     barred = http.barred(request, {"access_token": token})
     assert (barred[0] if barred else None) == status
+
+
+PASSAGES = [{"content": "It's three days.", "score": 0.5, "files": None, "ok": True}]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"value_list": PASSAGES},
+        {"value_list": json.dumps(PASSAGES)},
+        # What Dify 1.13.2 makes of a list in a field for text.
+        {"value": str(PASSAGES)},
+        {"value": json.dumps(PASSAGES)},
+    ],
+    ids=["a list", "its JSON", "as Python writes it", "JSON in Value"],
+)
+def test_a_list_comes_back_as_a_list(given: dict[str, Any]) -> None:
+    caller = Caller({"cache_secret": f"secret-{uuid.uuid4().hex}"}, "a", "u")
+    asked = {"key": "passages", "name": "n"}
+    missed = wrapping.look_up(caller, asked)
+    assert wrapping.store(caller, {"ticket": missed.ticket, **given}).stored
+    assert wrapping.look_up(caller, asked).data == PASSAGES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[not a list",
+        "{nor: an object",
+        "[1, nan]",
+        "[" * 5000,
+        "[open('x')]",
+        "{1: 2j}",
+    ],
+)
+def test_a_text_that_only_begins_like_a_list_comes_back_as_it_was(text: str) -> None:
+    caller = Caller({"cache_secret": f"secret-{uuid.uuid4().hex}"}, "a", "u")
+    asked = {"key": "text", "name": "n"}
+    missed = wrapping.look_up(caller, asked)
+    assert wrapping.store(caller, {"ticket": missed.ticket, "value": text}).stored
+    found = wrapping.look_up(caller, asked)
+    assert found.data == found.text == text
+
+
+def test_an_invalidation_of_what_was_never_kept_says_so_each_time() -> None:
+    caller = Caller({"cache_secret": f"secret-{uuid.uuid4().hex}"}, "a", "u")
+    for _ in range(2):
+        renewed = operating.invalidate(caller, {"target": "tag", "name": "nobody"})
+        assert list(renewed.names.values()) == [False]
