@@ -12,6 +12,8 @@ class CacheStats(Tool):
         self, tool_parameters: dict[str, Any]
     ) -> Generator[ToolInvokeMessage, None, None]:
         saved = observe.summary(shell.caller(self), tool_parameters)
+        # The text first: an agent's observation begins with what comes first.
+        yield from shell.texts(self, observe.summary_table(saved))
         yield from shell.variables(
             self,
             stats=saved,
@@ -19,4 +21,3 @@ class CacheStats(Tool):
             requests=saved["requests"],
             decisions=saved["decisions"],
         )
-        yield from shell.texts(self, observe.summary_table(saved))

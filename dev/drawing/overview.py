@@ -13,7 +13,7 @@ _FOLDERS = {
     "cached_model": "the model provider's logic",
     "models": "its three model types",
     "rag_cache": "the tools' and endpoints' logic",
-    "tools": "nine workflow tools",
+    "tools": "ten tools for workflows",
     "endpoints": "metrics, dashboard, OpenAI's API",
 }
 _SHARED = ("cachecore", "difykit")

@@ -132,6 +132,24 @@ def test_a_rerank_model_ranks_several_knowledge_bases(
     assert (asked[0]["top_n"], asked[0]["score_threshold"]) == (2, 0.1)
 
 
+def test_an_agent_searches_the_knowledge_bases_that_its_settings_name(
+    host: Host, cache_fields: dict[str, str]
+) -> None:
+    with fake_knowledge_api() as api:
+        api.add("Shop", Document("a.md", "We ship parcels."))
+        credentials = cache_fields | {
+            "knowledge_api_url": api.url,
+            "knowledge_api_key": KEY,
+        }
+        given = {"query": "what do we ship", "knowledge_bases": "Shop"}
+        cold = text_of(host, "cached_search", credentials, **given)
+        warm = text_of(host, "cached_search", credentials, **given)
+        assert cold == warm == "We ship parcels."
+        assert api.retrievals == 1
+        with pytest.raises(PluginError, match="knowledge_bases is empty"):
+            text_of(host, "cached_search", credentials, query="what")
+
+
 def test_a_caller_that_leaves_holds_nobody_up(
     host: Host,
     upstream: FakeUpstream,

@@ -53,6 +53,7 @@ SHIPPED = {
         for end in ("py", "yaml")
         for name in (
             *("tools/cached_retrieve", "tools/cached_llm", "tools/cached_app"),
+            "tools/cached_search",
             *("tools/cache_lookup", "tools/cache_store", "tools/cache_invalidate"),
             *("tools/cache_feedback", "tools/cache_stats", "tools/render_prompt"),
             *("endpoints/healthz", "endpoints/metrics", "endpoints/invalidate"),
