@@ -97,7 +97,7 @@ def _said(target: str, stood: Mapping[str, bool]) -> str:
 def switch(cache: Cache, word: str) -> str:
     """Turn the namespace's switch; returns a sentence. Raises BadInput."""
     if word not in Switch:
-        msg = "The parameter name must be on, read_only or off to turn the switch."
+        msg = "The switch (name, or switch over HTTP) must be on, read_only or off."
         raise BadInput(msg)
     try:
         cache.admin.turn(Switch(word))

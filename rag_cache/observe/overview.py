@@ -61,7 +61,8 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
 def _decision(row: Json, told: Words) -> Json:
     return {
         "at": _when(row["at"]),
-        "what": f"{row['kind']} {row['label']}",
+        "kind": row["kind"],
+        "label": row["label"],
         "app": row["app"],
         "decision": told(row["reason"]),
         "key": row["key"],
@@ -234,5 +235,9 @@ def _model(part: Json) -> Json:
             for result in ("hit", "miss")
         ),
     ]
-    what = f"{part['kind']} {part['label']}"
-    return {"what": what, "app": part["app"], "cells": cells}
+    return {
+        "kind": part["kind"],
+        "label": part["label"],
+        "app": part["app"],
+        "cells": cells,
+    }

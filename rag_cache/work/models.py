@@ -91,12 +91,23 @@ def _check_count(model: str, count: int, *, ended: bool) -> None:
         )
 
 
+def _uncached(config: LLMModelConfig) -> LLMModelConfig:
+    """The model, told to keep nothing where it is one of Cached Model's.
+
+    It would keep a second answer, which no invalidation of the first one reaches.
+    """
+    if config.provider.rpartition("/")[2] != "cached_model":
+        return config
+    parameters = {**config.completion_params, "cache_control": "never"}
+    return config.model_copy(update={"completion_params": parameters})
+
+
 def llm(session: Session, chat: Chat, limits: Limits) -> Iterator[Piece]:
     """A model's answer in pieces. Raises ReverseError.
 
     It is whole if usage and finish reason came, and no chunk can have been lost.
     """
-    config = chat.config
+    config = _uncached(chat.config)
 
     def ask() -> Iterable[LLMResultChunk]:
         return session.model.llm.invoke(

@@ -129,8 +129,8 @@ def test_a_model_of_the_workspace_is_cached_and_forgets_when_told(
     form: dict[str, str],
     credentials: dict[str, Any],
 ) -> None:
-    # A cache of its own would hide whether the tool's own works.
-    host.set_model(MODEL, "my-model", form | {"cache_ttl": "off"})
+    # Cached Model keeps no second copy, which would outlive what the tool forgets.
+    host.set_model(MODEL, "my-model", form)
     dsl = ROOT / "examples" / "cached_llm.yml"
     cold, warm = (run(host, dsl, credentials) for _ in range(2))
     assert cold.text == warm.text == f"echo: {QUESTION}"

@@ -230,10 +230,10 @@ RULES: Final[tuple[dict[str, Any], ...]] = (
             "7 days",
         ],
         "label": (
-            "Cache: how long to keep answers",
-            "缓存：答案保留多久",
-            "キャッシュ：回答を保存する期間",
-            "Cache: por quanto tempo guardar",
+            "Cache: kept for",
+            "缓存：保留时间",
+            "キャッシュ：保存期間",
+            "Cache: guardar por",
         ),
         "help": (
             "How long this node's answers may be served, and how old one may be that it is "
@@ -247,10 +247,10 @@ RULES: Final[tuple[dict[str, Any], ...]] = (
         "name": "cache_tags",
         "type": ParameterType.STRING,
         "label": (
-            "Cache: tags to drop answers by",
-            "缓存：用于清除的标签",
-            "キャッシュ：破棄用のタグ",
-            "Cache: etiquetas para descartar",
+            "Cache: tags",
+            "缓存：标签",
+            "キャッシュ：タグ",
+            "Cache: etiquetas",
         ),
         "help": (
             "Names separated by commas, by which these answers can be invalidated.",
