@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from drawing import forms, overview
+from drawing import overview
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "pictures"
@@ -10,7 +10,7 @@ PICTURES = ROOT / "docs" / "pictures"
 
 def pictures() -> dict[str, str]:
     """Those that need nothing measured."""
-    return {**overview.draw(ROOT), **forms.draw(ROOT)}
+    return overview.draw(ROOT)
 
 
 def main() -> None:
