@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import pytest
 import yaml
 
 from cached_model import form as forms
+from cached_model.rules import RULES
 from cached_model.schema import model_schema
 
 ROOT = Path(__file__).parents[2]
@@ -75,3 +77,10 @@ def test_both_manifests_have_one_version() -> None:
         for folder in (".", "plugins/cached-model")
     }
     assert len(versions) == 1
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["name"])
+def test_a_parameters_label_fits_the_panel(rule: Any) -> None:
+    """Dify's Model Settings scroll sideways where a label has more columns."""
+    for label in rule["label"]:
+        assert sum(1 + (east_asian_width(sign) in "WF") for sign in label) <= 26, label
