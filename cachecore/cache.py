@@ -19,6 +19,7 @@ from typing import Final
 from cachecore import entry as entries
 from cachecore.admin import Admin
 from cachecore.answer import Piece, Recorder, Usage, merge, replay, unbilled
+from cachecore.audit import Auditor
 from cachecore.batch import Batches, Item, LoadMany
 from cachecore.entry import Cost, Entry
 from cachecore.errors import (
@@ -152,6 +153,7 @@ class Cache:
         self._keeper = Keeper(cipher_key, clock, emit)
         self._flights = FlightTable(timer=monotonic)
         self._leases = Leases(store, cipher_key, monotonic, sleep, pace)
+        self._auditor = Auditor(self._leases, self._keeper, clock, timer, emit)
         self._reports = Reports(keyspace, clock, emit)
         self._batches = Batches(
             store, self._lookup, self._stamps, self._keeper, self._reports, emit, timer
@@ -209,6 +211,7 @@ class Cache:
                 self._reports.look(request, look)
             if look.entry is not None:
                 yield from replay(look.entry.payload)
+                self._auditor.begin(request, look, load, outlives=outlives)
                 return
             if not wanted:
                 msg = f"no cached answer may be served ({look.reason.value})"

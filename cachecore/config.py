@@ -65,6 +65,12 @@ def read[O: Options](
     behind a call: what is counted goes out before it ends.
     """
     options = read_options(_text(form, "cache_options"), options_type)
+    if at_once and options.audit_percent:
+        sentence = (
+            "Cache options (cache_options): audit_percent needs a plugin daemon that lives on "
+            "behind an answer, which a serverless runtime does not; leave it out."
+        )
+        raise ConfigError("cache_options", sentence)
     lifetime = _text(form, "cache_ttl") or DEFAULT
     return Settings(
         store=replace(_read_store(form, environ, options, tenant), at_once=at_once),
@@ -94,6 +100,10 @@ def read[O: Options](
             stale_if_error=options.stale_if_error_seconds,
             join_without_store=options.join_without_store_seconds,
             first_token_budget=options.first_token_budget_ms / 1000,
+            audit_share=options.audit_percent / 100,
+            audit_repairs=options.audit_repairs,
+            audits_a_minute=options.audits_per_minute,
+            audit_money_a_minute=options.audit_money_per_minute,
         ),
         options=options,
     )

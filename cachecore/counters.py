@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cachecore.differences import Differences
 from cachecore.events import (
+    Audited,
     BreakerMoved,
     Ended,
     Event,
@@ -32,6 +33,8 @@ BOUNDS: Final = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
     *(1.0, 2.0, 5.0, 10.0, 20.0, 60.0),
 )
+# Upper bounds of the ages at which entries were audited, in seconds; the last has none.
+AGES: Final = (300.0, 3600.0, 6 * 3600.0, 86400.0, 7 * 86400.0)
 BARS: Final = 4  # in a counter's name
 _PLACES: Final = 4  # digits of a bucket's place, and more
 OTHER: Final = "other"
@@ -114,6 +117,7 @@ class Tally:
             Ended: self._ended,
             Followed: self._followed,
             Loaded: self._loaded,
+            Audited: self._audited,
             Kept: self._kept,
             Refused: self._refused,
             Stale: self._stood_in,
@@ -205,6 +209,14 @@ class Tally:
         if event.provider_saved:
             code = event.currency if _CURRENCY.fullmatch(event.currency) else OTHER
             row.rare["provider_saved", code] += event.provider_saved
+
+    def _audited(self, event: Audited) -> None:
+        row = self._row(event.of)
+        row.rare["audits", event.verdict] += 1
+        row.rare["audit_age", f"{event.verdict} {bisect_left(AGES, event.age)}"] += 1
+        if event.price:
+            code = event.currency if _CURRENCY.fullmatch(event.currency) else OTHER
+            row.rare["audit_money", code] += event.price
 
     def _kept(self, event: Kept) -> None:
         row = self._row(event.of)

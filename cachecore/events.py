@@ -112,6 +112,19 @@ class Loaded(NamedTuple):
     currency: str = "USD"
 
 
+class Audited(NamedTuple):
+    """A hit was asked upstream again: what came of it, and how old the entry was.
+
+    ``verdict`` is an ``audit.Verdict``; ``age`` in seconds; ``price`` about what it cost.
+    """
+
+    of: Subject
+    verdict: str
+    age: float
+    price: float = 0.0
+    currency: str = "USD"
+
+
 class Kept(NamedTuple):
     """An answer was stored, in ``size`` bytes."""
 
@@ -152,6 +165,7 @@ type Event = (
     | Ended
     | Followed
     | Loaded
+    | Audited
     | Kept
     | Refused
     | Stale

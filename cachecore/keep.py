@@ -86,19 +86,7 @@ class Keeper:
     ) -> Sealed | None:
         """The same for an answer that came to its end, after ``seconds``."""
         answer = recorder.answer()
-        refusal = policy.refuse(
-            answer.finish_reason,
-            has_text=bool(spoken(answer.text).strip()) or answer.data is not None,
-            has_tool_calls=bool(answer.tool_calls),
-            size=recorder.size,
-            rules=request.rules,
-            control=request.control,
-            calls_are_data=request.traits.calls_are_data,
-        )
-        if recorder.overflowed:
-            refusal = Refusal.TOO_LARGE
-        if refusal is None and not _is_accepted(request, answer):
-            refusal = Refusal.INVALID_OUTPUT
+        refusal = refusal_of(request, recorder)
         if refusal is not None:
             self.refuse(request, refusal)
             return None
@@ -127,6 +115,25 @@ class Keeper:
         ends = [self._clock() + seconds, request.traits.ends_at]
         earliest = min(end for end in ends if end is not None)
         return replace(request, traits=replace(request.traits, ends_at=earliest))
+
+
+def refusal_of(request: Request, recorder: Recorder) -> Refusal | None:
+    """Why an answer that came to its end may not be kept, or None."""
+    answer = recorder.answer()
+    refusal = policy.refuse(
+        answer.finish_reason,
+        has_text=bool(spoken(answer.text).strip()) or answer.data is not None,
+        has_tool_calls=bool(answer.tool_calls),
+        size=recorder.size,
+        rules=request.rules,
+        control=request.control,
+        calls_are_data=request.traits.calls_are_data,
+    )
+    if recorder.overflowed:
+        return Refusal.TOO_LARGE
+    if refusal is None and not _is_accepted(request, answer):
+        return Refusal.INVALID_OUTPUT
+    return refusal
 
 
 def _cost(usage: Usage | None, seconds: float, price: Price) -> Cost:

@@ -75,6 +75,16 @@ class Options(BaseModel):
         le=600000,
         description="a number of milliseconds from 0 (off) to 600000",
     )
+    audit_percent: float = Field(
+        0, ge=0, le=100, description="a number from 0 (off) to 100"
+    )
+    audit_repairs: bool = Field(default=False, description="true or false")
+    audits_per_minute: int = Field(
+        6, ge=1, le=600, description="a number of calls from 1 to 600"
+    )
+    audit_money_per_minute: float = Field(
+        0, ge=0, le=1e6, description="a number from 0 (no bound) to 1000000"
+    )
     join_without_store_seconds: float = Field(
         2, ge=0, le=30, description="a number of seconds from 0 (off) to 30"
     )

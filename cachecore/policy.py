@@ -160,6 +160,13 @@ class Rules:
     # An upstream that has given nothing after so many seconds is not waited for where a
     # stale answer may stand in (``stale_if_error``); 0 waits.
     first_token_budget: float = 0.0
+    # Of the hits, which share is asked upstream again behind the answer; whether a
+    # different answer then replaces the kept one; and what that may cost in a minute, in
+    # calls and in money (0: no bound of money).
+    audit_share: float = 0.0
+    audit_repairs: bool = False
+    audits_a_minute: int = 6
+    audit_money_a_minute: float = 0.0
 
     def in_halves(self, life: int) -> "Rules":
         """For something that may grow ``life`` seconds old, and no older.

@@ -44,6 +44,7 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
                 _stages(saved, told),
                 _reasons(saved, told),
                 _apart(saved, told),
+                _audits(saved, told),
                 _provider(saved, told),
                 _redis(_facts(read), told),
             )
@@ -179,6 +180,24 @@ def _apart(saved: Json, told: Words) -> Json:
         for part, share in why["shares"].items()
     ]
     return _chart(told("apart"), bars, lines=lines)
+
+
+def _audits(saved: Json, told: Words) -> Json:
+    found = saved["audits"]
+    total = found["right"] + found["wrong"]
+    bars = [
+        Bar(told(f"audit_{name}"), found[name], charts.count(found[name]), kind)
+        for name, kind in (("right", "hit"), ("wrong", "miss"), ("failed", "uncached"))
+        if found[name]
+    ]
+    lines = []
+    if total:
+        low, high = found["interval"]
+        numbers = {"rate": f"{found['wrong_rate']:.1%}", "low": f"{low:.1%}"}
+        lines.append(told("audit_rate", **numbers, high=f"{high:.1%}"))
+    if found["ttl_hint_seconds"]:
+        lines.append(told("audit_hint", time=charts.span_of(found["ttl_hint_seconds"])))
+    return _chart(told("audits"), bars, lines=lines)
 
 
 def _provider(saved: Json, told: Words) -> Json:

@@ -47,6 +47,8 @@ _COUNTERS: Final = (
     ("saved_tokens", "saved_tokens", "Tokens that hits saved.", ""),
     ("saved_seconds", "saved_seconds", "Waiting that hits saved.", ""),
     ("saved_money", "saved_money", "Money that hits saved.", "currency"),
+    ("audits", "audits", "Hits asked upstream again, by what came of it.", "verdict"),
+    ("audit_money", "audit_money", "What audits cost, about.", "currency"),
     ("prompt_tokens", "prompt_tokens", "Prompt tokens that providers counted.", "how"),
     (
         *("provider_saved", "provider_saved_money"),

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cachecore.counters import PROMPT_TOKENS, Counts, percentile, place_of
+from cachecore.audit import RIGHT, Verdict, interval
+from cachecore.counters import AGES, PROMPT_TOKENS, Counts, percentile, place_of
 from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
 from cachecore.policy import HITS, MISSES
@@ -16,6 +17,7 @@ from rag_cache.errors import BadInput
 WINDOWS: Final[Mapping[str, int]] = {"24h": 86400, "1h": 3600, "7d": 7 * 86400}
 # Misses whose question had been asked before, for advice to rest on.
 _ENOUGH: Final = 20
+_WRONG: Final = 0.01  # of the hits may be wrong, for the hint of a time to live
 _SHOWN: Final = 20  # decisions, in the table
 _AGAIN: Final = "in {share:.0%} of the misses whose question had been asked before."
 _ADVICE: Final[Mapping[str, str]] = {
@@ -104,6 +106,42 @@ def _summary(counts: Counts) -> Json:
         },
         "why_misses": _why(counts),
         "provider_cache": _provider(counts),
+        "audits": _audits(counts),
+    }
+
+
+def _audits(counts: Counts) -> Json:
+    """How many of the hits that were asked again were still right, and at which age."""
+    verdicts = _under(counts, "audits")
+    right = int(sum(verdicts.get(verdict, 0) for verdict in RIGHT))
+    wrong = int(verdicts.get(Verdict.DIFFERENT, 0))
+    ages: list[Json] = []
+    passed_right = passed_wrong = 0
+    hint: float | None = None
+    by_age = _under(counts, "audit_age")
+    for place, bound in enumerate((*AGES, None)):
+        here = {
+            v: int(by_age.get(f"{v} {place}", 0)) for v in (*RIGHT, Verdict.DIFFERENT)
+        }
+        ok, bad = sum(here[v] for v in RIGHT), here[Verdict.DIFFERENT]
+        if not ok + bad:
+            continue
+        ages.append({"up_to_seconds": bound, "right": ok, "wrong": bad})
+        passed_right, passed_wrong = passed_right + ok, passed_wrong + bad
+        total = passed_right + passed_wrong
+        if bound and total >= _ENOUGH and passed_wrong < _WRONG * total:
+            hint = bound
+    low, high = interval(wrong, right + wrong)
+    return {
+        "right": right,
+        "wrong": wrong,
+        "failed": int(verdicts.get(Verdict.FAILED, 0)),
+        "wrong_rate": round(wrong / (right + wrong), 4) if right + wrong else None,
+        "interval": [round(low, 4), round(high, 4)],
+        "by_age": ages,
+        # The longest time to live under which less than 1 % of the hits were wrong.
+        "ttl_hint_seconds": hint if wrong else None,
+        "money": {c: round(a, 6) for c, a in _under(counts, "audit_money").items()},
     }
 
 
@@ -229,6 +267,7 @@ def table(savings: Json) -> str:
     said = [f"Last {savings['window']}", "\n".join(lines)]
     said += savings["why_misses"]["advice"]
     said += _provider_lines(savings["provider_cache"])
+    said += _audit_lines(savings["audits"])
     if savings["decisions"]:
         said.append(_decisions(savings["decisions"][:_SHOWN]))
     return "\n\n".join(said) + "\n"
@@ -247,6 +286,23 @@ def _provider_lines(found: Json) -> list[str]:
         "provider's own cache can't reuse it. Move what changes to its end."
         for part, share in found["broken_by"].items()
     ]
+    return lines
+
+
+def _audit_lines(found: Json) -> list[str]:
+    total = found["right"] + found["wrong"]
+    if not total:
+        return []
+    low, high = found["interval"]
+    lines = [
+        f"Of {total} hits that were asked again {found['wrong']} were different: "
+        f"{found['wrong_rate']:.1%}, with 95 % confidence {low:.1%} to {high:.1%}."
+    ]
+    if found["ttl_hint_seconds"]:
+        lines.append(
+            "Fewer than 1 % were different among those younger than "
+            f"{found['ttl_hint_seconds'] / 3600:g} hours."
+        )
     return lines
 
 

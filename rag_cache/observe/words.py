@@ -145,6 +145,27 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "Diferente em {share} das perguntas repetidas: uma chave, tag ou arquivo com hora ou "
         "usuário separa as respostas.",
     ),
+    "audits": (
+        "Are the hits still right?",
+        "命中的回答是否仍然正确？",
+        "ヒットした回答は今も正しいか",
+        "Os acertos ainda estão certos?",
+    ),
+    "audit_right": ("the same", "相同", "同じ", "iguais"),
+    "audit_wrong": ("different", "不同", "異なる", "diferentes"),
+    "audit_failed": ("could not be compared", "无法比较", "比較不可", "sem comparação"),
+    "audit_rate": (
+        "{rate} were different; with 95 % confidence {low} to {high}.",
+        "{rate} 不同；95% 置信区间为 {low} 至 {high}。",
+        "{rate} が異なりました（95% 信頼区間 {low}～{high}）。",
+        "{rate} eram diferentes; com 95 % de confiança, {low} a {high}.",
+    ),
+    "audit_hint": (
+        "Fewer than 1 % were different among those younger than {time}.",
+        "保留时间短于 {time} 的回答中，不同的少于 1%。",
+        "{time} より新しいものでは、異なるのは 1% 未満でした。",
+        "Menos de 1 % eram diferentes entre os mais novos que {time}.",
+    ),
     "provider": (
         "Prompt tokens sent to the model",
         "发送给模型的提示词 Token",

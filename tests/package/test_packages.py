@@ -21,7 +21,7 @@ def modules(folder: str, names: str) -> set[str]:
 
 CORE = modules(
     "cachecore",
-    "admin answer background batch cache config counters differences entry errors "
+    "admin answer audit background batch cache config counters differences entry errors "
     "event_log events flight keep keys lease lookup opening options policy recent "
     "redis_url reports request sheets stamps statistics",
 ) | modules(

@@ -1,0 +1,226 @@
+"""Audits: a share of the hits is asked upstream again, behind the answer.
+
+What a hit rate can't say: how many hits are still right. The fresh answer is compared with
+the kept one; nobody waits for it, and no entry is audited twice at once, in any process: an
+audit holds the entry's lease.
+"""
+
+import logging
+import math
+import random
+import re
+import threading
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from typing import Final
+
+from cachecore.answer import Piece, Recorder, spoken
+from cachecore.entry import Entry
+from cachecore.errors import StoreError
+from cachecore.events import Audited, Hook
+from cachecore.flight import Flight
+from cachecore.keep import Keeper, refusal_of
+from cachecore.lease import Lead, Leases
+from cachecore.lookup import Look
+from cachecore.policy import LENIENT, Reason
+from cachecore.request import Request
+
+logger = logging.getLogger(__name__)
+
+type Load = Callable[[], Iterable[Piece]]
+
+_MINUTE: Final = 60.0
+_MOST_AT_ONCE: Final = 4  # audits under way in one process
+_CONFIDENCE: Final = 1.959964  # of a normal distribution, for 95 %
+_SPACE: Final = re.compile(r"\s+")
+_THOUSANDS: Final = re.compile(r"(?<=\d)[,\u202f\u00a0' ](?=\d{3}(?!\d))")
+_ZEROS: Final = re.compile(r"(?<=\d)\.0+(?!\d)")
+
+
+class Verdict(StrEnum):
+    """What came of an audit."""
+
+    EQUAL = "equal"
+    SAME = "same"  # after normalisation
+    DIFFERENT = "different"
+    FAILED = "failed"  # no whole answer came to compare with
+
+
+RIGHT: Final = (Verdict.EQUAL, Verdict.SAME)
+
+
+def compare(kept: Piece, fresh: Piece) -> Verdict:
+    """Whether a fresh answer says what the kept one says."""
+    if (kept.text, kept.tool_calls, kept.data) == (
+        fresh.text,
+        fresh.tool_calls,
+        fresh.data,
+    ):
+        return Verdict.EQUAL
+    # The ids of calls are drawn anew each time.
+    calls = ([(c["name"], c["arguments"]) for c in p.tool_calls] for p in (kept, fresh))
+    first, second = calls
+    same = _plain(kept.text) == _plain(fresh.text) and first == second
+    return Verdict.SAME if same else Verdict.DIFFERENT
+
+
+def _plain(text: str) -> str:
+    """The text without what may differ: white space, case, numbers written otherwise."""
+    text = unicodedata.normalize("NFKC", spoken(text)).casefold()
+    text = _ZEROS.sub("", _THOUSANDS.sub("", text))
+    return _SPACE.sub(" ", text).strip().rstrip(".!。！")
+
+
+def interval(wrong: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a rate, after Wilson; (0, 1) of none.
+
+    Wilson's holds for few as well, and at the ends; "exact" intervals are wider.
+    """
+    if not total:
+        return 0.0, 1.0
+    square = _CONFIDENCE**2
+    centre = (wrong + square / 2) / (total + square)
+    spread = wrong * (total - wrong) / total + square / 4
+    half = _CONFIDENCE * math.sqrt(spread) / (total + square)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+class Auditor:
+    """Audits for one cache. Thread-safe."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        keeper: Keeper,
+        clock: Callable[[], float],
+        timer: Callable[[], float],
+        emit: Hook,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._leases = leases
+        self._keeper = keeper
+        self._clock = clock
+        self._timer = timer
+        self._emit = emit
+        self._chance = chance
+        self._lock = threading.Lock()  # guards all below
+        self._under_way: set[str] = set()
+        self._last: deque[tuple[float, float]] = deque()  # when, and what it costs
+
+    def begin(
+        self, request: Request, look: Look, load: Load, *, outlives: bool
+    ) -> None:
+        """Audit a hit that was served, by chance and within bounds, in a thread.
+
+        A load that dies with its call is not audited, nor is who wants kept answers only.
+        """
+        share, entry, stamps = request.rules.audit_share, look.entry, look.stamps
+        if not share or not outlives or self._chance() >= share:
+            return
+        if entry is None or stamps is None or look.reason is not Reason.HIT:
+            return
+        known = {field: stamp for field, stamp in stamps.items() if stamp is not None}
+        if len(known) < len(stamps) or request.control not in LENIENT:
+            return
+        key = look.key
+        if not self._may(request, key, entry):
+            return
+        thread = threading.Thread(
+            target=self._run,
+            args=(request, key, known, entry, load),
+            name="cache-audit",
+            daemon=True,
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be started
+            self._end(key)
+
+    def _may(self, request: Request, key: str, entry: Entry) -> bool:
+        rules, now = request.rules, self._timer()
+        with self._lock:
+            while self._last and now - self._last[0][0] >= _MINUTE:
+                self._last.popleft()
+            spent = sum(price for _, price in self._last)
+            limit = rules.audit_money_a_minute
+            if (
+                key in self._under_way
+                or len(self._under_way) >= _MOST_AT_ONCE
+                or len(self._last) >= rules.audits_a_minute
+                or (limit and spent + entry.cost.price > limit)
+            ):
+                return False
+            self._under_way.add(key)
+            self._last.append((now, entry.cost.price))
+            return True
+
+    def _end(self, key: str) -> None:
+        with self._lock:
+            self._under_way.discard(key)
+
+    def _run(
+        self,
+        request: Request,
+        key: str,
+        stamps: Mapping[str, str],
+        entry: Entry,
+        load: Load,
+    ) -> None:
+        try:
+            lead, _ = self._leases.claim(key, stamps)
+            if isinstance(lead, Lead):
+                self._audit(request, stamps, entry, load, lead)
+        except StoreError:
+            pass  # The next one may be audited.
+        except Exception as error:  # noqa: BLE001 - its caller has been served
+            logger.warning("an audit failed: %s", type(error).__name__)
+        finally:
+            self._end(key)
+
+    def _audit(
+        self,
+        request: Request,
+        stamps: Mapping[str, str],
+        entry: Entry,
+        load: Load,
+        lead: Lead,
+    ) -> None:
+        recorder = Recorder(request.rules.max_entry_bytes)
+        flight = Flight(stamps, request.credential)
+        lead.publishes = False  # Who asks meanwhile has the entry.
+        lead.attach(flight)
+        began, verdict, given_back = self._timer(), Verdict.FAILED, False
+        try:
+            for piece in load():
+                recorder.add(piece)
+                lead.moved()
+            verdict = self._verdict(request, entry, recorder)
+            if verdict is Verdict.DIFFERENT and request.rules.audit_repairs:
+                sealed = self._keeper.seal_answer(
+                    request,
+                    lead.key,
+                    dict(stamps),
+                    recorder,
+                    self._timer() - began,
+                    lead.order,
+                )
+                if sealed is not None:
+                    given_back = True
+                    lead.commit(sealed.data, sealed.ttl)
+        finally:
+            if not given_back:
+                lead.release()
+            age = max(0.0, self._clock() - entry.created_at)
+            price = entry.cost.price
+            self._emit(
+                Audited(request.subject, verdict.value, age, price, entry.cost.currency)
+            )
+
+    @staticmethod
+    def _verdict(request: Request, entry: Entry, recorder: Recorder) -> Verdict:
+        # What would not be kept proves nothing of what is.
+        if refusal_of(request, recorder) is not None:
+            return Verdict.FAILED
+        return compare(entry.payload, recorder.answer())

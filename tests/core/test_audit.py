@@ -1,0 +1,206 @@
+"""Audits: hits that are asked upstream again, behind the answer."""
+
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from cachecore.answer import Piece
+from cachecore.audit import Verdict, compare, interval
+from cachecore.events import Audited
+from cachecore.policy import Control, Price, Rules
+from cachecore.stores.memory import MemoryStore
+from tests.core.helpers import END, Bench, request
+from tests.core.test_stale import failing
+
+ALL = Rules(audit_share=1.0, audits_a_minute=100)
+ASKED = request(rules=ALL)
+
+
+def under_way() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if one.name == "cache-audit"}
+
+
+def await_audits() -> None:
+    for thread in under_way():
+        thread.join(10)
+
+
+def audits(bench: Bench) -> list[str]:
+    await_audits()
+    return [event.verdict for event in bench.events if isinstance(event, Audited)]
+
+
+def served(bench: Bench, asked: object, *fresh: str, **how: object) -> str:
+    """The text of a hit, whose audit is told something fresh."""
+    pieces = bench.cache.stream(asked, bench.loader(*fresh), **how)  # type: ignore[arg-type]
+    return "".join(piece.text for piece in pieces)
+
+
+def bench_with(text: str, asked: object = ASKED, **options: object) -> Bench:
+    bench = Bench(**options)
+    bench.ask(asked, text)  # type: ignore[arg-type]
+    return bench
+
+
+def test_a_hit_is_asked_again_and_compared_behind_the_answer() -> None:
+    bench = bench_with("three days")
+    assert served(bench, ASKED, "three days") == "three days"
+    assert audits(bench) == ["equal"]
+    assert served(bench, ASKED, "five days") == "three days"
+    assert audits(bench) == ["equal", "different"]
+
+
+def test_an_audit_is_never_in_the_answers_way() -> None:
+    bench, go = bench_with("kept"), threading.Event()
+
+    def load() -> Iterator[Piece]:
+        bench.loads += 1
+        assert go.wait(10)
+        yield Piece("fresh")
+        yield END
+
+    # All of the answer is there before the audit has ended; and there is one only.
+    for _ in range(3):
+        assert list(bench.cache.stream(ASKED, load))[-1].finish_reason == "stop"
+    go.set()
+    assert audits(bench) == ["different"]
+    assert bench.loads == 2
+
+
+def test_no_two_processes_audit_one_entry_at_once() -> None:
+    store = MemoryStore(shared=True)
+    one, other = bench_with("kept", store=store), Bench(store)
+    began, go = threading.Event(), threading.Event()
+
+    def load() -> Iterator[Piece]:
+        began.set()
+        assert go.wait(10)
+        yield Piece("kept")
+        yield END
+
+    list(one.cache.stream(ASKED, load))
+    assert began.wait(10)
+    first = under_way()
+    assert served(other, ASKED, "x") == "kept"
+    for thread in under_way() - first:
+        thread.join(10)
+    go.set()
+    assert (audits(one), audits(other)) == (["equal"], [])
+
+
+def test_a_different_answer_replaces_the_kept_one_where_that_is_wished() -> None:
+    for repairs in (False, True):
+        asked = request(rules=replace(ALL, audit_repairs=repairs))
+        bench = bench_with("old", asked)
+        served(bench, asked, "new")
+        assert audits(bench) == ["different"]
+        assert bench.text(request(), "x") == ("new" if repairs else "old")
+
+
+def test_a_repair_never_revives_what_was_invalidated_meanwhile() -> None:
+    asked = request(rules=replace(ALL, audit_repairs=True))
+    bench, go = bench_with("old", asked), threading.Event()
+
+    def load() -> Iterator[Piece]:
+        assert go.wait(10)
+        yield Piece("between")
+        yield END
+
+    list(bench.cache.stream(asked, load))
+    bench.cache.admin.invalidate(["*"])
+    go.set()
+    await_audits()
+    assert bench.text(request(), "new") == "new"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request(),
+        request(rules=replace(ALL, audit_share=0.0)),
+        request(rules=ALL, control=Control.ONLY),
+    ],
+    ids=["by default", "off", "only kept answers"],
+)
+def test_nothing_is_audited_unasked(asked: object) -> None:
+    bench = bench_with("kept", request())
+    assert served(bench, asked, "x") == "kept"
+    assert audits(bench) == []
+    assert bench.loads == 1
+
+
+def test_a_load_that_dies_with_its_call_is_not_audited() -> None:
+    bench = bench_with("kept")
+    served(bench, ASKED, "x", outlives=False)
+    assert audits(bench) == []
+
+
+def test_audits_are_bounded_by_the_minute_in_calls_and_in_money() -> None:
+    priced = Rules(price=Price(output=1_000_000.0))  # 2 for each answer of 2 tokens
+    for rules, most in (
+        (replace(ALL, audits_a_minute=3), 3),
+        (replace(priced, audit_share=1, audits_a_minute=9, audit_money_a_minute=5), 2),
+    ):
+        bench = Bench()
+        for number in range(6):
+            asked = request(str(number), rules=rules)
+            bench.ask(asked, "kept")
+            served(bench, asked, "kept")
+            await_audits()
+        assert len(audits(bench)) == most
+
+
+def test_a_fresh_answer_that_would_not_be_kept_proves_nothing() -> None:
+    bench = bench_with("kept")
+    list(bench.cache.stream(ASKED, failing))
+    assert audits(bench) == ["failed"]
+    list(
+        bench.cache.stream(
+            ASKED, bench.loader("cut", end=Piece(finish_reason="length"))
+        )
+    )
+    assert audits(bench) == ["failed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "fresh", "verdict"),
+    [
+        ("Three days.", "Three days.", Verdict.EQUAL),
+        ("Three  days.\n", "three days", Verdict.SAME),
+        ("It costs 1,200.00 euros", "It costs 1200 euros", Verdict.SAME),
+        ("\uff13 days", "3 days", Verdict.SAME),
+        ("<think>hm</think>3 days", "<think>well</think>3 days", Verdict.SAME),
+        ("3 days", "5 days", Verdict.DIFFERENT),
+        ("1.5 mg", "15 mg", Verdict.DIFFERENT),
+        ("1,200", "1,20", Verdict.DIFFERENT),
+        ("not allowed", "allowed", Verdict.DIFFERENT),
+    ],
+)
+def test_answers_are_compared_by_what_they_say(
+    kept: str, fresh: str, verdict: Verdict
+) -> None:
+    assert compare(Piece(kept), Piece(fresh)) is verdict
+
+
+def test_calls_are_compared_without_their_ids() -> None:
+    def calling(name: str, **call: str) -> Piece:
+        one = {"id": name, "type": "function", "name": "f", "arguments": "{}", **call}
+        return Piece(tool_calls=(one,))
+
+    assert compare(calling("a"), calling("b")) is Verdict.SAME
+    assert compare(calling("a"), calling("a", arguments="[]")) is Verdict.DIFFERENT
+
+
+def test_the_interval_covers_the_true_rate_in_95_of_100_streams() -> None:
+    chance, covered = random.Random(7), 0
+    for _ in range(1000):
+        wrong = sum(chance.random() < 0.05 for _ in range(400))
+        low, high = interval(wrong, 400)
+        covered += low <= 0.05 <= high
+    assert covered >= 950
+    assert interval(0, 0) == (0.0, 1.0)
+    assert interval(0, 10)[0] == 0.0
+    assert interval(10, 10)[1] == 1.0

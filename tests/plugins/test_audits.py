@@ -1,0 +1,88 @@
+"""Audits through the plugin, as an operator sees them."""
+
+import threading
+import uuid
+
+import pytest
+
+from cachecore.errors import ConfigError
+from cached_model import form as forms
+from rag_cache import observe
+from rag_cache.caller import Caller
+from tests.fake_upstream import FakeUpstream, Script, delta, finish
+from tests.plugins.helpers import ask, text
+
+OPTIONS = "audit_percent: 100, audits_per_minute: 600"
+
+
+def await_audits() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "cache-audit":
+            thread.join(10)
+
+
+def test_the_summary_says_how_many_hits_were_still_right(
+    upstream: FakeUpstream,
+) -> None:
+    said = ["Three days.", "three days", "Three  days.", "Five days."]
+
+    def answer(_: object) -> Script:
+        events = [delta(content=said[upstream.calls - 1]), finish(), "[DONE]"]
+        return Script(events=events)
+
+    upstream.script = answer
+    secret = {"cache_secret": f"secret-{uuid.uuid4().hex}", "cache_options": OPTIONS}
+    form = {"endpoint_url": upstream.url, "context_size": "4096", **secret}
+    for _ in said:
+        assert text(ask(form, "When?")) == "Three days."
+        await_audits()
+    summary = observe.summary(Caller(secret), {})
+    found = summary["audits"]
+    assert (found["right"], found["wrong"], found["failed"]) == (2, 1, 0)
+    assert found["wrong_rate"] == pytest.approx(1 / 3, abs=1e-4)
+    low, high = found["interval"]
+    assert 0.06 < low < 1 / 3 < high < 0.8
+    assert found["by_age"] == [{"up_to_seconds": 300.0, "right": 2, "wrong": 1}]
+    assert "Of 3 hits that were asked again 1 were different" in observe.summary_table(
+        summary
+    )
+    shown = observe.metrics(secret).decode()
+    assert 'verdict="different"' in shown
+
+
+def test_a_serverless_runtime_is_told_that_it_has_no_audits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("INSTALL_METHOD", "serverless")
+    with pytest.raises(ConfigError, match="audit_percent needs a plugin daemon"):
+        forms.read(
+            {
+                "endpoint_url": "http://host/v1",
+                "context_size": "4096",
+                "cache_options": "audit_percent: 1",
+            }
+        )
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "audit_percent: 101",
+        "audit_percent: -1",
+        "audit_percent: many",
+        "audit_repairs: perhaps",
+        "audits_per_minute: 0",
+        "audits_per_minute: 601",
+        "audit_money_per_minute: -1",
+        "first_token_budget_ms: -1",
+        "first_token_budget_ms: 600001",
+        "price: {cached_input: -1}",
+        "price: {cache_write: free}",
+    ],
+)
+def test_a_wrong_value_is_one_sentence_that_names_the_option(option: str) -> None:
+    form = {"endpoint_url": "http://host/v1", "context_size": "4096"}
+    name = option.removeprefix("price: {").partition(":")[0]
+    with pytest.raises(ConfigError, match=name) as raised:
+        forms.read(form | {"cache_options": option})
+    assert str(raised.value).count(".") == str(raised.value).count("price.") + 1
