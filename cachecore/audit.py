@@ -21,7 +21,7 @@ from cachecore.entry import Entry
 from cachecore.errors import StoreError
 from cachecore.events import Audited, Hook
 from cachecore.flight import Flight
-from cachecore.keep import Keeper, refusal_of
+from cachecore.keep import Keeper, Sealed, refusal_of
 from cachecore.lease import Lead, Leases
 from cachecore.lookup import Look
 from cachecore.policy import LENIENT, Reason
@@ -189,34 +189,34 @@ class Auditor:
     ) -> None:
         recorder = Recorder(request.rules.max_entry_bytes)
         flight = Flight(stamps, request.credential)
-        lead.publishes = False  # Who asks meanwhile has the entry.
-        lead.attach(flight)
-        began, verdict, given_back = self._timer(), Verdict.FAILED, False
+        began, verdict = self._timer(), Verdict.FAILED
         try:
+            if self._leases.store.shared:
+                # The entry may be over in the meantime: who asks then follows this load.
+                lead.attach(flight)
             for piece in load():
                 recorder.add(piece)
+                flight.publish(piece)
                 lead.moved()
-            verdict = self._verdict(request, entry, recorder)
-            if verdict is Verdict.DIFFERENT and request.rules.audit_repairs:
-                sealed = self._keeper.seal_answer(
-                    request,
-                    lead.key,
-                    dict(stamps),
-                    recorder,
-                    self._timer() - began,
-                    lead.order,
-                )
-                if sealed is not None:
-                    given_back = True
-                    lead.commit(sealed.data, sealed.ttl)
-        finally:
-            if not given_back:
-                lead.release()
-            age = max(0.0, self._clock() - entry.created_at)
-            price = entry.cost.price
-            self._emit(
-                Audited(request.subject, verdict.value, age, price, entry.cost.currency)
+        except BaseException as error:
+            lead.fail(error, request.credential)
+            self._told(request, entry, verdict)
+            raise
+        flight.land()
+        verdict = self._verdict(request, entry, recorder)
+        sealed: Sealed | None = None
+        if verdict is Verdict.DIFFERENT and request.rules.audit_repairs:
+            seconds = self._timer() - began
+            sealed = self._keeper.seal_answer(
+                request, lead.key, dict(stamps), recorder, seconds, lead.order
             )
+        self._told(request, entry, verdict)
+        lead.commit(sealed.data if sealed else None, sealed.ttl if sealed else 1)
+
+    def _told(self, request: Request, entry: Entry, verdict: Verdict) -> None:
+        age, cost = max(0.0, self._clock() - entry.created_at), entry.cost
+        told = Audited(request.subject, verdict.value, age, cost.price, cost.currency)
+        self._emit(told)
 
     @staticmethod
     def _verdict(request: Request, entry: Entry, recorder: Recorder) -> Verdict:

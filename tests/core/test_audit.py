@@ -91,6 +91,29 @@ def test_no_two_processes_audit_one_entry_at_once() -> None:
     assert (audits(one), audits(other)) == (["equal"], [])
 
 
+def test_who_asks_when_the_entry_is_over_follows_the_audit_of_it() -> None:
+    store = MemoryStore(shared=True)
+    one, other = bench_with("kept", store=store), Bench(store)
+    began, go = threading.Event(), threading.Event()
+
+    def load() -> Iterator[Piece]:
+        began.set()
+        yield Piece("fresh ")
+        assert go.wait(10)
+        yield Piece("words")
+        yield END
+
+    list(one.cache.stream(ASKED, load))
+    assert began.wait(10)
+    other.clock.pass_by(10**6)
+    pieces = other.cache.stream(ASKED, other.loader("a second call"))
+    assert next(pieces).text == "fresh "
+    go.set()
+    assert "".join(piece.text for piece in pieces) == "words"
+    assert audits(one) == ["different"]
+    assert other.loads == 0
+
+
 def test_a_different_answer_replaces_the_kept_one_where_that_is_wished() -> None:
     for repairs in (False, True):
         asked = request(rules=replace(ALL, audit_repairs=repairs))
