@@ -144,10 +144,7 @@ def tags(parameters: Mapping[str, Any], name: str = "cache_tags") -> tuple[str, 
     The one reader of tags, for those that are stored and those that are invalidated.
     Raises BadInput or ConfigError.
     """
-    given = parameters.get(name)
-    if isinstance(given, str) and given.strip()[:1] in ("[", "{"):
-        with suppress(ValueError, RecursionError):
-            given = json.loads(given)
+    given = data(parameters.get(name))
     if isinstance(given, list) and all(isinstance(tag, str) for tag in given):
         return config.read_tags(",".join(given), name)
     if not isinstance(given, str | None):

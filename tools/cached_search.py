@@ -11,8 +11,8 @@ class CachedSearch(Tool):
     def _invoke(
         self, tool_parameters: dict[str, Any]
     ) -> Generator[ToolInvokeMessage, None, None]:
-        named = inputs.required(tool_parameters, "knowledge_bases")
-        ask = retrieval.read({**tool_parameters, "more_datasets": named})
+        inputs.required(tool_parameters, "knowledge_bases")
+        ask = retrieval.read(tool_parameters, names="knowledge_bases")
         found = retrieval.retrieve(shell.caller(self), ask)
         # The text first: an agent's observation begins with what comes first.
         yield from shell.texts(self, found.text or "Nothing was found.")

@@ -16,6 +16,10 @@ _METHODS: Final = (
     "",
     *("semantic_search", "full_text_search", "hybrid_search", "keyword_search"),
 )
+_FIELDS: Final[Mapping[str, str]] = {
+    "more_datasets": "More Knowledge Bases (more_datasets)",
+    "knowledge_bases": "Knowledge Bases (knowledge_bases)",
+}
 _SENTENCE_END: Final = re.compile(r".*(?:[.!?…](?=\s)|[。！？\n])", re.DOTALL)
 
 
@@ -30,6 +34,7 @@ class Ask:
     datasets: tuple[str, ...]
     # Names or ids of further knowledge bases, as somebody typed them.
     named: tuple[str, ...] = ()
+    named_in: str = ""  # the field
     cut: bool = False
     top_k: int | None = None
     score_threshold: float | None = None
@@ -56,11 +61,19 @@ class Ask:
         return given
 
 
-def read(parameters: Mapping[str, Any], reranker: Reranker | None = None) -> Ask:
-    """The tool's parameters. Raises BadInput or ConfigError."""
+def read(
+    parameters: Mapping[str, Any],
+    reranker: Reranker | None = None,
+    *,
+    names: str = "more_datasets",
+) -> Ask:
+    """The tool's parameters; ``names`` is that in which knowledge bases are named.
+
+    Raises BadInput or ConfigError.
+    """
     query, cut = shortened(inputs.required(parameters, "query").strip())
     datasets = inputs.ids(parameters, "datasets")
-    more = _names(parameters)
+    more = _names(parameters.get(names))
     if not datasets and not more:
         raise BadInput(
             "The parameter datasets is empty; choose a knowledge base, or name one in More "
@@ -71,6 +84,7 @@ def read(parameters: Mapping[str, Any], reranker: Reranker | None = None) -> Ask
         cut=cut,
         datasets=datasets,
         named=more,
+        named_in=_FIELDS[names],
         top_k=inputs.whole(parameters, "top_k", 1, MAX_TOP_K),
         score_threshold=inputs.number(parameters, "score_threshold", 0, 1) or None,
         search_method=_method(parameters),
@@ -83,8 +97,7 @@ def read(parameters: Mapping[str, Any], reranker: Reranker | None = None) -> Ask
     )
 
 
-def _names(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    given = parameters.get("more_datasets")
+def _names(given: Any) -> tuple[str, ...]:
     words = (
         given if isinstance(given, list) else re.split(r"[,，;\n]", str(given or ""))
     )

@@ -123,8 +123,8 @@ def _resolved(read: Settings, ask: Ask) -> Ask:
         if len(ids) != 1:
             trouble = "Several knowledge bases are" if ids else "No knowledge base is"
             raise BadInput(
-                f"{trouble} called {name[:60]!r} in More Knowledge Bases "
-                "(more_datasets); write the id that stands in its address."
+                f"{trouble} called {name[:60]!r} in {ask.named_in}; write the id that "
+                "stands in its address."
             )
         found.add(ids[0])
     if len(found) > inputs.MAX_IDS:
@@ -186,12 +186,13 @@ def _request(
     rules, place = read.cache.rules, read.knowledge
     most = read.cache.options.retrieval_max_age_seconds
     life = min(ask.ttl or rules.ttl, most)
-    alone = replace(rules, ttl=life, stale_while_revalidate=0, stale_if_error=0)
     return Request(
         kind="retrieval",
         label="cached_retrieve",
         form=_form(read, ask, datasets),
-        rules=rules.in_halves(life) if _outlives(ask) else alone,
+        rules=rules.in_halves(life)
+        if _outlives(ask)
+        else replace(rules, ttl=life, stale_while_revalidate=0, stale_if_error=0),
         app=caller.app_id,
         asked=lambda: ask.query,
         parts=lambda: {

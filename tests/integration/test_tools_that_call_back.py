@@ -146,6 +146,10 @@ def test_an_agent_searches_the_knowledge_bases_that_its_settings_name(
         warm = text_of(host, "cached_search", credentials, **given)
         assert cold == warm == "We ship parcels."
         assert api.retrievals == 1
+        with pytest.raises(PluginError, match=r"Knowledge Bases \(knowledge_bases\)"):
+            text_of(
+                host, "cached_search", credentials, **(given | {"knowledge_bases": "B"})
+            )
         with pytest.raises(PluginError, match="knowledge_bases is empty"):
             text_of(host, "cached_search", credentials, query="what")
 

@@ -11,7 +11,7 @@ import pytest
 from werkzeug.test import EnvironBuilder
 
 from cachecore.errors import ConfigError
-from rag_cache import http, operating, settings, ticket, wrapping
+from rag_cache import http, inputs, operating, settings, ticket, wrapping
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput
 from tests.plugins.helpers import turn_clocks
@@ -370,3 +370,10 @@ def test_an_invalidation_of_what_was_never_kept_says_so_each_time() -> None:
     for _ in range(2):
         renewed = operating.invalidate(caller, {"target": "tag", "name": "nobody"})
         assert list(renewed.names.values()) == [False]
+
+
+@pytest.mark.parametrize(
+    "given", [["faq", "prices"], '["faq", "prices"]', "['faq', 'prices']"]
+)
+def test_a_list_of_tags_is_read_however_dify_wrote_it(given: Any) -> None:
+    assert inputs.tags({"cache_tags": given}) == ("faq", "prices")
