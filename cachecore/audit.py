@@ -59,11 +59,13 @@ def compare(kept: Piece, fresh: Piece) -> Verdict:
         fresh.data,
     ):
         return Verdict.EQUAL
-    # The ids of calls are drawn anew each time.
-    calls = ([(c["name"], c["arguments"]) for c in p.tool_calls] for p in (kept, fresh))
-    first, second = calls
-    same = _plain(kept.text) == _plain(fresh.text) and first == second
+    same = _plain(kept.text) == _plain(fresh.text) and _calls(kept) == _calls(fresh)
     return Verdict.SAME if same else Verdict.DIFFERENT
+
+
+def _calls(answer: Piece) -> list[tuple[str, str]]:
+    # Their ids are drawn anew each time.
+    return [(call["name"], call["arguments"]) for call in answer.tool_calls]
 
 
 def _plain(text: str) -> str:
@@ -221,6 +223,7 @@ class Auditor:
     @staticmethod
     def _verdict(request: Request, entry: Entry, recorder: Recorder) -> Verdict:
         # What would not be kept proves nothing of what is.
-        if refusal_of(request, recorder) is not None:
+        answer = recorder.answer()
+        if refusal_of(request, recorder, answer) is not None:
             return Verdict.FAILED
-        return compare(entry.payload, recorder.answer())
+        return compare(entry.payload, answer)

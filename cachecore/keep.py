@@ -86,7 +86,7 @@ class Keeper:
     ) -> Sealed | None:
         """The same for an answer that came to its end, after ``seconds``."""
         answer = recorder.answer()
-        refusal = refusal_of(request, recorder)
+        refusal = refusal_of(request, recorder, answer)
         if refusal is not None:
             self.refuse(request, refusal)
             return None
@@ -117,9 +117,8 @@ class Keeper:
         return replace(request, traits=replace(request.traits, ends_at=earliest))
 
 
-def refusal_of(request: Request, recorder: Recorder) -> Refusal | None:
-    """Why an answer that came to its end may not be kept, or None."""
-    answer = recorder.answer()
+def refusal_of(request: Request, recorder: Recorder, answer: Piece) -> Refusal | None:
+    """Why ``answer``, which came to its end in ``recorder``, may not be kept, or None."""
     refusal = policy.refuse(
         answer.finish_reason,
         has_text=bool(spoken(answer.text).strip()) or answer.data is not None,

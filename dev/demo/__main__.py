@@ -14,7 +14,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unicodedata import east_asian_width
 
 import yaml
 from servers import model, redis
@@ -25,6 +24,7 @@ from devhost import workflow
 from devhost.endpoints import Endpoints
 from devhost.host import Host
 from packager.build import RECIPES, build
+from packager.checks.package import columns
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ROOT / "examples" / "faq_assistant.yml"
@@ -162,10 +162,7 @@ def _converse(
         "the model server did no work for the second": not work[1],
         "it did for the first": work[0] is None or work[0] > 0,
     }
-    print()
-    for text, held in checks.items():
-        print(f"{'ok  ' if held else 'FAIL'}  {text}")
-    return all(checks.values())
+    return _told(checks)
 
 
 def _keep_open(host: Host, shared: Mapping[str, str], stack: ExitStack) -> None:
@@ -272,8 +269,7 @@ def _ask(host: Host, dsl: Path, form: Mapping[str, str], question: str) -> workf
 
 def _wide(text: str, width: int) -> str:
     """Padded by columns: a Chinese character takes two."""
-    columns = sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
-    return text + " " * (width - columns)
+    return text + " " * (width - columns(text))
 
 
 def _ms(seconds: float | None) -> str:
@@ -313,6 +309,11 @@ def _report(
     ]
     if cut:
         print(f"\n{len(cut)} answers were cut before their end; such are never kept.")
+    return _told(checks)
+
+
+def _told(checks: Mapping[str, bool]) -> bool:
+    """Print what held and what did not; whether all did."""
     print()
     for text, held in checks.items():
         print(f"{'ok  ' if held else 'FAIL'}  {text}")

@@ -208,12 +208,11 @@ def _check_by_hand(host: Host, nodes: list[dict[str, Any]]) -> None:
         for tool in package.tools
     }
     for node in nodes:
-        tool = tools.get(node["data"].get("tool_name", ""))
-        for parameter in tool.get("parameters", []) if tool else ():
+        name = node["data"].get("tool_name", "")
+        for parameter in tools.get(name, {}).get("parameters", []):
             found = panel.fault(parameter)
             if found:
-                name = f"{tool['identity']['name']}, {parameter['name']}"  # type: ignore[index]
-                raise WorkflowFailed(f"{name}: {found}")
+                raise WorkflowFailed(f"{name}, {parameter['name']}: {found}")
 
 
 def as_app(

@@ -13,6 +13,7 @@ from cachecore.policy import HITS, MISSES
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput
+from rag_cache.observe.words import Words
 
 WINDOWS: Final[Mapping[str, int]] = {"24h": 86400, "1h": 3600, "7d": 7 * 86400}
 # Misses whose question had been asked before, for advice to rest on.
@@ -32,7 +33,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "holds a time or a user keeps answers apart.",
 }
 
-_PART: Final = {"system": "system prompt", "tools": "list of tools"}
+_ENGLISH: Final = Words("en-US")
 
 type Json = dict[str, Any]
 
@@ -282,8 +283,7 @@ def _provider_lines(found: Json) -> list[str]:
             f"were sent{f' and saved {money}' if money else ''}."
         )
     lines += [
-        f"The {_PART[part]} differed from one request to the next in {share:.0%}, so the "
-        "provider's own cache can't reuse it. Move what changes to its end."
+        _ENGLISH(f"prefix_{part}", share=f"{share:.0%}")
         for part, share in found["broken_by"].items()
     ]
     return lines
@@ -299,10 +299,8 @@ def _audit_lines(found: Json) -> list[str]:
         f"{found['wrong_rate']:.1%}, with 95 % confidence {low:.1%} to {high:.1%}."
     ]
     if found["ttl_hint_seconds"]:
-        lines.append(
-            "Fewer than 1 % were different among those younger than "
-            f"{found['ttl_hint_seconds'] / 3600:g} hours."
-        )
+        hours = f"{found['ttl_hint_seconds'] / 3600:g} hours"
+        lines.append(_ENGLISH("audit_hint", time=hours))
     return lines
 
 

@@ -17,6 +17,13 @@ from cachecore.stores.memory import MemoryStore
 END = Piece(finish_reason="stop", usage=Usage(7, 2))
 
 
+def await_threads(name: str) -> None:
+    """Wait for the work of that name behind the answers."""
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join(10)
+
+
 class FakeClock:
     """Seconds that pass only when told to."""
 

@@ -12,7 +12,7 @@ from cachecore.audit import Verdict, compare, interval
 from cachecore.events import Audited
 from cachecore.policy import Control, Price, Rules
 from cachecore.stores.memory import MemoryStore
-from tests.core.helpers import END, Bench, request
+from tests.core.helpers import END, Bench, await_threads, request
 from tests.core.test_stale import failing
 
 ALL = Rules(audit_share=1.0, audits_a_minute=100)
@@ -23,13 +23,8 @@ def under_way() -> set[threading.Thread]:
     return {one for one in threading.enumerate() if one.name == "cache-audit"}
 
 
-def await_audits() -> None:
-    for thread in under_way():
-        thread.join(10)
-
-
 def audits(bench: Bench) -> list[str]:
-    await_audits()
+    await_threads("cache-audit")
     return [event.verdict for event in bench.events if isinstance(event, Audited)]
 
 
@@ -135,7 +130,7 @@ def test_a_repair_never_revives_what_was_invalidated_meanwhile() -> None:
     list(bench.cache.stream(asked, load))
     bench.cache.admin.invalidate(["*"])
     go.set()
-    await_audits()
+    await_threads("cache-audit")
     assert bench.text(request(), "new") == "new"
 
 
@@ -172,7 +167,7 @@ def test_audits_are_bounded_by_the_minute_in_calls_and_in_money() -> None:
             asked = request(str(number), rules=rules)
             bench.ask(asked, "kept")
             served(bench, asked, "kept")
-            await_audits()
+            await_threads("cache-audit")
         assert len(audits(bench)) == most
 
 

@@ -9,7 +9,7 @@ from cachecore.answer import Piece
 from cachecore.errors import NothingCached
 from cachecore.policy import Control, Rules, Switch, Traits
 from cachecore.stores.memory import MemoryStore
-from tests.core.helpers import END, Bench, request
+from tests.core.helpers import END, Bench, await_threads, request
 
 LAGGING = Rules(ttl=100, stale_while_revalidate=50)
 RESCUED = Rules(ttl=100, stale_if_error=50)
@@ -26,9 +26,7 @@ def failing() -> Iterator[Piece]:
 
 
 def await_refreshes() -> None:
-    for thread in threading.enumerate():
-        if thread.name == "cache-refresh":
-            thread.join(10)
+    await_threads("cache-refresh")
 
 
 def test_a_stale_answer_is_served_at_once_and_refreshed_behind() -> None:

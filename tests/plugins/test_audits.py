@@ -1,6 +1,5 @@
 """Audits through the plugin, as an operator sees them."""
 
-import threading
 import uuid
 
 import pytest
@@ -9,16 +8,11 @@ from cachecore.errors import ConfigError
 from cached_model import form as forms
 from rag_cache import observe
 from rag_cache.caller import Caller
+from tests.core.helpers import await_threads
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 from tests.plugins.helpers import ask, text
 
 OPTIONS = "audit_percent: 100, audits_per_minute: 600"
-
-
-def await_audits() -> None:
-    for thread in threading.enumerate():
-        if thread.name == "cache-audit":
-            thread.join(10)
 
 
 def test_the_summary_says_how_many_hits_were_still_right(
@@ -35,7 +29,7 @@ def test_the_summary_says_how_many_hits_were_still_right(
     form = {"endpoint_url": upstream.url, "context_size": "4096", **secret}
     for _ in said:
         assert text(ask(form, "When?")) == "Three days."
-        await_audits()
+        await_threads("cache-audit")
     summary = observe.summary(Caller(secret), {})
     found = summary["audits"]
     assert (found["right"], found["wrong"], found["failed"]) == (2, 1, 0)

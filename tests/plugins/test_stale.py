@@ -1,12 +1,12 @@
 """Cached Model past an answer's time, as cache_options say."""
 
-import threading
 import time
 
 import pytest
 from dify_plugin.errors.model import InvokeError
 
 from cached_model import caching
+from tests.core.helpers import await_threads
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 from tests.plugins.helpers import ask, text
 
@@ -49,9 +49,7 @@ def test_a_stale_answer_is_refreshed_behind_where_something_can_run_behind(
     time.sleep(PASSED)
     upstream.script = Script(events=[delta(content="new"), finish(), "[DONE]"])
     served = text(ask(form))
-    for thread in threading.enumerate():
-        if thread.name == "cache-refresh":
-            thread.join(10)
+    await_threads("cache-refresh")
     assert served == ("new" if install_method == "serverless" else "echo: hi")
     assert upstream.calls == 2
     assert text(ask(form)) == "new"

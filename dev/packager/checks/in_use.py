@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from unicodedata import east_asian_width
 
 import yaml
 
 from devhost import panel
-from packager.checks.package import Built, Check, walk
+from packager.checks.package import Built, Check, columns, walk
 
 ROOT = Path(__file__).resolve().parents[3]
 # A model selector that may stay empty looks as if it were required: orange, "Configure
@@ -77,9 +76,8 @@ def helps(built: Built) -> Iterator[str]:
         if of_tools and field.get("help") and not field.get("url"):
             yield f"{where} has help and no url"
         for language, text in field.get("help", {}).items() if of_tools else ():
-            columns = sum(1 + (east_asian_width(sign) in "WF") for sign in text)
-            if columns > _MOST_HELP:
-                yield f"{where}: help in {language} has {columns} columns"
+            if columns(text) > _MOST_HELP:
+                yield f"{where}: help in {language} has {columns(text)} columns"
 
 
 def selectors(built: Built) -> Iterator[str]:

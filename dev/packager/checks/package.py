@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import yaml
 
@@ -66,6 +67,11 @@ class Built:
 
 
 type Check = Callable[[Built], Iterator[str]]
+
+
+def columns(text: str) -> int:
+    """How wide a text is: a Chinese or Japanese character takes two columns."""
+    return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
 def walk(value: Any) -> Iterator[Any]:
