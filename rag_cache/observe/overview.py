@@ -124,7 +124,10 @@ def _tiles(saved: Json, told: Words) -> list[Json]:
 
 
 def _money(amount: float) -> str:
-    return f"{amount:.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
+    """Two places; of less than one, two digits that count: 0.000034, not 3.4e-05."""
+    if amount >= 1 or not amount:
+        return f"{amount:.2f}"
+    return f"{float(f'{amount:.2g}'):f}".rstrip("0")
 
 
 def _chart(

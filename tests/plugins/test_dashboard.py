@@ -11,7 +11,7 @@ from werkzeug.wrappers import Request, Response
 
 from rag_cache import settings, wrapping
 from rag_cache.caller import Caller
-from rag_cache.observe import dashboard, words
+from rag_cache.observe import dashboard, overview, words
 
 TOKEN = "a-long-random-text"
 
@@ -253,3 +253,17 @@ def test_each_stage_and_latency_is_in_it(form: dict[str, Any]) -> None:
     page = dashboard.show(request(), form).get_data(as_text=True)
     for words_ in ("make the key", "hit P50", "not asked before"):
         assert words_ in page
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (0, "0.00"),
+        (0.000034, "0.000034"),
+        (0.2437, "0.24"),
+        (0.5, "0.5"),
+        (12.345, "12.35"),
+    ],
+)
+def test_a_small_sum_is_shown_without_an_exponent(amount: float, shown: str) -> None:
+    assert overview._money(amount) == shown
