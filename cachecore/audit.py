@@ -25,7 +25,7 @@ from cachecore.keep import Keeper, Sealed, refusal_of
 from cachecore.lease import Lead, Leases
 from cachecore.lookup import Look
 from cachecore.policy import LENIENT, Reason
-from cachecore.request import Request
+from cachecore.request import Judgement, Request
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +44,12 @@ class Verdict(StrEnum):
 
     EQUAL = "equal"
     SAME = "same"  # after normalisation
+    JUDGED = "judged"  # a judge model called them the same
     DIFFERENT = "different"
     FAILED = "failed"  # no whole answer came to compare with
 
 
-RIGHT: Final = (Verdict.EQUAL, Verdict.SAME)
+RIGHT: Final = (Verdict.EQUAL, Verdict.SAME, Verdict.JUDGED)
 
 
 def compare(kept: Piece, fresh: Piece) -> Verdict:
@@ -205,25 +206,40 @@ class Auditor:
             self._told(request, entry, verdict)
             raise
         flight.land()
-        verdict = self._verdict(request, entry, recorder)
+        verdict, price = self._verdict(request, entry, recorder)
         sealed: Sealed | None = None
         if verdict is Verdict.DIFFERENT and request.rules.audit_repairs:
             seconds = self._timer() - began
             sealed = self._keeper.seal_answer(
                 request, lead.key, dict(stamps), recorder, seconds, lead.order
             )
-        self._told(request, entry, verdict)
+        self._told(request, entry, verdict, price)
         lead.commit(sealed.data if sealed else None, sealed.ttl if sealed else 1)
 
-    def _told(self, request: Request, entry: Entry, verdict: Verdict) -> None:
+    def _told(
+        self, request: Request, entry: Entry, verdict: Verdict, judging: float = 0.0
+    ) -> None:
         age, cost = max(0.0, self._clock() - entry.created_at), entry.cost
-        told = Audited(request.subject, verdict.value, age, cost.price, cost.currency)
-        self._emit(told)
+        price = cost.price + judging
+        self._emit(Audited(request.subject, verdict.value, age, price, cost.currency))
 
-    @staticmethod
-    def _verdict(request: Request, entry: Entry, recorder: Recorder) -> Verdict:
-        # What would not be kept proves nothing of what is.
+    def _verdict(
+        self, request: Request, entry: Entry, recorder: Recorder
+    ) -> tuple[Verdict, float]:
+        """What the comparison says, and the price of a judge that was asked."""
         answer = recorder.answer()
+        # What would not be kept proves nothing of what is.
         if refusal_of(request, recorder, answer) is not None:
-            return Verdict.FAILED
-        return compare(entry.payload, answer)
+            return Verdict.FAILED, 0.0
+        verdict = compare(entry.payload, answer)
+        if verdict is not Verdict.DIFFERENT or request.judge is None:
+            return verdict, 0.0
+        try:
+            judgement = request.judge(entry.payload, answer)
+        except Exception as error:  # noqa: BLE001 - a judge that fails has said nothing
+            logger.warning("an audit's judge failed: %s", type(error).__name__)
+            judgement = Judgement(same=False)
+        price = request.rules.price.of(*judgement.usage.tokens)
+        with self._lock:
+            self._last.append((self._timer(), price))
+        return Verdict.JUDGED if judgement.same else Verdict.DIFFERENT, price

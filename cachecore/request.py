@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cachecore.answer import Piece
+from cachecore.answer import Piece, Usage
 from cachecore.events import Subject
 from cachecore.keys import Kind, canonical
 from cachecore.policy import Control, Rules, Scope, Traits
@@ -12,6 +12,14 @@ from cachecore.policy import Control, Rules, Scope, Traits
 # What a request may consist of. ``context`` is all around it: files, passages, tags.
 _SHOWN: Final = 80  # characters of a name
 PARTS: Final = ("system", "history", "question", "parameters", "tools", "context")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judge says of two answers that differ, and what asking it took."""
+
+    same: bool
+    usage: Usage = Usage()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,8 @@ class Request:
     in any case, or None; ``accept`` says whether a whole answer is valid,
     ``excuses`` whether an error of the load is one that a stale answer may stand
     in for, and ``revive`` makes an error again of its class's name and its text,
-    as another process told them; None for one it does not know.
+    as another process told them; None for one it does not know. ``judge`` is asked by
+    audits whether a kept answer and a fresh one that differ say the same.
     """
 
     kind: Kind
@@ -50,6 +59,7 @@ class Request:
     accept: Callable[[Piece], bool] | None = None
     excuses: Callable[[Exception], bool] = lambda _: True
     revive: Callable[[str, str], Exception | None] = lambda _name, _text: None
+    judge: Callable[[Piece, Piece], Judgement] | None = None
 
     _subject: list[Subject] = field(default_factory=list, init=False, compare=False)
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from cachecore.answer import Piece
+from cachecore.answer import Piece, Usage
 from cachecore.audit import Verdict, compare, interval
 from cachecore.events import Audited
 from cachecore.policy import Control, Price, Rules
+from cachecore.request import Judgement
 from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import END, Bench, await_threads, request
 from tests.core.test_stale import failing
@@ -181,6 +182,36 @@ def test_a_fresh_answer_that_would_not_be_kept_proves_nothing() -> None:
         )
     )
     assert audits(bench) == ["failed", "failed"]
+
+
+def test_a_judge_is_asked_of_different_answers_only_and_counts_in_the_minute() -> None:
+    asked_of: list[tuple[str, str]] = []
+
+    def same(kept: Piece, fresh: Piece) -> Judgement:
+        asked_of.append((kept.text, fresh.text))
+        return Judgement(same=True, usage=Usage(10, 1))
+
+    rules = replace(ALL, audits_a_minute=3, price=Price(output=1_000_000.0))
+    asked = replace(ASKED, rules=rules, judge=same)
+    bench = bench_with("three days", asked)
+    # One audit, then one with its judge: the minute's three calls.
+    for fresh in ("three days", "3 days", "unseen"):
+        served(bench, asked, fresh)
+        await_threads("cache-audit")
+    assert audits(bench) == ["equal", "judged"]
+    assert asked_of == [("three days", "3 days")]
+    prices = [event.price for event in bench.events if isinstance(event, Audited)]
+    assert prices[1] == prices[0] + 1
+
+
+def test_a_judge_that_raises_calls_nothing_the_same() -> None:
+    def away(kept: Piece, fresh: Piece) -> Judgement:
+        raise OSError
+
+    asked = replace(ASKED, judge=away)
+    bench = bench_with("three days", asked)
+    served(bench, asked, "3 days")
+    assert audits(bench) == ["different"]
 
 
 @pytest.mark.parametrize(

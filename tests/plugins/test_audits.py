@@ -1,6 +1,8 @@
 """Audits through the plugin, as an operator sees them."""
 
+import json
 import uuid
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,13 @@ from tests.plugins.helpers import ask, text
 OPTIONS = "audit_percent: 100, audits_per_minute: 600"
 
 
+JUDGE = {"cache_options": f"{OPTIONS}, audit_judge: judge-1"}
+
+
+def a_secret() -> dict[str, str]:
+    return {"cache_secret": f"secret-{uuid.uuid4().hex}"}
+
+
 def test_the_summary_says_how_many_hits_were_still_right(
     upstream: FakeUpstream,
 ) -> None:
@@ -25,7 +34,7 @@ def test_the_summary_says_how_many_hits_were_still_right(
         return Script(events=events)
 
     upstream.script = answer
-    secret = {"cache_secret": f"secret-{uuid.uuid4().hex}", "cache_options": OPTIONS}
+    secret = {**a_secret(), "cache_options": OPTIONS}
     form = {"endpoint_url": upstream.url, "context_size": "4096", **secret}
     for _ in said:
         assert text(ask(form, "When?")) == "Three days."
@@ -42,6 +51,62 @@ def test_the_summary_says_how_many_hits_were_still_right(
     )
     shown = observe.metrics(secret).decode()
     assert 'verdict="different"' in shown
+
+
+JUDGED_AS = {
+    "same": "judged",
+    "Same.": "judged",
+    "<think>hm</think>same": "judged",
+    "different": "different",
+    "same, or nearly": "different",
+    "": "different",
+}
+
+
+@pytest.mark.parametrize(("word", "verdict"), JUDGED_AS.items())
+def test_a_judge_model_may_call_two_answers_the_same_and_fails_closed(
+    upstream: FakeUpstream, word: str, verdict: str
+) -> None:
+    said = iter(["Within three days.", "It takes 3 days."])
+    asked: list[dict[str, Any]] = []
+
+    def answer(body: dict[str, Any]) -> Script:
+        if body["model"] != "judge-1":
+            return Script(events=[delta(content=next(said)), finish(), "[DONE]"])
+        asked.append(body)
+        return Script(events=[delta(content=word), finish(), "[DONE]"])
+
+    upstream.script = answer
+    secret = a_secret()
+    form = {"endpoint_url": upstream.url, "context_size": "4096", **secret, **JUDGE}
+    for _ in range(2):
+        assert text(ask(form, "How long?")) == "Within three days."
+        await_threads("cache-audit")
+    (body,) = asked
+    texts = json.loads(body["messages"][-1]["content"])
+    assert texts == {
+        "question": "How long?",
+        "first": "Within three days.",
+        "second": "It takes 3 days.",
+    }
+    assert f'verdict="{verdict}"' in observe.metrics(secret).decode()
+
+
+def test_a_judge_that_fails_calls_nothing_the_same(upstream: FakeUpstream) -> None:
+    said = iter(["Within three days.", "It takes 3 days."])
+
+    def answer(body: dict[str, Any]) -> Script:
+        if body["model"] == "judge-1":
+            return Script(status=500, body=b"{}")
+        return Script(events=[delta(content=next(said)), finish(), "[DONE]"])
+
+    upstream.script = answer
+    secret = a_secret()
+    form = {"endpoint_url": upstream.url, "context_size": "4096", **secret, **JUDGE}
+    for _ in range(2):
+        ask(form, "How long?")
+        await_threads("cache-audit")
+    assert observe.summary(Caller(secret), {})["audits"]["wrong"] == 1
 
 
 def test_a_serverless_runtime_is_told_that_it_has_no_audits(
@@ -68,6 +133,8 @@ def test_a_serverless_runtime_is_told_that_it_has_no_audits(
         "audits_per_minute: 0",
         "audits_per_minute: 601",
         "audit_money_per_minute: -1",
+        "audit_judge: two words",
+        f"audit_judge: {'x' * 201}",
         "first_token_budget_ms: -1",
         "first_token_budget_ms: 600001",
         "price: {cached_input: -1}",

@@ -21,7 +21,7 @@ from cachecore.answer import Piece, Usage, merge, split
 from cachecore.errors import ConfigError
 from cachecore.policy import Control, Scope, Traits
 from cachecore.request import Request
-from cached_model import caching, schemas, upstream
+from cached_model import caching, judge, schemas, upstream
 from cached_model.body import Call, build, parts
 from cached_model.caching import Caller
 from cached_model.form import Form
@@ -152,6 +152,10 @@ def _request(
     ttl = str(ours["cache_ttl"] or "").strip()
     ttl = "" if ttl == "as in the form" else ttl
     key_form = call.key_form(form, names_user=names_user)
+
+    def question() -> str:
+        return codec.question(messages)
+
     return caching.request(
         form,
         "llm",
@@ -159,8 +163,8 @@ def _request(
         key_form,
         asking,
         control=_control(ours["cache_control"]),
-        asked=lambda: codec.question(messages),
-        parts=lambda: parts(key_form, codec.question(messages)),
+        asked=question,
+        parts=lambda: parts(key_form, question()),
         traits=Traits(
             conversation=codec.is_conversation(messages),
             tools=not call.extracts
@@ -173,6 +177,9 @@ def _request(
         tags=config.read_tags(str(ours["cache_tags"] or "")),
         ttl=config.read_ttl(ttl) if ttl else None,
         accept=_schema_check(call.schema) if call.schema is not None else None,
+        judge=judge.judge(form, question)
+        if form.settings.options.audit_judge
+        else None,
     )
 
 

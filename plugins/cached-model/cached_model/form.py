@@ -39,6 +39,12 @@ class ModelOptions(Options):
     media_parts: Literal["image_url", "native"] = Field(
         "image_url", description="image_url or native"
     )
+    audit_judge: str = Field(
+        "",
+        max_length=200,
+        pattern=r"^\S*$",
+        description="the name of a chat model at the same endpoint, without spaces",
+    )
 
 
 @dataclass(frozen=True, slots=True)
