@@ -20,6 +20,7 @@ from rag_cache.errors import BadInput, KnowledgeError, NotServed, ReverseError
 logger = logging.getLogger(__name__)
 
 MAX_BODY: Final = 64 * 1024
+MAX_ITEMS_BODY: Final = 2 * 1024 * 1024  # of values to keep
 _DEEPEST: Final = 60
 _SCHEME: Final = "bearer "
 # The SDK writes a reply in hexadecimal in one line, and the host kills a plugin that

@@ -1,12 +1,14 @@
 """Wrap any node: look up -> IF/ELSE on ``hit`` -> do the work -> store.
 
-The key of a value is made of the name of what is wrapped, the key input and
-the context keys. Expected states are results, not errors: ``hit`` is always
-there, and ``reason`` says why it is false.
+``store_all`` is the other way in: values that people wrote, for look-ups to find.
+
+The key of a value is made of the name of what is wrapped, the key input and the context
+keys. Expected states are results, not errors: ``hit`` is always there, and ``reason`` says
+why it is false.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import time
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ from cachecore.request import Request
 from difykit.codec import urls
 from rag_cache import inputs, settings, ticket
 from rag_cache.caller import Caller
+from rag_cache.errors import BadInput
 from rag_cache.outcome import Outcome, look_outcome
 from rag_cache.ticket import Ticket
 
@@ -26,6 +29,8 @@ from rag_cache.ticket import Ticket
 _TICKET_SECONDS: Final = 86400
 _MAX_LABEL: Final = 80
 _CONTROLS: Final = (Control.DEFAULT, Control.BYPASS, Control.REFRESH)
+MAX_ITEMS: Final = 200
+_OF_ALL_ITEMS: Final = ("name", "context_keys", "cache_tags", "cache_ttl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +149,47 @@ def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
         reason="stored" if refusal is None else refusal.value,
         value=value,
     )
+
+
+def store_all(caller: Caller, body: Mapping[str, Any]) -> list[str]:
+    """Keep values that look-ups shall find, without a look-up before them.
+
+    ``body`` has ``items``, each with ``key`` and ``value``, and what a look-up of them
+    says besides: ``name``, ``context_keys``, ``cache_tags``, ``cache_ttl``. For each item
+    the reason why it was not kept, empty if it was. Raises BadInput or ConfigError.
+    """
+    items = body.get("items")
+    if not isinstance(items, list) or not 0 < len(items) <= MAX_ITEMS:
+        msg = (
+            f"The parameter items must be a list of 1 to {MAX_ITEMS} objects, each with key "
+            "and value."
+        )
+        raise BadInput(msg)
+    read = settings.read(caller.credentials)
+    cache = settings.open_cache(read)
+    shared = {name: body.get(name) for name in _OF_ALL_ITEMS}
+    return [_keep_item(caller, cache, read.cache.rules, shared, item) for item in items]
+
+
+def _keep_item(
+    caller: Caller, cache: Cache, rules: Rules, shared: Mapping[str, Any], item: Any
+) -> str:
+    if not isinstance(item, dict) or not inputs.text(item, "key").strip():
+        return "no_key"
+    value = item.get("value")
+    if value in (None, "", [], {}):
+        return "empty"
+    request = _request(caller, rules, {**shared, "key": item["key"]})
+    ends_at = urls.expires_at(value)
+    request = replace(request, traits=replace(request.traits, ends_at=ends_at))
+    look = cache.find(request)
+    stamps = cache.settle(look)
+    if look.failed or (stamps is None and look.stamps is not None):
+        return Refusal.UNAVAILABLE
+    if stamps is None:
+        return look.reason
+    try:
+        order = cache.admin.order(look.key)
+    except StoreError:
+        return Refusal.UNAVAILABLE
+    return cache.keep(request, look.key, stamps, value, order=order) or ""

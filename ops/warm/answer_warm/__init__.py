@@ -1,0 +1,1 @@
+"""Fills a cache before its users come; see docs/warming.md."""

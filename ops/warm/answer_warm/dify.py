@@ -1,0 +1,101 @@
+"""Questions and answers that an app of Dify's has: its annotations, and its logs.
+
+Dify 1.13.2, api/controllers/service_api/app: annotation.py, workflow.py, conversation.py
+and message.py. All take the app's own API key.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from answer_warm.http import Api
+from answer_warm.rows import BadRow, Columns, Row
+
+_PAGE: Final = 100
+
+
+def annotations(api: Api, columns: Columns) -> Iterator[Row | BadRow]:
+    """The annotations of an app, in pages. Raises Failed or Useless."""
+    for found in _pages(api, "/apps/annotations"):
+        place = f"annotation {found.get('id')}"
+        data = {
+            columns.question: found.get("question"),
+            columns.answer: found.get("answer"),
+        }
+        yield columns.read(place, data)
+
+
+def runs(api: Api, columns: Columns) -> Iterator[Row | BadRow]:
+    """What a workflow app was run with, and what came of it; runs that succeeded."""
+    for found in _pages(api, "/workflows/logs", status="succeeded"):
+        run = found.get("workflow_run") or {}
+        place = f"run {run.get('id')}"
+        told = api.get(f"/workflows/run/{run.get('id')}")
+        given, came = _table(told.get("inputs")), _table(told.get("outputs"))
+        yield columns.read(place, {**came, **given})
+
+
+def first_turns(
+    api: Api, columns: Columns, users: Sequence[str]
+) -> Iterator[Row | BadRow]:
+    """The first question of each conversation that ``users`` had with a chat app.
+
+    Later ones depend on what was said before, so that nobody else asks them.
+    """
+    for user in users:
+        last: dict[str, str] = {}
+        while True:
+            page = api.get("/conversations", user=user, limit=_PAGE, **last)
+            found = page.get("data") or []
+            for conversation in found:
+                first = _first_message(api, user, str(conversation.get("id")))
+                if first is not None:
+                    data = {
+                        **_table(first.get("inputs")),
+                        columns.question: first.get("query"),
+                        columns.answer: first.get("answer"),
+                    }
+                    yield columns.read(f"conversation {conversation['id']}", data)
+            if not found or not page.get("has_more"):
+                break
+            last = {"last_id": found[-1]["id"]}
+
+
+def _first_message(api: Api, user: str, conversation: str) -> dict[str, Any] | None:
+    # The pages go back in time, the messages within one forward.
+    first: dict[str, Any] | None = None
+    before: dict[str, str] = {}
+    while True:
+        page = api.get(
+            "/messages",
+            user=user,
+            conversation_id=conversation,
+            limit=_PAGE,
+            **before,
+        )
+        found = page.get("data") or []
+        first = found[0] if found else first
+        if not found or not page.get("has_more"):
+            return first
+        before = {"first_id": found[0]["id"]}
+
+
+def _pages(api: Api, path: str, **query: str) -> Iterator[dict[str, Any]]:
+    number = 1
+    while True:
+        page = api.get(path, page=number, limit=_PAGE, **query)
+        found = page.get("data") or []
+        yield from found
+        if not found or not page.get("has_more"):
+            return
+        number += 1
+
+
+def _table(value: Any) -> dict[str, Any]:
+    """An object, which older versions of Dify give as its text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = None
+    return value if isinstance(value, dict) else {}

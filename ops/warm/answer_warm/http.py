@@ -1,0 +1,130 @@
+"""HTTP to Dify: one session, a few more tries, and sentences for what goes wrong."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+
+_TRIES: Final = 4
+_PAUSE: Final = 1.0  # seconds before the second try, then twice as many
+_LONGEST_PAUSE: Final = 30.0
+_CONNECT: Final = 5.0
+_READ: Final = 300.0
+_AGAIN: Final = (429, 502, 503, 504)
+
+
+class Useless(Exception):
+    """Nothing more can come of it: the address or the key is wrong."""
+
+
+class Failed(Exception):
+    """One request came to nothing; the text says why."""
+
+
+class Api:
+    """An address of Dify's and the key to it. Thread-safe."""
+
+    def __init__(self, url: str, key: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise Useless(
+                f"{url!r} is no address; write it as in https://dify.example/v1."
+            )
+        if not key.isascii() or not key.isprintable() or not key:
+            raise Useless("The key is empty or holds characters that no key has.")
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key}"}
+        self._local = threading.local()  # requests' sessions are for one thread each
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """The JSON object under ``path``. Raises Failed or Useless."""
+        return _object(self._ask("GET", path, params=query))
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON object that ``body`` is answered with. Raises Failed or Useless."""
+        return _object(self._ask("POST", path, json=body))
+
+    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[bytes]:
+        """The data of each server-sent event of the answer. Raises Failed or Useless."""
+        with self._ask("POST", path, json=body, stream=True) as response:
+            try:
+                for line in response.iter_lines():
+                    if line.startswith(b"data:"):
+                        yield line[len(b"data:") :].strip()
+            except requests.RequestException as error:
+                raise Failed("its answer was cut off") from error
+
+    def _ask(self, method: str, path: str, **more: Any) -> requests.Response:
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.headers.update(self._headers)
+        pause = _PAUSE
+        for tries_left in reversed(range(_TRIES)):
+            wait = pause
+            try:
+                response: requests.Response = session.request(
+                    method,
+                    self._url + path,
+                    timeout=(_CONNECT, _READ),
+                    allow_redirects=False,
+                    **more,
+                )
+            except requests.ConnectionError as error:
+                if not tries_left:
+                    msg = f"Nothing answers at {self._place}; check the address."
+                    raise Useless(msg) from error
+            except requests.RequestException as error:
+                raise Failed(f"{self._place} did not answer in time") from error
+            else:
+                if response.status_code not in _AGAIN or not tries_left:
+                    return self._accepted(response)
+                asked = response.headers.get("Retry-After", "")
+                wait = float(asked) if re.fullmatch(r"[0-9]{1,3}", asked) else pause
+                response.close()
+            time.sleep(min(wait, _LONGEST_PAUSE))
+            pause *= 2
+        raise AssertionError
+
+    @property
+    def _place(self) -> str:
+        return urlsplit(self._url).netloc
+
+    def _accepted(self, response: requests.Response) -> requests.Response:
+        status = response.status_code
+        if status == HTTPStatus.OK:
+            return response
+        said = f"{self._place} answered HTTP {status}{_sentence(response)}"
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise Useless(f"{said}; check the key.")
+        if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED) or (
+            HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
+        ):
+            raise Useless(f"{said}; check the address.")
+        raise Failed(said)
+
+
+def _sentence(response: requests.Response) -> str:
+    """What Dify or the plugin says itself, in its first hundred characters."""
+    try:
+        data = response.json()
+    except ValueError:
+        return ""
+    said = data.get("message") or data.get("error") if isinstance(data, dict) else None
+    said = said.get("message") if isinstance(said, dict) else said
+    return f" ({said[:100].rstrip('.')})" if isinstance(said, str) and said else ""
+
+
+def _object(response: requests.Response) -> dict[str, Any]:
+    try:
+        data = response.json()
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise Failed("its answer is not a JSON object")
+    return data

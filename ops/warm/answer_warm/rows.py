@@ -1,0 +1,115 @@
+"""Questions and answers from a file: CSV with a header, or one JSON object a line."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+_DELIMITERS: Final = ",;\t"
+_JSON_LINES: Final = (".jsonl", ".ndjson", ".json")
+
+
+class BadFile(Exception):
+    """A file can't be used at all; the text is a sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One question. ``place`` says where it stands, for people; ``answer`` may be empty.
+
+    ``inputs`` are what an app is given besides the question.
+    """
+
+    place: str
+    question: str
+    answer: Any = ""
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that can't be used, and why."""
+
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Under which names a row has its parts."""
+
+    question: str = "question"
+    answer: str = "answer"
+    inputs: Sequence[str] = ()
+    needs_answer: bool = False
+
+    def read(self, place: str, data: dict[str, Any]) -> Row | BadRow:
+        """The row in ``data``, by name."""
+        question = data.get(self.question)
+        if not isinstance(question, str) or not question.strip():
+            return BadRow(place, f"has no text under {self.question!r}")
+        answer = data.get(self.answer)
+        if self.needs_answer and answer in (None, "", [], {}):
+            return BadRow(place, f"has nothing under {self.answer!r}")
+        missing = [name for name in self.inputs if data.get(name) is None]
+        if missing:
+            return BadRow(place, f"has nothing under {missing[0]!r}")
+        given = {name: data[name] for name in self.inputs}
+        return Row(place, question, answer, given)
+
+
+def read(path: Path, columns: Columns) -> Iterator[Row | BadRow]:
+    """The rows of a file, by its ending. Raises BadFile."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix.lower() in _JSON_LINES:
+                yield from _json_lines(file, columns)
+            elif path.suffix.lower() in (".csv", ".tsv"):
+                yield from _csv(file, columns, path)
+            else:
+                msg = f"{path} is neither .csv, .tsv nor .jsonl; give it the ending of what it is."
+                raise BadFile(msg)
+    except OSError as error:
+        raise BadFile(f"{path} can't be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise BadFile(f"{path} is not UTF-8 text; save it as UTF-8.") from error
+    except csv.Error as error:
+        raise BadFile(f"{path} is not a table: {error}.") from error
+
+
+def _json_lines(lines: Iterable[str], columns: Columns) -> Iterator[Row | BadRow]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        place = f"line {number}"
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            data = None
+        if isinstance(data, dict):
+            yield columns.read(place, data)
+        else:
+            yield BadRow(place, "is not a JSON object")
+
+
+def _csv(file: TextIO, columns: Columns, path: Path) -> Iterator[Row | BadRow]:
+    head = file.readline()
+    file.seek(0)
+    delimiter = max(_DELIMITERS, key=head.count)
+    table = csv.DictReader(file, delimiter=delimiter, strict=True)
+    names = table.fieldnames or []
+    wanted = [columns.question, *columns.inputs]
+    wanted += [columns.answer] if columns.needs_answer else []
+    for name in wanted:
+        if name not in names:
+            has = ", ".join(map(repr, names)) or "none"
+            raise BadFile(f"{path} has no column {name!r}; it has {has}.")
+    for data in table:
+        place = f"line {table.line_num}"
+        # DictReader files what is too much under None, and None where there is too little.
+        if None in data or None in data.values():
+            yield BadRow(place, f"has not {len(names)} cells, as the header has")
+        else:
+            yield columns.read(place, data)
