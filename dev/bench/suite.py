@@ -25,6 +25,7 @@ from bench import (
     retrieve,
     through_host,
     traffic,
+    warming,
 )
 from bench.measure import Result
 from bench.peers import installing
@@ -212,6 +213,18 @@ def _knowledge(bench: Bench) -> Iterator[Result]:
     yield embeddings.run(bench.host, bench.form, rounds=rounds, limit=0.05)
 
 
+def _warming(bench: Bench) -> Iterator[Result]:
+    form = {**bench.form, "endpoint_url": bench.upstream(size=2048)}
+    yield warming.audited(
+        bench.host, form, rounds=200 if bench.quick else 2000, limit=1.01
+    )
+    if bench.quick:
+        return
+    host = bench.new_host()
+    host.install(build(ROOT, TOOLS, bench.scratch))
+    yield from warming.run(host, bench.form, bench.scratch, pairs=10_000, limit=60)
+
+
 def _publishing(bench: Bench) -> Iterator[Result]:
     if bench.quick:
         return
@@ -274,6 +287,7 @@ GROUPS: Mapping[str, Callable[[Bench], Iterator[Result]]] = {
     "burst": _burst,
     "replay": _replay,
     "knowledge": _knowledge,
+    "warming": _warming,
     "publishing": _publishing,
     "memory": _memory,
     "traffic": _traffic,

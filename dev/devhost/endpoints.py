@@ -134,6 +134,7 @@ class _Reply:
 class _Handler(BaseHTTPRequestHandler):
     hooks: Mapping[str, tuple[PluginProcess, dict[str, Any], str]]
     handled: float
+    disable_nagle_algorithm = True  # as Go has it on each connection
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
