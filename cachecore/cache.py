@@ -61,13 +61,15 @@ class RequestState:
 
     ``look`` is its last look-up, None before the first; ``failed`` says that the store
     failed it, ``shared`` that the answer comes from a load that another caller began,
-    ``waited`` that one was waited for in vain.
+    ``waited`` that one was waited for in vain. ``load`` is the lease's token of the load
+    that gave the answer, the same for all whom it answered.
     """
 
     look: Look | None = None
     failed: bool = False
     shared: bool = False
     waited: bool = False
+    load: str = ""
 
 
 @dataclass(slots=True)
@@ -274,6 +276,7 @@ class Cache:
         job.state.shared = not own
         for pieces in job.flight.follow(job.request.credential):
             yield merge(pieces) if own else _shared(merge(pieces))
+        job.state.load = job.flight.token
         if not own:
             self._emit(Followed(job.request.subject))
 
@@ -308,7 +311,7 @@ class Cache:
                 yield from self._replay(job, kept, shown)
                 return
             if isinstance(lead, Lead):
-                job.flight.token = lead.token
+                job.flight.token = job.state.load = lead.token
                 job.state.shared = False
                 yield from self._load(job, lead, shown)
                 return
@@ -460,6 +463,7 @@ class Cache:
             if not shown.finished:  # Else only the word that it landed is missing.
                 return False
         job.flight.land()
+        job.state.load = token
         self._emit(Followed(request.subject, afar=True))
         return True
 
@@ -602,7 +606,7 @@ class Cache:
         finally:
             ended = Ended(request.subject, result, first, self._timer() - began)
             if log is not None and seen is not None:
-                log.add(request, state.look, ended, seen)
+                log.add(request, state.look, ended, seen, state.load)
             self._reports.miss(request, state.look)
             self._emit(ended)
 

@@ -35,12 +35,13 @@ type Mode = Literal["off", "sizes", "texts"]
 
 VERSION: Final = 1
 # What a row holds, in this order. Times in seconds, ``at`` since the epoch; ``number``
-# is unique with the writer's name. ``question`` is a keyed digest, and empty without a
+# is unique with the writer's name. ``load`` is the same for all whom one load answered,
+# and empty for an answer from the store. ``question`` is a keyed digest, and empty without a
 # cache secret: anybody could try the few questions that there are. ``texts`` is empty,
 # or a question and its answer as JSON, sealed as an entry of the stream's name, in hex.
 FIELDS: Final = (
     *("number", "at", "kind", "label", "app", "result", "reason", "finish_reason"),
-    *("key", "question", "question_characters", "answer_characters"),
+    *("key", "load", "question", "question_characters", "answer_characters"),
     *("prompt_tokens", "completion_tokens", "billed"),
     *("saved_money", "currency", "saved_seconds", "first_seconds", "seconds", "texts"),
 )
@@ -96,6 +97,7 @@ class _Told(NamedTuple):
     ended: Ended
     reason: str
     key: str
+    load: str
     saved: Cost
     seen: Seen
     asked: int
@@ -134,7 +136,12 @@ class EventLog:
         return Seen([] if self.texts else None)
 
     def add(
-        self, request: Request, look: Look | None, ended: Ended, seen: Seen
+        self,
+        request: Request,
+        look: Look | None,
+        ended: Ended,
+        seen: Seen,
+        load: str = "",
     ) -> None:
         """Tell of an answer, a little later. Never fails, and waits for no lock."""
         try:
@@ -158,9 +165,8 @@ class EventLog:
             reason, key = look.reason, look.key
             saved = look.entry.cost if look.entry else saved
         number, now = next(self._numbers), self.clock()
-        self._waiting.append(
-            _Told(number, now, ended, reason, key, saved, seen, asked, question, size)
-        )
+        told = number, now, ended, reason, key, load, saved, seen, asked, question, size
+        self._waiting.append(_Told(*told))
         if not self.background.woken:
             self.background.wake()
 
@@ -248,6 +254,7 @@ class EventLog:
             told.reason,
             seen.finish_reason,
             mark_of(told.key) if told.key else "",
+            told.load.partition(".")[0],
             "" if secret is None else _digest(told.question, secret),
             told.asked,
             seen.size,

@@ -67,6 +67,23 @@ def test_an_answer_is_told_in_sizes_and_without_a_word_of_it() -> None:
     assert miss["question"] == ""  # a digest that anybody could try guesses against
 
 
+def test_those_whom_one_load_answered_name_it_and_a_hit_names_none() -> None:
+    told = Told()
+    leading = told.bench.cache.stream(asking(), told.bench.loader("seven ", "euros"))
+    next(leading)
+    following = told.bench.cache.stream(asking(), told.bench.loader("another load"))
+    next(following)
+    for answer in (leading, following):
+        list(answer)
+    told.bench.ask(asking())
+    rows = sorted(told.records, key=lambda row: str(row["result"]))
+    assert [row["result"] for row in rows] == ["hit", "miss", "shared"]
+    hit, miss, shared = (row["load"] for row in rows)
+    assert miss
+    assert miss == shared
+    assert hit == ""
+
+
 def test_texts_are_told_where_the_operator_has_said_so_and_then_sealed() -> None:
     told = Told(texts=True, secret=SECRET)
     told.bench.ask(asking(), "seven ", "euros")
