@@ -4,6 +4,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from packager import release
@@ -25,10 +26,21 @@ STATIC: dict[str, Check] = {
     **safety.CHECKS,
     **in_use.CHECKS,
 }
+_HERE = [version for version in runtime.VERSIONS if runtime.interpreter(version)]
+_BY_HAND |= {
+    f"T1, T3, {version}": f"there is no Python {version} on this machine"
+    for version in runtime.VERSIONS
+    if version not in _HERE
+}
 _RUNNING: dict[str, Check] = {
     "P7, wheels": runtime.wheels,
-    "T1, T3, highest versions": lambda built: runtime.installs(built, "highest"),
-    "T1, T3, lowest versions": lambda built: runtime.installs(built, "lowest-direct"),
+    **{
+        f"T1, T3, {version} {which}": partial(
+            runtime.installs, version=version, resolution=resolution
+        )
+        for version in _HERE
+        for which, resolution in (("highest", "highest"), ("lowest", "lowest-direct"))
+    },
 }
 
 

@@ -1,13 +1,14 @@
 """T1, T3, P7: the package in an environment that has nothing but what it asks for."""
 
 import os
+import shutil
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 from servers.redis import free_port
@@ -27,16 +28,18 @@ import main
 found = main.plugin.registration
 print("loaded", found.configuration.name)
 """
+# The daemon's, and the next one, which the SDK allows.
+VERSIONS = ("3.12", "3.13")
 _PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 
 
 def wheels(built: Built) -> Iterator[str]:
-    """Whether all that is needed comes as wheels, on both processors."""
-    for platform in _PLATFORMS:
+    """Whether all that is needed comes as wheels, on both processors, for each Python."""
+    for version, platform in product(VERSIONS, _PLATFORMS):
         done = subprocess.run(
             [
                 *(find_uv(), "pip", "compile", "--quiet", "--only-binary", ":all:"),
-                *("--python-version", "3.12", "--python-platform", platform),
+                *("--python-version", version, "--python-platform", platform),
                 str(built.folder / "requirements.txt"),
             ],
             capture_output=True,
@@ -44,12 +47,28 @@ def wheels(built: Built) -> Iterator[str]:
             check=False,
         )
         if done.returncode:
-            yield f"{platform}: {done.stderr.strip()[-300:]}"
+            yield f"{version}, {platform}: {done.stderr.strip()[-300:]}"
 
 
-def installs(built: Built, resolution: str) -> Iterator[str]:
+def interpreter(version: str) -> str | None:
+    """A Python of this version that runs here, or None."""
+    pyenv = Path.home() / ".pyenv" / "versions"
+    found = sorted(pyenv.glob(f"{version}.*/bin/python"))
+    for candidate in (shutil.which(f"python{version}"), *map(str, found)):
+        if candidate is None:
+            continue
+        call = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        if done.stdout.strip() == version:
+            return candidate
+    return None
+
+
+def installs(built: Built, version: str, resolution: str) -> Iterator[str]:
     """Whether it starts in serverless mode, with the ``resolution`` of what it needs."""
-    made = built.folder.parent / f"{built.folder.name}-{resolution}"
+    base = interpreter(version)
+    assert base is not None, version
+    made = built.folder.parent / f"{built.folder.name}-{version}-{resolution}"
     python = made / "bin" / "python"
     own = {
         name: value
@@ -57,7 +76,7 @@ def installs(built: Built, resolution: str) -> Iterator[str]:
         if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
     }
     for command in (
-        [find_uv(), "venv", "--quiet", "--python", sys.executable, str(made)],
+        [find_uv(), "venv", "--quiet", "--python", base, str(made)],
         [
             *(find_uv(), "pip", "install", "--quiet", "--python", str(python)),
             *("--only-binary", ":all:", "--resolution", resolution),
