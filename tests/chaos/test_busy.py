@@ -18,7 +18,14 @@ from servers import redis as servers
 from servers.proxy import proxy, slow
 
 from devhost.host import Host
-from tests.chaos.callers import ANSWER, PLUGIN, STAGES, Caller, lead_and_follow
+from tests.chaos.callers import (
+    ANSWER,
+    PLUGIN,
+    STAGES,
+    Caller,
+    lead_and_follow,
+    until,
+)
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 
 # As in earnest: what the crowds' tests set higher for their own three processes.
@@ -223,3 +230,116 @@ def test_without_a_redis_a_crowd_is_one_call_in_each_process(
     crowd = [Caller(hosts[number % 2], form) for number in range(60)]
     assert {caller.text() for caller in crowd} == {ANSWER}
     assert upstream.calls - before == 2
+
+
+# --- audits, and answers in time -------------------------------------------------
+
+
+def test_audits_of_a_silent_model_hold_up_no_hit(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    audited = {"cache_options": "audit_percent: 100, audits_per_minute: 600"}
+    questions = keep_some(hosts[0], upstream, form | DEFAULTS, 20)
+    before = upstream.calls
+    upstream.script = Script(events=[delta(content="never")], delay=15)
+    with taken_processors():
+        callers = [
+            Caller(hosts[n % 2], form | audited, questions[n % len(questions)])
+            for n in range(200)
+        ]
+        assert {caller.text() for caller in callers} == {ANSWER}
+    assert [caller.error for caller in callers if caller.error] == []
+    # Four at once in each process, and no entry in both.
+    assert 0 < upstream.calls - before <= 8
+
+
+def test_audits_are_bounded_by_the_minute_with_the_processors_taken(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    audited = {"cache_options": "audit_percent: 100, audits_per_minute: 3"}
+    questions = keep_some(hosts[0], upstream, form | DEFAULTS, 20)
+    before, upstream.script = upstream.calls, quick()
+    with taken_processors():
+        for _ in range(3):
+            callers = [
+                Caller(hosts[0], form | audited, question) for question in questions
+            ]
+            assert {caller.text() for caller in callers} == {ANSWER}
+    until(lambda: upstream.calls - before == 3)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 5.0])
+def test_a_redis_that_falls_silent_during_an_audit_costs_no_answer(
+    hosts: tuple[Host, Host],
+    upstream: FakeUpstream,
+    form: dict[str, str],
+    seconds: float,
+) -> None:
+    audited = {"cache_options": "audit_percent: 100, audit_repairs: true"}
+    with servers.server() as (url, process):
+        form |= {"redis_url": url}
+        (question,) = keep_some(hosts[0], upstream, form | DEFAULTS, 1)
+        before = upstream.calls
+        upstream.script = Script(events=[delta(content="x"), finish()], delay=0.2)
+        assert Caller(hosts[0], form | audited, question).text() == ANSWER
+        until(lambda: upstream.calls == before + 1)
+        with stopped(process.pid):
+            time.sleep(seconds)
+        asked = Caller(hosts[0], form | DEFAULTS, question)
+        assert asked.text() in (ANSWER, "x")
+        assert asked.error is None
+
+
+def test_a_process_that_is_killed_in_an_audit_leaves_its_entry_as_it_was(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    audited = {"cache_options": "audit_percent: 100, audit_repairs: true"}
+    (question,) = keep_some(hosts[0], upstream, form | DEFAULTS, 1)
+    before = upstream.calls
+    upstream.script = Script(events=[delta(content="x"), finish()], delay=0.5)
+    assert Caller(hosts[0], form | audited, question).text() == ANSWER
+    until(lambda: upstream.calls == before + 1)
+    os.kill(pid_of(hosts[0]), signal.SIGKILL)
+    assert Caller(hosts[1], form | DEFAULTS, question).text() == ANSWER
+    assert upstream.calls == before + 1
+
+
+STALE = (
+    "ttl_seconds: 1, stale_if_error_seconds: 600, first_token_budget_ms: 200, "
+    "redis_timeout_ms: 1000"
+)
+
+
+def test_a_hanging_model_with_the_processors_taken_is_stood_in_for_by_old_answers(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    form |= {"cache_options": STALE}
+    questions = keep_some(hosts[0], upstream, form, 5)
+    time.sleep(1.2)
+    upstream.script = Script(events=[delta(content="never")], delay=15)
+    with taken_processors():
+        callers = [
+            Caller(hosts[n % 2], form, questions[n % len(questions)]) for n in range(50)
+        ]
+        assert {caller.text() for caller in callers} == {ANSWER}
+    assert [caller.error for caller in callers if caller.error] == []
+
+
+def test_a_late_answer_is_kept_and_never_spliced_to_an_old_one(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    form |= {"cache_options": STALE}
+    (question,) = keep_some(hosts[0], upstream, form, 1)
+    before = upstream.calls
+    time.sleep(1.2)
+    new = [delta(content=f"new{number} ") for number in range(5)]
+    upstream.script = Script(events=[*new, finish(), "[DONE]"], delay=0.3)
+    fresh = "".join(f"new{number} " for number in range(5))
+    with taken_processors():
+        callers = [Caller(hosts[n % 2], form, question) for n in range(20)]
+        said = [caller.text() for caller in callers]
+    assert {*said} <= {ANSWER, fresh}
+    assert ANSWER in said
+    until(lambda: Caller(hosts[0], form, question).text() == fresh)
+    # The new answer lives for a second, so that looking for it may load it anew.
+    assert upstream.calls - before <= 4
