@@ -45,6 +45,7 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
                 _reasons(saved, told),
                 _apart(saved, told),
                 _audits(saved, told),
+                _audits_by_age(saved, told),
                 _provider(saved, told),
                 _redis(_facts(read), told),
             )
@@ -201,6 +202,20 @@ def _audits(saved: Json, told: Words) -> Json:
     if found["ttl_hint_seconds"]:
         lines.append(told("audit_hint", time=charts.span_of(found["ttl_hint_seconds"])))
     return _chart(told("audits"), bars, lines=lines)
+
+
+def _audits_by_age(saved: Json, told: Words) -> Json:
+    bars = []
+    for row in saved["audits"]["by_age"]:
+        bound, total = row["up_to_seconds"], row["right"] + row["wrong"]
+        age = (
+            told("older")
+            if bound is None
+            else told("younger", time=charts.span_of(bound))
+        )
+        shown = f"{row['wrong']} / {total}"
+        bars.append(Bar(age, row["wrong"] / total, shown, "miss"))
+    return _chart(told("audits_by_age"), bars)
 
 
 def _provider(saved: Json, told: Words) -> Json:

@@ -18,7 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from cachecore.counters import BOUNDS, Counts, place_of
+from cachecore.counters import AGES, BOUNDS, Counts, place_of
 from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
 from cachecore.stores.base import Facts
@@ -78,7 +78,7 @@ _FROM_ZERO: Final = (
     "invalidations||||",
     "breaker_opened||||",
     "breaker_open_sum||||",
-    "lost||||journal",
+    "lost||||event_log",
 )
 _HISTOGRAMS: Final = (
     ("first", "first_token_seconds", "Time to the first piece of an answer."),
@@ -138,8 +138,23 @@ def _counted(found: Mapping[str, Counts]) -> Iterator[Metric]:
         yield _counter(found, name, shown, meaning, verdict, 1)
     for name, shown, meaning in _HISTOGRAMS:
         yield _histogram(found, name, shown, meaning, "result")
+    yield _audits_by_age(found)
     meaning = "Time that asking the store took."
     yield _histogram(found, "look_up", "look_up_seconds", meaning, "")
+
+
+def _audits_by_age(found: Mapping[str, Counts]) -> Metric:
+    """How old the audited entries were: ``younger_than`` is in seconds."""
+    labels = (*_OF, "verdict", "younger_than")
+    meaning = "Hits asked upstream again, by the age of their entry."
+    family = CounterMetricFamily(_PREFIX + "audits_by_age", meaning, labels=labels)
+    for of, said, amount in _rows(found, "audit_age"):
+        verdict, _, number = said.partition(" ")
+        place = place_of(number)
+        if place is not None and place <= len(AGES):
+            bound = "+Inf" if place == len(AGES) else f"{AGES[place]:g}"
+            family.add_metric([*of, verdict, bound], amount)
+    return family
 
 
 def _facts(servers: list[Facts]) -> Iterator[Metric]:

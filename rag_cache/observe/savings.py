@@ -298,10 +298,24 @@ def _audit_lines(found: Json) -> list[str]:
         f"Of {total} hits that were asked again {found['wrong']} were different: "
         f"{found['wrong_rate']:.1%}, with 95 % confidence {low:.1%} to {high:.1%}."
     ]
+    ages = [
+        f"{row['wrong']} of {row['right'] + row['wrong']} {_age(row['up_to_seconds'])}"
+        for row in found["by_age"]
+    ]
+    lines.append(f"Different by age: {', '.join(ages)}.")
     if found["ttl_hint_seconds"]:
-        hours = f"{found['ttl_hint_seconds'] / 3600:g} hours"
-        lines.append(_ENGLISH("audit_hint", time=hours))
+        longest = _span(found["ttl_hint_seconds"])
+        lines.append(_ENGLISH("audit_hint", time=longest))
     return lines
+
+
+def _age(bound: float | None) -> str:
+    return "older" if bound is None else f"up to {_span(bound)} old"
+
+
+def _span(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:g} hours" if hours >= 1 else f"{seconds / 60:g} minutes"
 
 
 def _decisions(rows: list[Json]) -> str:

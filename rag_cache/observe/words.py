@@ -160,6 +160,14 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "{rate} が異なりました（95% 信頼区間 {low}～{high}）。",
         "{rate} eram diferentes; com 95 % de confiança, {low} a {high}.",
     ),
+    "audits_by_age": (
+        "Different answers, by age",
+        "不同的回答（按保留时间）",
+        "異なった回答（経過時間別）",
+        "Respostas diferentes, por idade",
+    ),
+    "younger": ("up to {time}", "不超过 {time}", "{time} まで", "até {time}"),
+    "older": ("older", "更久", "それ以上", "mais velhas"),
     "audit_hint": (
         "Fewer than 1 % were different among those younger than {time}.",
         "保留时间短于 {time} 的回答中，不同的少于 1%。",

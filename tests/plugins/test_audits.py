@@ -46,11 +46,12 @@ def test_the_summary_says_how_many_hits_were_still_right(
     low, high = found["interval"]
     assert 0.06 < low < 1 / 3 < high < 0.8
     assert found["by_age"] == [{"up_to_seconds": 300.0, "right": 2, "wrong": 1}]
-    assert "Of 3 hits that were asked again 1 were different" in observe.summary_table(
-        summary
-    )
+    said_by_table = observe.summary_table(summary)
+    assert "Of 3 hits that were asked again 1 were different" in said_by_table
+    assert "Different by age: 1 of 3 up to 5 minutes old." in said_by_table
     shown = observe.metrics(secret).decode()
     assert 'verdict="different"' in shown
+    assert 'verdict="different",younger_than="300"} 1.0' in shown
 
 
 JUDGED_AS = {
