@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cachecore.errors import ConfigError
+from cachecore.question import Match
 
 _MAX_OPTIONS_TEXT: Final = 4000
 _MAX_OPTIONS_BRACKETS: Final = 20
@@ -52,6 +53,7 @@ class Options(BaseModel):
     price: PriceOption = Field(
         PriceOption(), description="a mapping, as in {input: 0.15, output: 0.6}"
     )
+    match: Match = Field("exact", description="exact or normalized")
     ttl_seconds: int = Field(
         0, ge=0, le=2592000, description="a number of seconds from 1 to 2592000"
     )

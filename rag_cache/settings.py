@@ -20,6 +20,7 @@ from cachecore.errors import ConfigError
 from cachecore.keys import canonical
 from cachecore.options import Options
 from cachecore.policy import MAX_TTL
+from cachecore.question import matched
 from cachecore.statistics import Statistics
 from difykit import runtime
 from rag_cache import inputs
@@ -136,6 +137,16 @@ def _read_knowledge(credentials: Mapping[str, Any]) -> Knowledge:
     except BadInput as error:
         raise ConfigError("allowed_datasets", str(error)) from None
     return Knowledge(url.removesuffix("/v1"), key, frozenset(allowed))
+
+
+def matched_form(
+    settings: Settings, form: Mapping[str, Any], question: str
+) -> dict[str, Any]:
+    """The form of a key, with its field ``question`` as far as ``match`` says."""
+    match = settings.cache.options.match
+    if match == "exact" or not isinstance(form[question], str):
+        return dict(form)
+    return {**form, question: matched(match, form[question]), "match": match}
 
 
 def open_cache(settings: Settings) -> Cache:

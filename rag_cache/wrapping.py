@@ -16,13 +16,14 @@ from cachecore.cache import Cache
 from cachecore.entry import Cost
 from cachecore.errors import StoreError
 from cachecore.lookup import Look
-from cachecore.policy import Control, Refusal, Rules, Traits
+from cachecore.policy import Control, Refusal, Traits
 from cachecore.request import Request
 from difykit.codec import urls
 from rag_cache import inputs, settings, ticket
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput
 from rag_cache.outcome import Outcome, look_outcome
+from rag_cache.settings import Settings
 from rag_cache.ticket import Ticket
 
 # Work that takes longer has met too many changes that no stamp shows.
@@ -59,7 +60,7 @@ def look_up(caller: Caller, parameters: Mapping[str, Any]) -> Lookup:
     """Look a value up. Raises BadInput or ConfigError."""
     read = settings.read(caller.credentials)
     cache = settings.open_cache(read)
-    request = _request(caller, read.cache.rules, parameters)
+    request = _request(caller, read, parameters)
     look = cache.find(request)
     cache.report(request, look)
     return Lookup(
@@ -82,15 +83,20 @@ def _ticket(cache: Cache, request: Request, look: Look) -> str:
         return ticket.NOTHING
 
 
-def _request(caller: Caller, rules: Rules, parameters: Mapping[str, Any]) -> Request:
+def _request(caller: Caller, read: Settings, parameters: Mapping[str, Any]) -> Request:
+    rules, key = read.cache.rules, inputs.required(parameters, "key")
     return Request(
         kind="value",
         label=inputs.text(parameters, "name") or "value",
-        form={
-            "name": inputs.text(parameters, "name"),
-            "key": urls.unsigned(inputs.required(parameters, "key")),
-            "context": urls.unsigned(inputs.text(parameters, "context_keys")),
-        },
+        form=settings.matched_form(
+            read,
+            {
+                "name": inputs.text(parameters, "name"),
+                "key": urls.unsigned(key),
+                "context": urls.unsigned(inputs.text(parameters, "context_keys")),
+            },
+            "key",
+        ),
         rules=rules,
         app=caller.app_id,
         asked=lambda: inputs.text(parameters, "key"),
@@ -168,18 +174,18 @@ def store_all(caller: Caller, body: Mapping[str, Any]) -> list[str]:
     read = settings.read(caller.credentials)
     cache = settings.open_cache(read)
     shared = {name: body.get(name) for name in _OF_ALL_ITEMS}
-    return [_keep_item(caller, cache, read.cache.rules, shared, item) for item in items]
+    return [_keep_item(caller, cache, read, shared, item) for item in items]
 
 
 def _keep_item(
-    caller: Caller, cache: Cache, rules: Rules, shared: Mapping[str, Any], item: Any
+    caller: Caller, cache: Cache, read: Settings, shared: Mapping[str, Any], item: Any
 ) -> str:
     if not isinstance(item, dict) or not inputs.text(item, "key").strip():
         return "no_key"
     value = item.get("value")
     if value in (None, "", [], {}):
         return "empty"
-    request = _request(caller, rules, {**shared, "key": item["key"]})
+    request = _request(caller, read, {**shared, "key": item["key"]})
     ends_at = urls.expires_at(value)
     request = replace(request, traits=replace(request.traits, ends_at=ends_at))
     look = cache.find(request)

@@ -112,7 +112,14 @@ def model(caller: Caller, parameters: Mapping[str, Any], ask: AskModel) -> Work:
         "prompt": urls.unsigned(prompt),
     }
     request = request_of(
-        caller, read, parameters, "llm", chosen.model, form, (f"model:{chosen.model}",)
+        caller,
+        read,
+        parameters,
+        "llm",
+        chosen.model,
+        form,
+        (f"model:{chosen.model}",),
+        question="prompt",
     )
     chat = Chat(chosen, said, stop)
     return begin(read, request, lambda: ask(chat, limits(read)))
@@ -134,7 +141,14 @@ def app(caller: Caller, parameters: Mapping[str, Any], ask: AskApp) -> Work:
         "inputs": urls.unsigned(given),
     }
     request = request_of(
-        caller, read, parameters, "app", app_id, form, (f"app:{app_id}",)
+        caller,
+        read,
+        parameters,
+        "app",
+        app_id,
+        form,
+        (f"app:{app_id}",),
+        question="query",
     )
 
     call = Call(settings.open_cache(read), caller, app_id)
@@ -172,18 +186,22 @@ def request_of(
     label: str,
     form: Mapping[str, Any],
     belongs: tuple[str, ...],
+    *,
+    question: str = "",
 ) -> Request:
     """A request for the cache. Raises BadInput or ConfigError.
 
-    ``parameters`` say what its caller wants of the cache, ``form`` what is asked.
+    ``parameters`` say what its caller wants of the cache, ``form`` what is asked;
+    ``question`` names the field of it that ``match`` is about.
     """
     rules = read.cache.rules
     seed = inputs.text(parameters, "context_keys")
+    keyed = settings.matched_form(read, form, question) if question else form
     return Request(
         kind=kind,
         label=label,
         # Told from Cached Model's, which are of the same kind.
-        form={"by": f"cached_{kind}", "context": urls.unsigned(seed), **form},
+        form={"by": f"cached_{kind}", "context": urls.unsigned(seed), **keyed},
         rules=rules,
         app=caller.app_id,
         asked=lambda: _asked(form),

@@ -18,6 +18,7 @@ from dify_plugin.entities.model.message import (
 )
 from dify_plugin.errors.model import InvokeBadRequestError
 
+from cachecore.question import Match, matched
 from cached_model.form import Form
 from difykit.codec import few_shots, urls
 from difykit.codec import messages as codec
@@ -65,8 +66,10 @@ class Call:
     thoughts: bool
     schema: Mapping[str, Any] | None = None
 
-    def key_form(self, form: Form, *, names_user: bool = False) -> dict[str, object]:
-        """Everything that can change the answer.
+    def key_form(
+        self, form: Form, *, names_user: bool = False, match: Match = "exact"
+    ) -> dict[str, object]:
+        """Everything that can change the answer, the question as far as ``match`` says.
 
         What is left out stands in LEFT_OUT. Headers are digested, for they may
         be secrets; Dify's file URLs stand without their signatures.
@@ -75,9 +78,12 @@ class Call:
         object's properties in the schema's order, which the canonical form of
         the body forgets.
         """
+        body = self._keyed()
+        if match != "exact":
+            body = {**_matched(body, match), "match": match}
         return {
             "url": self.url,
-            "body": urls.unsigned(self._keyed()),
+            "body": urls.unsigned(body),
             "schema": json.dumps(self.schema) if self.schema is not None else None,
             "names_user": names_user,
             "headers": form.headers_digest,
@@ -94,6 +100,26 @@ class Call:
     def extracts(self) -> bool:
         """Whether it is a Parameter Extractor's, whose tool call is its answer."""
         return few_shots.extracts(self.body.get("messages") or ())
+
+
+def _matched(body: dict[str, Any], match: Match) -> dict[str, Any]:
+    """The body, the text of its last user message normalised."""
+    if "prompt" in body:
+        return body  # All of it is one text: where the question begins is not known.
+    *before, last = body["messages"]
+    content = last.get("content")
+    if last.get("role") != "user":
+        return body
+    if isinstance(content, str):
+        content = matched(match, content)
+    elif isinstance(content, list):
+        content = [
+            {**part, "text": matched(match, part["text"])}
+            if part.get("type") == "text"
+            else part
+            for part in content
+        ]
+    return {**body, "messages": [*before, {**last, "content": content}]}
 
 
 def parts(key_form: Mapping[str, Any], question: str) -> dict[str, object]:

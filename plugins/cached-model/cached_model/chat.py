@@ -151,7 +151,18 @@ def _request(
 ) -> Request:
     ttl = str(ours["cache_ttl"] or "").strip()
     ttl = "" if ttl == "as in the form" else ttl
-    key_form = call.key_form(form, names_user=names_user)
+    traits = Traits(
+        conversation=codec.is_conversation(messages),
+        tools=not call.extracts and ("tools" in call.body or "functions" in call.body),
+        calls_are_data=call.extracts,
+        external_url=codec.has_external_url(messages),
+        temperature=call.body.get("temperature"),
+        ends_at=urls.expires_at(call.body),
+    )
+    # What a question means in a conversation, or to who has tools, is not in its words.
+    alone = not (traits.conversation or traits.tools or traits.calls_are_data)
+    match = form.settings.options.match if alone else "exact"
+    key_form = call.key_form(form, names_user=names_user, match=match)
 
     def question() -> str:
         return codec.question(messages)
@@ -165,15 +176,7 @@ def _request(
         control=_control(ours["cache_control"]),
         asked=question,
         parts=lambda: parts(key_form, question()),
-        traits=Traits(
-            conversation=codec.is_conversation(messages),
-            tools=not call.extracts
-            and ("tools" in call.body or "functions" in call.body),
-            calls_are_data=call.extracts,
-            external_url=codec.has_external_url(messages),
-            temperature=call.body.get("temperature"),
-            ends_at=urls.expires_at(call.body),
-        ),
+        traits=traits,
         tags=config.read_tags(str(ours["cache_tags"] or "")),
         ttl=config.read_ttl(ttl) if ttl else None,
         accept=_schema_check(call.schema) if call.schema is not None else None,

@@ -1,0 +1,66 @@
+"""What ``match: normalized`` makes one question of, and what it must not."""
+
+import pytest
+
+from cachecore.question import matched, normalized
+
+SAME = [
+    ("When do you open?", "when do you open"),
+    ("When do you open?", "  When   do you\topen ? "),
+    ("When do you open?", "Ｗｈｅｎ do you open？"),
+    ("when do you open", "When\u3000do you open."),
+    ("I need help.", "i need help"),
+    ("What’s the “gold” plan?", 'What\'s the "gold" plan?'),
+    ("Tell me your hours.", "tell me your hours"),
+    ("你们几点开门？", "你们几点开门"),
+    ("可以退货吗？", " 可以退货吗 "),
+    ("订单１２３在哪？", "订单123在哪？"),
+    ("caf\u00e9 hours", "cafe\u0301 hours"),
+]
+# What a person who folds too much would serve another's answer for.
+TRAPS = [
+    ("Is US mail delivered?", "Is us mail delivered?"),
+    ("Polish recipes", "polish recipes"),
+    ("Turkey travel", "turkey travel"),
+    ("Is it IT support?", "Is it it support?"),
+    ("IT is down", "It is down"),
+    ("You ship to Norway?", "You ship to Norway."),
+    ("今天营业？", "今天营业。"),
+    ("What is 5!", "What is 5"),
+    ("What is 10²?", "What is 102?"),
+    ("Add ½ cup", "Add 12 cup"),
+    ("Dose of 1.5 mg", "Dose of 15 mg"),
+    ("Version 1.2", "Version 12"),
+    ("What is -5?", "What is 5?"),
+    ("What is C++?", "What is C?"),
+    ("What does `a  b` do?", "What does `a b` do?"),
+    ("Sort:\n  a\nb", "Sort:\na\n  b"),
+    ("What is f(X)?", "What is f(x)?"),
+    ("Cancel my order", "Don't cancel my order"),
+    ("Send it to Ann, not Bob", "Send it to Bob, not Ann"),
+    ("not allowed", "no tallowed"),
+    ("Is it re-sent?", "Is it resent?"),
+    ("退款", "退 款"),
+    ("can't", "cant"),
+    ("①", "1"),
+    ("How much is ５０％?", "How much is 50?"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_what_was_only_typed_otherwise_is_one_question(one: str, other: str) -> None:
+    assert normalized(one) == normalized(other)
+
+
+@pytest.mark.parametrize(("one", "other"), TRAPS)
+def test_what_may_mean_something_else_stays_apart(one: str, other: str) -> None:
+    assert normalized(one) != normalized(other)
+
+
+def test_a_document_is_no_question() -> None:
+    document = "A  word. " * 300
+    assert normalized(document) == document
+
+
+def test_an_exact_match_folds_nothing() -> None:
+    assert matched("exact", " When? ") == " When? "
