@@ -1,6 +1,7 @@
 """The order of things: what is asked when, and what reaches the caller."""
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -381,22 +382,13 @@ def test_a_broken_store_costs_one_try_and_no_answer() -> None:
     assert bench.reasons == ["cache_unavailable"]
 
 
-@pytest.mark.parametrize(
-    ("method", "calls"),
-    [
-        ("look_up", ["look_up"]),
-        ("settle", ["look_up", "settle"]),
-        ("claim", ["look_up", "settle", "claim"]),
-        ("commit", ["look_up", "settle", "claim", "commit"]),
-    ],
-)
-def test_after_its_first_failure_a_request_leaves_the_store_alone(
-    method: str, calls: list[str]
-) -> None:
+@pytest.mark.parametrize("method", ["look_up", "settle", "claim", "commit"])
+def test_after_its_first_failure_a_request_leaves_the_store_alone(method: str) -> None:
     store = FailingFrom(MemoryStore(), method)
     bench = Bench(store)
     assert bench.text(request(), "answer") == "answer"
-    assert store.calls == calls
+    assert store.calls.count(method) == 1
+    assert store.calls[-1] == method
 
 
 def test_garbage_that_cannot_be_deleted_is_the_last_that_the_store_hears_of() -> None:
@@ -405,7 +397,7 @@ def test_garbage_that_cannot_be_deleted_is_the_last_that_the_store_hears_of() ->
     memory.keep(key, b"garbage", 60)
     store = FailingFrom(memory, "delete")
     assert Bench(store).text(request(), "answer") == "answer"
-    assert store.calls == ["look_up", "delete"]
+    assert store.calls[-1] == "delete"
 
 
 def test_garbage_under_a_key_is_a_miss_and_is_deleted() -> None:
@@ -519,7 +511,7 @@ def test_a_follower_takes_over_from_a_leader_that_left_before_the_first_piece() 
     )
     follower.start()
     while not flight._changed._waiters:  # type: ignore[attr-defined]
-        threading.Event().wait(0.001)
+        time.sleep(0)  # Others run.
     table.leave(look.key, flight)
     flight.crash(GeneratorExit())
     follower.join(5)

@@ -1,7 +1,8 @@
 """One load for many processes: each Bench here stands for a process of its own."""
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,19 +19,34 @@ from cachecore.policy import Control, Rules
 from cachecore.request import Request
 from cachecore.stores.base import Claim, Commit, Heartbeat
 from cachecore.stores.memory import MemoryStore
-from tests.core.helpers import END, Bench, FailingFrom, request
+from tests.core.helpers import END, Bench, FailingFrom, FakeClock, request
 
-# As in earnest, a hundred times faster.
-PACE = Pace(*(0.1, 0.005, 0.001), linger=5, read=0.01, outage=0.02)
+# Threads look more often than in earnest. What ends by time, leases and streams, ends on
+# the store's clock, which a test moves; a pause for a store that fails takes none.
+PACE = Pace(heartbeat=0.005, batch=0.001, read=0.01)
+
+
+class Skipped:
+    """Time as it passes, and what pauses would have taken besides."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self._skipped
+
+    def sleep(self, seconds: float) -> None:
+        self._skipped += seconds
 
 
 @pytest.fixture
 def store() -> MemoryStore:
-    return MemoryStore(shared=True)
+    return MemoryStore(clock=FakeClock(), shared=True)
 
 
-def process(store: Any) -> Bench:
-    return Bench(store, pace=PACE)
+def process(store: Any, pace: Pace = PACE, **options: Any) -> Bench:
+    time = Skipped()
+    return Bench(store, pace=pace, monotonic=time, sleep=time.sleep, **options)
 
 
 class UpstreamFailed(Exception):
@@ -80,7 +96,7 @@ class Gate:
 
 def until(true: Callable[[], bool]) -> None:
     while not true():
-        threading.Event().wait(0.001)
+        time.sleep(0)  # Others run.
 
 
 class FakeLeader:
@@ -132,7 +148,7 @@ def following(
 ) -> tuple[FakeLeader, Bench, Asked]:
     """A leader, and a process that listens to it; ``own`` is what it would load."""
     leader = FakeLeader(store)
-    bench = Bench(store, pace=pace)
+    bench = process(store, pace=pace)
     load = bench.loader(*own, end=end)
     follower = Asked(lambda: bench.cache.stream(request(), load))
     leader.await_follower()
@@ -350,7 +366,7 @@ def test_who_lost_its_lease_but_not_its_life_replaces_nothing(
 ) -> None:
     upstream = Gate()
     # A heartbeat would take the evicted lease back.
-    one = Bench(store, pace=replace(PACE, heartbeat=60))
+    one = process(store, replace(PACE, heartbeat=60, batch=60))
     slow = Asked(lambda: one.cache.stream(request(), upstream))
     assert upstream.began.wait(10)
     key = one.cache.key(request())
@@ -432,8 +448,8 @@ def test_with_a_secret_nothing_of_an_answer_is_readable_in_the_stream(
 ) -> None:
     key = bytes(32)
     upstream = Gate()
-    one = Bench(store, pace=PACE, cipher_key=key)
-    other = Bench(store, pace=PACE, cipher_key=key)
+    one = process(store, cipher_key=key)
+    other = process(store, cipher_key=key)
     leader = Asked(lambda: one.cache.stream(request(), upstream))
     assert upstream.began.wait(10)
     follower = Asked(lambda: other.cache.stream(request(), upstream))
@@ -557,17 +573,21 @@ def test_a_crowd_of_failed_loads_does_not_silence_one_that_lives(
 def test_a_load_without_progress_says_so_and_lets_its_lease_go(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cachecore.cache.MORTAL_IDLE_LIMIT", 0.02)
+    monkeypatch.setattr("cachecore.cache.MORTAL_IDLE_LIMIT", 2 * PACE.heartbeat)
+    beats: list[Heartbeat] = []
+    send = store.heartbeat
+
+    def heartbeat(sent: Sequence[Heartbeat]) -> list[int | None]:
+        beats.extend(sent)
+        return send(sent)
+
+    monkeypatch.setattr(store, "heartbeat", heartbeat)
     slow, bench = Gate(), process(store)
     leader = Asked(lambda: bench.cache.stream(request(), slow, outlives=False))
     assert slow.began.wait(10)
-    until(
-        lambda: (
-            not store._leases
-            or max(e for _, e in store._leases.values()) < store._clock()
-        )
-    )
-    other = Bench(store, pace=PACE)
+    until(lambda: bool(beats) and not beats[-1].renews)
+    store._clock.pass_by(PACE.lease)
+    other = process(store)
     assert other.text(request(), "its own") == "its own"
     slow.go.set()
     assert leader.text() == "first second"
@@ -695,7 +715,7 @@ def test_a_store_that_fails_for_a_moment_breaks_no_answer_that_was_begun(
 ) -> None:
     failing = FailingFrom(store, "")
     leader = FakeLeader(store)
-    bench = process(failing)
+    bench = process(failing, replace(PACE, outage=1e9))
     follower = Asked(lambda: bench.cache.stream(request(), bench.loader("never")))
     leader.await_follower()
     leader.say("a part ")

@@ -23,7 +23,7 @@ CORE = modules(
     "cachecore",
     "admin answer audit background batch cache config counters differences entry errors "
     "event_log events flight keep keys lease lookup opening options policy recent "
-    "redis_url reports request sheets stamps statistics",
+    "question redis_url reports request sheets stamps statistics",
 ) | modules(
     "cachecore/stores",
     "base breaker connection memory messages redis",
@@ -58,6 +58,7 @@ SHIPPED = {
             *("tools/cache_feedback", "tools/cache_stats", "tools/render_prompt"),
             *("endpoints/healthz", "endpoints/metrics", "endpoints/invalidate"),
             *("endpoints/switch", "endpoints/feedback", "endpoints/retrieval"),
+            "endpoints/store",
             *("endpoints/chat_completions", "endpoints/embeddings"),
             *(
                 "endpoints/list_models",
@@ -88,8 +89,8 @@ SHIPPED = {
     | {"models/text_embedding/text_embedding.py", "models/rerank/rerank.py"}
     | modules(
         "cached_model",
-        "address body caching chat check embeddings form reader reranking rules schema schemas sse "
-        "tokens upstream",
+        "address body caching chat check embeddings form judge reader reranking rules schema "
+        "schemas sse tokens upstream",
     ),
 }
 each = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
