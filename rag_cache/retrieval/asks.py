@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from cachecore.policy import Control
@@ -28,7 +29,10 @@ type Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked. ``query`` is as it is sent; ``cut`` says that it was longer."""
+    """What is asked. ``query`` is as it is sent; ``cut`` says that it was longer.
+
+    ``overrides`` are the fields of ``retrieval_model`` that go over a dataset's own.
+    """
 
     query: str
     datasets: tuple[str, ...]
@@ -38,27 +42,11 @@ class Ask:
     cut: bool = False
     top_k: int | None = None
     score_threshold: float | None = None
-    search_method: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    filter: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     ttl: int | None = None
     control: Control = Control.DEFAULT
     reranker: Reranker | None = None
-
-    def overrides(self) -> Json:
-        """The fields of ``retrieval_model`` that the caller has set."""
-        given: Json = dict(self.settings)
-        if self.search_method:
-            given["search_method"] = self.search_method
-        if self.top_k is not None:
-            given["top_k"] = self.top_k
-        if self.score_threshold is not None and not self.reranker:
-            given["score_threshold_enabled"] = True
-            given["score_threshold"] = self.score_threshold
-        if self.filter:
-            given["metadata_filtering_conditions"] = dict(self.filter)
-        return given
 
 
 def read(
@@ -79,22 +67,53 @@ def read(
             "The parameter datasets is empty; choose a knowledge base, or name one in More "
             "Knowledge Bases (more_datasets)."
         )
+    top_k, threshold = limits(parameters)
+    settings = dict(inputs.table(parameters, "retrieval_settings"))
+    method = _method(parameters)
+    if method:
+        settings["search_method"] = method
+    conditions = inputs.table(parameters, "metadata_filter")
     return Ask(
         query=query,
         cut=cut,
         datasets=datasets,
         named=more,
         named_in=_FIELDS[names],
-        top_k=inputs.whole(parameters, "top_k", 1, MAX_TOP_K),
-        score_threshold=inputs.number(parameters, "score_threshold", 0, 1) or None,
-        search_method=_method(parameters),
-        settings=inputs.table(parameters, "retrieval_settings"),
-        filter=inputs.table(parameters, "metadata_filter"),
+        top_k=top_k,
+        score_threshold=threshold,
+        # A rerank model's scores are other ones: its threshold is not the search's.
+        overrides=overrides(
+            top_k, None if reranker else threshold, conditions, settings
+        ),
         tags=inputs.tags(parameters),
         ttl=inputs.lifetime(parameters),
         control=inputs.control(parameters),
         reranker=reranker,
     )
+
+
+def limits(given: Mapping[str, Any]) -> tuple[int | None, float | None]:
+    """``top_k`` and ``score_threshold``; Dify sends nought where there is none."""
+    top_k = inputs.whole(given, "top_k", 1, MAX_TOP_K)
+    return top_k, inputs.number(given, "score_threshold", 0, 1) or None
+
+
+def overrides(
+    top_k: int | None,
+    threshold: float | None,
+    conditions: Mapping[str, Any],
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> Json:
+    """The fields of ``retrieval_model`` that a caller has set."""
+    given: Json = dict(settings)
+    if top_k is not None:
+        given["top_k"] = top_k
+    if threshold is not None:
+        given["score_threshold_enabled"] = True
+        given["score_threshold"] = threshold
+    if conditions:
+        given["metadata_filtering_conditions"] = dict(conditions)
+    return given
 
 
 def _names(given: Any) -> tuple[str, ...]:

@@ -60,14 +60,15 @@ def _ask(body: Mapping[str, Any]) -> Ask:
         raise BadInput("knowledge_id is empty; it takes the id of a knowledge base.")
     setting = inputs.table(body, "retrieval_setting")
     query, cut = asks.shortened(inputs.required(body, "query").strip())
+    top_k, threshold = asks.limits(setting)
+    conditions = _filter(inputs.table(body, "metadata_condition"))
     return Ask(
         query=query,
         cut=cut,
         datasets=datasets,
-        top_k=inputs.whole(setting, "top_k", 1, asks.MAX_TOP_K),
-        # Dify sends nought where there is no threshold.
-        score_threshold=inputs.number(setting, "score_threshold", 0, 1) or None,
-        filter=_filter(inputs.table(body, "metadata_condition")),
+        top_k=top_k,
+        score_threshold=threshold,
+        overrides=asks.overrides(top_k, threshold, conditions),
     )
 
 

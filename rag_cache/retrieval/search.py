@@ -174,7 +174,7 @@ def _form(read: Settings, ask: Ask, datasets: Sequence[Dataset]) -> Json:
         "datasets": [[one.id, one.version, one.since] for one in datasets],
         # Another form may let it grow older.
         "max_age": read.cache.options.retrieval_max_age_seconds,
-        "overrides": ask.overrides(),
+        "overrides": ask.overrides,
         "top_k": ask.top_k,
         "rerank": [ask.reranker.form, ask.score_threshold] if ask.reranker else None,
     }
@@ -196,7 +196,7 @@ def _request(
         app=caller.app_id,
         asked=lambda: ask.query,
         parts=lambda: {
-            "parameters": [ask.overrides(), ask.top_k],
+            "parameters": [ask.overrides, ask.top_k],
             "context": [[one.id, one.version, one.since] for one in datasets],
         },
         control=ask.control,
@@ -251,7 +251,7 @@ def _loaded(
 
     def asked(one: Dataset) -> list[Json]:
         # What is set goes over its own settings, which are not known either.
-        if one.id in unknown and ask.overrides():
+        if one.id in unknown and ask.overrides:
             raise unknown[one.id]
         return _items(read, ask, one)
 
@@ -288,17 +288,16 @@ def _items(read: Settings, ask: Ask, one: Dataset) -> list[Json]:
 
 def _model(ask: Ask, one: Dataset) -> Json | None:
     """The dataset's own settings with the caller's over them; None if it has none."""
-    overrides = ask.overrides()
-    if not overrides:
+    if not ask.overrides:
         return None
     own = one.own_settings if isinstance(one.own_settings, dict) else {}
     known = {name: value for name, value in own.items() if value is not None}
-    return {**_LEAST, **known, **overrides}
+    return {**_LEAST, **known, **ask.overrides}
 
 
 def _top_k(ask: Ask, datasets: Sequence[Dataset]) -> int | None:
     """How many items in all: as asked, else as many as the most generous dataset."""
-    asked = ask.overrides().get("top_k")
+    asked = ask.overrides.get("top_k")
     if asked is not None or len(datasets) == 1:
         return asked if isinstance(asked, int) else None
     own = [one.own_settings for one in datasets]

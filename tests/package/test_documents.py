@@ -106,3 +106,38 @@ def test_each_paragraph_on_correctness_names_tests_that_exist() -> None:
     )
     assert len(named) > 80
     assert [name for name in named if f"def {name}(" not in tests] == []
+
+
+_PRODUCT = ("cachecore", "difykit", "rag_cache", "plugins/cached-model", "ops/worker")
+# Tools' parameters, Redis' keys and commands: names, but of nothing in the code.
+_NO_CODE = re.compile(r"[<>…:*]| |^--|^test_|^\.")
+
+
+def test_what_the_architecture_names_is_there() -> None:
+    files = [path for folder in _PRODUCT for path in (ROOT / folder).rglob("*.py")]
+    texts = {path: path.read_text("utf-8") for path in files}
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    spans = set(re.findall(r"`([^`\n]+)`", text))
+    names = sorted(name for name in spans if not _NO_CODE.search(name))
+    unknown = [name for name in names if not _is_there(name, texts)]
+    assert len(names) > 60
+    assert not unknown
+
+
+def _is_there(name: str, texts: dict[Path, str]) -> bool:
+    folders = ROOT, ROOT / "plugins", ROOT / "plugins/cached-model", ROOT / "cachecore"
+    module = name.replace(".", "/") + ".py"
+    if any((one / name).exists() or (one / module).exists() for one in folders):
+        return True
+    *owners, last = name.split(".")
+    defined = re.compile(
+        rf"(?:def|class) {last}\b|^    {last},$|import {last}$", re.MULTILINE
+    )
+    for path, text in texts.items():
+        modules = {path.stem, path.parent.name}
+        held = not owners or owners[-1] in modules or f"class {owners[-1]}" in text
+        if (held and defined.search(text)) or (not owners and last == path.stem):
+            return True
+    # A parameter, an option, or an output.
+    used = re.compile(rf"[\"']{last}[\"']|\b{last}\b *[:=]")
+    return not owners and any(used.search(text) for text in texts.values())
