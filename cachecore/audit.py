@@ -64,6 +64,21 @@ def compare(kept: Piece, fresh: Piece) -> Verdict:
     return Verdict.SAME if same else Verdict.DIFFERENT
 
 
+def compared(
+    request: Request, kept: Piece, fresh: Piece
+) -> tuple[Verdict, Judgement | None]:
+    """The same with the request's judge, who is asked where the answers differ."""
+    verdict = compare(kept, fresh)
+    if verdict is not Verdict.DIFFERENT or request.judge is None:
+        return verdict, None
+    try:
+        judgement = request.judge(kept, fresh)
+    except Exception as error:  # noqa: BLE001 - a judge that fails has said nothing
+        logger.warning("the judge of two answers failed: %s", type(error).__name__)
+        judgement = Judgement(same=False)
+    return Verdict.JUDGED if judgement.same else Verdict.DIFFERENT, judgement
+
+
 def _calls(answer: Piece) -> list[tuple[str, str]]:
     # Their ids are drawn anew each time.
     return [(call["name"], call["arguments"]) for call in answer.tool_calls]
@@ -231,15 +246,10 @@ class Auditor:
         # What would not be kept proves nothing of what is.
         if refusal_of(request, recorder, answer) is not None:
             return Verdict.FAILED, 0.0
-        verdict = compare(entry.payload, answer)
-        if verdict is not Verdict.DIFFERENT or request.judge is None:
+        verdict, judgement = compared(request, entry.payload, answer)
+        if judgement is None:
             return verdict, 0.0
-        try:
-            judgement = request.judge(entry.payload, answer)
-        except Exception as error:  # noqa: BLE001 - a judge that fails has said nothing
-            logger.warning("an audit's judge failed: %s", type(error).__name__)
-            judgement = Judgement(same=False)
         price = request.rules.price.of(*judgement.usage.tokens)
         with self._lock:
             self._last.append((self._timer(), price))
-        return Verdict.JUDGED if judgement.same else Verdict.DIFFERENT, price
+        return verdict, price

@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 from cachecore import entry as entries
 from cachecore.admin import Admin
@@ -44,6 +45,9 @@ from cachecore.reports import Reports
 from cachecore.request import Request
 from cachecore.stamps import Stamps, StampTable
 from cachecore.stores.base import Store
+
+if TYPE_CHECKING:
+    from cachecore.meaning.tier import MeaningTier
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +154,7 @@ class Cache:
         self._emit = emit
         self._timer = timer
         self._event_log = event_log
+        self._keyspace, self._cipher_key = keyspace, cipher_key
         self._lookup = Lookup(store, keyspace, cipher_key, clock, timer)
         self._stamps = StampTable(store, keyspace)
         self._keeper = Keeper(cipher_key, clock, emit)
@@ -195,7 +200,7 @@ class Cache:
         leaders, over, reported, began = 0, "", False, self._timer()
         while True:
             since = self._flights.moment()
-            look = state.look if state.failed and state.look else self.look_up(request)
+            look = self._looked_up(request, state)
             job, leads, own = None, False, False
             if outlives and leaders < MAX_LEADERS:
                 look, job, own = self._stand_in(
@@ -231,6 +236,15 @@ class Cache:
                 leaders += not isinstance(gone, Standstill)
                 continue
             return
+
+    def _looked_up(self, request: Request, state: RequestState) -> Look:
+        """A look-up; where it misses, one in other words if the request opts in."""
+        if state.failed and state.look:
+            return state.look
+        look = self.look_up(request)
+        if request.meaning is None or look.entry is not None:
+            return look
+        return self._in_other_words(request, look)
 
     def _join(
         self,
@@ -412,6 +426,9 @@ class Cache:
             return
         if refusal is None:
             keeper.kept(request, sealed)
+            if request.meaning is not None:
+                answer = recorder.answer()
+                self._meaning.learn(request, job.key, job.stamps or {}, answer)
         else:
             keeper.refuse(request, refusal)
 
@@ -466,6 +483,29 @@ class Cache:
         job.state.load = token
         self._emit(Followed(request.subject, afar=True))
         return True
+
+    # --- answers to other questions ---------------------------------------
+
+    @cached_property
+    def _meaning(self) -> "MeaningTier":
+        # Who does not opt in does not even load it.
+        from cachecore.meaning.tier import MeaningTier  # noqa: PLC0415
+
+        parts = self._store, self._keyspace, self._lookup, self._cipher_key, self._emit
+        return MeaningTier(*parts)
+
+    def _in_other_words(self, request: Request, look: Look) -> Look:
+        """The look-up, with the answer to the same question in other words, if any."""
+        try:
+            near = self._meaning.find(request, look)
+        except (StoreError, UnkeyableError):
+            return look
+        except Exception as error:  # noqa: BLE001 - it may cost a hit, never an answer
+            logger.warning("a question was not compared: %s", type(error).__name__)
+            return look
+        if near is None or not near.serves:
+            return look
+        return replace(look, reason=Reason.MEANING, key=near.key, entry=near.entry)
 
     # --- stale answers ----------------------------------------------------
 

@@ -14,6 +14,7 @@ from cachecore.differences import Differences
 from cachecore.events import (
     Audited,
     BreakerMoved,
+    Compared,
     Ended,
     Event,
     Followed,
@@ -118,6 +119,7 @@ class Tally:
             Followed: self._followed,
             Loaded: self._loaded,
             Audited: self._audited,
+            Compared: self._compared,
             Kept: self._kept,
             Refused: self._refused,
             Stale: self._stood_in,
@@ -217,6 +219,10 @@ class Tally:
         if event.price:
             code = event.currency if _CURRENCY.fullmatch(event.currency) else OTHER
             row.rare["audit_money", code] += event.price
+
+    def _compared(self, event: Compared) -> None:
+        verdict = "right" if event.right else "wrong"
+        self._row(event.of).rare["compared_meaning", f"{event.band} {verdict}"] += 1
 
     def _kept(self, event: Kept) -> None:
         row = self._row(event.of)

@@ -88,6 +88,14 @@ class Ended(NamedTuple):
     seconds: float
 
 
+class Compared(NamedTuple):
+    """The answer of another question was compared with a request's own, by its band."""
+
+    of: Subject
+    band: int
+    right: bool
+
+
 class Followed(NamedTuple):
     """A request was answered by another caller's load, ``afar``: of another process."""
 
@@ -166,6 +174,7 @@ type Event = (
     | Followed
     | Loaded
     | Audited
+    | Compared
     | Kept
     | Refused
     | Stale

@@ -164,6 +164,15 @@ class Keyspace:
         """What a process did lately, beside its counters."""
         return f"{self.statistics(instance)}:recent"
 
+    def questions(self, form: bytes) -> str:
+        """The log of the questions of a partition, by all of a request but its question."""
+        return f"{PREFIX}:{self.namespace}:questions:{fingerprint(form, self.secret)}"
+
+    def comparisons(self, subject: bytes) -> str:
+        """The log of the comparisons of a subject."""
+        mark = fingerprint(subject, self.secret)[:32]
+        return f"{PREFIX}:{self.namespace}:comparisons:{mark}"
+
     @property
     def events(self) -> str:
         """The stream of answers, for what is done behind them."""

@@ -53,7 +53,7 @@ class Options(BaseModel):
     price: PriceOption = Field(
         PriceOption(), description="a mapping, as in {input: 0.15, output: 0.6}"
     )
-    match: Match = Field("exact", description="exact or normalized")
+    match: Match = Field("exact", description="exact, normalized or meaning")
     ttl_seconds: int = Field(
         0, ge=0, le=2592000, description="a number of seconds from 1 to 2592000"
     )

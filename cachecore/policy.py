@@ -72,6 +72,8 @@ class Reason(StrEnum):
     STALE = "stale"
     # a stale answer, because the upstream's first token was late
     LATE = "late"
+    # the answer to the same question in other words
+    MEANING = "meaning"
     # bypasses
     MODE_OFF = "mode_off"
     CONTROL = "bypass_asked"
@@ -86,7 +88,7 @@ class Reason(StrEnum):
     UNAVAILABLE = "cache_unavailable"
 
 
-HITS: Final = frozenset({Reason.HIT, Reason.STALE, Reason.LATE})
+HITS: Final = frozenset({Reason.HIT, Reason.STALE, Reason.LATE, Reason.MEANING})
 MISSES: Final = frozenset(
     {
         *(Reason.ABSENT, Reason.EXPIRED, Reason.INVALIDATED, Reason.CORRUPT),

@@ -1,4 +1,4 @@
-"""Questions that differ in how they were typed only (``match: normalized``).
+"""Questions that differ in how they were typed only (``match: normalized``, or ``meaning``).
 
 Two questions are matched if ``normalized`` makes the same text of them. It folds what can't
 change a question, and nothing that can:
@@ -20,7 +20,7 @@ import re
 import unicodedata
 from typing import Final, Literal
 
-type Match = Literal["exact", "normalized"]
+type Match = Literal["exact", "normalized", "meaning"]
 
 _CODE: Final = re.compile(r"[`{}\[\]<>|\\^$=;~_]|\n[ \t]|//|\w\(")
 _SPACE: Final = re.compile(r"\s+")

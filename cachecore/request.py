@@ -1,6 +1,6 @@
 """What is asked of the cache: everything that can change the answer, and whose it is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +23,26 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Meaning:
+    """How a request may be answered with the answer to a question in other words.
+
+    ``question`` is what is compared, ``partition`` all else of the request's form.
+    ``embed`` gives a text's vector, ``judge`` says whether the answer to another question
+    (its second argument) answers this one; both may raise. Of what was served at most
+    ``max_wrong`` may be wrong; at least ``compare_share`` goes on being compared. ``by``
+    names the models that are asked: what was found with others is no evidence.
+    """
+
+    question: str
+    partition: Mapping[str, object]
+    embed: Callable[[str], Sequence[float]]
+    judge: Callable[[str, str, Piece], bool] | None = None
+    max_wrong: float = 0.01
+    compare_share: float = 0.05
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What is asked of the cache.
 
@@ -39,7 +59,8 @@ class Request:
     ``excuses`` whether an error of the load is one that a stale answer may stand
     in for, and ``revive`` makes an error again of its class's name and its text,
     as another process told them; None for one it does not know. ``judge`` is asked by
-    audits whether a kept answer and a fresh one that differ say the same.
+    audits whether a kept answer and a fresh one that differ say the same. ``meaning``
+    opts in to answers of other questions.
     """
 
     kind: Kind
@@ -60,6 +81,7 @@ class Request:
     excuses: Callable[[Exception], bool] = lambda _: True
     revive: Callable[[str, str], Exception | None] = lambda _name, _text: None
     judge: Callable[[Piece, Piece], Judgement] | None = None
+    meaning: Meaning | None = None
 
     _subject: list[Subject] = field(default_factory=list, init=False, compare=False)
 
@@ -77,8 +99,11 @@ class Request:
         return self._subject[0]
 
 
-def form_of(request: Request) -> bytes:
-    """The canonical form that the key is made of; raises UnkeyableError."""
+def form_of(request: Request, form: Mapping[str, object] | None = None) -> bytes:
+    """The canonical form that the key is made of; raises UnkeyableError.
+
+    ``form`` stands for the request's own.
+    """
     scope = request.rules.scope
     return canonical(
         {
@@ -88,7 +113,7 @@ def form_of(request: Request) -> bytes:
             ],
             "tags": sorted(set(request.tags)),
             "belongs": sorted(set(request.belongs)),
-            "request": request.form,
+            "request": request.form if form is None else form,
         }
     )
 

@@ -93,12 +93,16 @@ def read(credentials: Mapping[str, Any]) -> Settings:
 
 
 def _read(credentials: Mapping[str, Any]) -> Settings:
-    return Settings(
-        config.read(
-            credentials, os.environ, RagOptions, at_once=not runtime.outlives()
-        ),
-        _read_knowledge(credentials),
+    cache = config.read(
+        credentials, os.environ, RagOptions, at_once=not runtime.outlives()
     )
+    if cache.options.match == "meaning":
+        sentence = (
+            "Cache options (cache_options): match: meaning is for Cached Model's form; use "
+            "exact or normalized here."
+        )
+        raise ConfigError("cache_options", sentence)
+    return Settings(cache, _read_knowledge(credentials))
 
 
 _forms = config.Remembered(_read)

@@ -168,6 +168,14 @@ class Store(Protocol):
     ) -> None:
         """Add records to a stream that keeps about the last ``most``, for ``ttl`` seconds."""
 
+    def tail(
+        self, stream: str, after: str, count: int, *, behind: bool = False
+    ) -> list[tuple[str, bytes]]:
+        """At most ``count`` records of such a stream behind a position, each with its own.
+
+        ``after`` is empty for all; ``behind`` says that nobody waits for it.
+        """
+
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
         """All fields of each of these hashes; none for an absent one."""
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from cachetools import LRUCache
@@ -66,7 +67,8 @@ class MemoryStore:
         self._ends: dict[str, float] = {}  # of those hashes that have one
         self._leases: dict[str, tuple[str, float]] = {}
         self._streams: dict[str, tuple[_Records, float]] = {}
-        self._logs: dict[str, deque[bytes]] = {}
+        self._logs: LRUCache[str, deque[tuple[int, bytes]]] = LRUCache(_MAX_HASHES)
+        self._appended = 0  # records to all logs
 
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
         with self._lock:
@@ -144,9 +146,22 @@ class MemoryStore:
         self, stream: str, records: Sequence[bytes], most: int, ttl: float
     ) -> None:
         with self._lock:
-            standing = self._logs.setdefault(stream, deque(maxlen=most))
-            standing.extend(records)
+            if stream not in self._logs:
+                self._logs[stream] = deque(maxlen=most)
+            log = self._logs[stream]
+            for record in records:
+                self._appended += 1
+                log.append((self._appended, record))
         del ttl  # It ends with the process.
+
+    def tail(
+        self, stream: str, after: str, count: int, *, behind: bool = False
+    ) -> list[tuple[str, bytes]]:
+        del behind
+        with self._lock:
+            log = self._logs.get(stream, ())
+            new = ((n, record) for n, record in log if n > int(after or 0))
+            return [(str(n), record) for n, record in islice(new, count)]
 
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
         with self._lock:

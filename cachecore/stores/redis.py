@@ -293,6 +293,14 @@ class RedisStore:
         command: Command = ("EVAL", _APPEND, 1, stream, most, _ms(ttl), *records)
         self._accepted(self._run_behind(command)[0])
 
+    def tail(
+        self, stream: str, after: str, count: int, *, behind: bool = False
+    ) -> list[tuple[str, bytes]]:
+        run = self._run_behind if behind else self._run
+        (reply,) = run(("XREAD", "COUNT", count, "STREAMS", stream, after or "0"))
+        found = _records(_sound(reply), b"e")
+        return [(position, data) for position, data in found if data is not None]
+
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
         if not names:
             return []
@@ -511,11 +519,11 @@ def _order(seconds: bytes, micros: bytes) -> int:
     return int(seconds) * 1_000_000 + int(micros)
 
 
-def _records(streams: Reply) -> list[tuple[str, bytes | None]]:
+def _records(streams: Reply, field: bytes = b"d") -> list[tuple[str, bytes | None]]:
     """The records of the one stream in the reply to XREAD; it is None for none."""
     try:
         return [
-            (position.decode(), _fields(pairs).get(b"d"))
+            (position.decode(), _fields(pairs).get(field))
             for _, records in streams or ()
             for position, pairs in records
         ]

@@ -25,7 +25,7 @@ _COMMON = (
     *("provider/*.yaml", "provider/*.py"),
 )
 _README = ("README.md", "readme/README_*.md")
-_CORE = ("cachecore/*.py", "cachecore/stores/*.py")
+_CORE = ("cachecore/*.py", "cachecore/meaning/*.py", "cachecore/stores/*.py")
 _KIT = ("difykit/*.py", "difykit/codec/*.py")
 
 

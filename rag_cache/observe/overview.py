@@ -46,6 +46,7 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
                 _apart(saved, told),
                 _audits(saved, told),
                 _audits_by_age(saved, told),
+                _meaning(saved, told),
                 _provider(saved, told),
                 _redis(_facts(read), told),
             )
@@ -216,6 +217,19 @@ def _audits_by_age(saved: Json, told: Words) -> Json:
         shown = f"{row['wrong']} / {total}"
         bars.append(Bar(age, row["wrong"] / total, shown, "miss"))
     return _chart(told("audits_by_age"), bars)
+
+
+def _meaning(saved: Json, told: Words) -> Json:
+    bars = []
+    for band in saved["meaning"]:
+        label = told("score", score=f"{band['from_score']:g}")
+        for name, kind in (("right", "hit"), ("wrong", "miss")):
+            if band[name]:
+                shown = charts.count(band[name])
+                bars.append(
+                    Bar(f"{label}: {told(f'audit_{name}')}", band[name], shown, kind)
+                )
+    return _chart(told("meaning_compared"), bars)
 
 
 def _provider(saved: Json, told: Words) -> Json:

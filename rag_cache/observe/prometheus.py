@@ -48,6 +48,10 @@ _COUNTERS: Final = (
     ("saved_seconds", "saved_seconds", "Waiting that hits saved.", ""),
     ("saved_money", "saved_money", "Money that hits saved.", "currency"),
     ("audits", "audits", "Hits asked upstream again, by what came of it.", "verdict"),
+    (
+        *("compared_meaning", "meaning_compared"),
+        *("Answers of questions in other words, compared, by band.", "verdict"),
+    ),
     ("audit_money", "audit_money", "What audits cost, about.", "currency"),
     ("prompt_tokens", "prompt_tokens", "Prompt tokens that providers counted.", "how"),
     (

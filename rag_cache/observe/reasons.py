@@ -27,6 +27,12 @@ REASONS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "旧回答（モデルが遅延）",
         "antiga, o modelo tardou",
     ),
+    "meaning": (
+        "hit in other words",
+        "命中（同义问题）",
+        "ヒット（言い換え）",
+        "acerto em outras palavras",
+    ),
     "mode_off": (
         "cache turned off here",
         "此处已关闭缓存",

@@ -9,6 +9,7 @@ from cachecore.audit import RIGHT, Verdict, interval
 from cachecore.counters import AGES, PROMPT_TOKENS, Counts, percentile, place_of
 from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
+from cachecore.meaning.bands import BOUNDS
 from cachecore.policy import HITS, MISSES
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
@@ -108,7 +109,19 @@ def _summary(counts: Counts) -> Json:
         "why_misses": _why(counts),
         "provider_cache": _provider(counts),
         "audits": _audits(counts),
+        "meaning": _meaning(counts),
     }
+
+
+def _meaning(counts: Counts) -> list[Json]:
+    """The answers of questions in other words that were compared, by bands of scores."""
+    found = _under(counts, "compared_meaning")
+    bands = []
+    for number, bound in enumerate(BOUNDS):
+        right, wrong = (int(found.get(f"{number} {v}", 0)) for v in ("right", "wrong"))
+        if right + wrong:
+            bands.append({"from_score": bound, "right": right, "wrong": wrong})
+    return bands
 
 
 def _audits(counts: Counts) -> Json:
@@ -269,6 +282,11 @@ def table(savings: Json) -> str:
     said += savings["why_misses"]["advice"]
     said += _provider_lines(savings["provider_cache"])
     said += _audit_lines(savings["audits"])
+    said += [
+        f"Questions in other words, scores from {band['from_score']:g}: {band['wrong']} of "
+        f"{band['right'] + band['wrong']} that were compared were different."
+        for band in savings["meaning"]
+    ]
     if savings["decisions"]:
         said.append(_decisions(savings["decisions"][:_SHOWN]))
     return "\n\n".join(said) + "\n"

@@ -160,6 +160,13 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "{rate} が異なりました（95% 信頼区間 {low}～{high}）。",
         "{rate} eram diferentes; com 95 % de confiança, {low} a {high}.",
     ),
+    "meaning_compared": (
+        "Questions in other words, compared",
+        "同义问题的回答对比",
+        "言い換えの回答の比較",
+        "Em outras palavras, comparadas",
+    ),
+    "score": ("from {score}", "得分 ≥ {score}", "スコア {score} 以上", "de {score}"),
     "audits_by_age": (
         "Different answers, by age",
         "不同的回答（按保留时间）",

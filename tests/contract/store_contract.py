@@ -139,6 +139,19 @@ class StoreContract:
             store.append(name + ":events", [b"one", b"two"], 100, 60)
         assert store.look_up(name, name + ":h", ["a"]).value is None
 
+    @pytest.mark.parametrize("behind", [True, False])
+    def test_records_are_read_in_their_order_from_where_one_was(
+        self, store: Store, name: str, behind: bool
+    ) -> None:
+        log = name + ":log"
+        assert store.tail(log, "", 10, behind=behind) == []
+        store.append(log, [b"one", b"two", b"\xff"], 100, 60)
+        first = store.tail(log, "", 2, behind=behind)
+        assert [data for _, data in first] == [b"one", b"two"]
+        rest = store.tail(log, first[-1][0], 10, behind=behind)
+        assert [data for _, data in rest] == [b"\xff"]
+        assert store.tail(log, rest[-1][0], 10, behind=behind) == []
+
     def test_each_server_says_how_much_it_holds(self, store: Store, name: str) -> None:
         store.keep(name, b"x" * 10_000, 60)
         facts = store.facts()

@@ -50,7 +50,7 @@ class BrokenStore:
     shared = True
     look_up = keep = delete = settle = replace = forget = check = _fail
     claim = heartbeat = commit = read = order = _fail
-    publish = gather = append = facts = advice = _fail
+    publish = gather = append = tail = facts = advice = _fail
     look_up_many = keep_many = _fail
 
     def watch(self, watcher: Any) -> None:

@@ -38,7 +38,9 @@ class Told:
     @property
     def records(self) -> list[dict[str, object]]:
         self.event_log.flush()
-        told = [orjson.loads(e) for e in self.memory._logs[self.keyspace.events]]
+        told = [
+            orjson.loads(e) for _, e in self.memory.tail(self.keyspace.events, "", 1000)
+        ]
         return [
             dict(zip(record["fields"], row, strict=True))
             for record in told

@@ -261,7 +261,7 @@ def test_a_scope_names_whose_an_answer_is() -> None:
 
 
 def test_each_reason_that_may_be_counted_is_of_its_kind() -> None:
-    assert {"hit", "stale", "late"} == policy.HITS
+    assert {"hit", "stale", "late", "meaning"} == policy.HITS
     assert {"absent", "expired", "invalidated", "corrupt", "refresh"} == policy.MISSES
     assert policy.LENIENT == (Control.DEFAULT, Control.ALWAYS)
 

@@ -19,14 +19,18 @@ def modules(folder: str, names: str) -> set[str]:
     return {f"{folder}/{name}.py" for name in ["__init__", *names.split()]}
 
 
-CORE = modules(
-    "cachecore",
-    "admin answer audit background batch cache config counters differences entry errors "
-    "event_log events flight keep keys lease lookup opening options policy recent "
-    "question redis_url reports request sheets stamps statistics",
-) | modules(
-    "cachecore/stores",
-    "base breaker connection memory messages redis",
+CORE = (
+    modules(
+        "cachecore",
+        "admin answer audit background batch cache config counters differences entry errors "
+        "event_log events flight keep keys lease lookup opening options policy recent "
+        "question redis_url reports request sheets stamps statistics",
+    )
+    | modules(
+        "cachecore/stores",
+        "base breaker connection memory messages redis",
+    )
+    | modules("cachecore/meaning", "bands guards index score tier words")
 )
 KIT = modules("difykit", "plugin runtime web") | modules(
     "difykit/codec", "answers chats embedding few_shots messages urls vectors"
@@ -89,7 +93,7 @@ SHIPPED = {
     | {"models/text_embedding/text_embedding.py", "models/rerank/rerank.py"}
     | modules(
         "cached_model",
-        "address body caching chat check embeddings form judge reader reranking rules schema "
+        "address body caching chat check embeddings form judge meaning reader reranking rules schema "
         "schemas sse tokens upstream",
     ),
 }

@@ -1,4 +1,4 @@
-"""The environment of the others: made once, from hashes, beside the development one."""
+"""Environments of others' packages: made once, from hashes, beside the development one."""
 
 import shutil
 import subprocess
@@ -11,11 +11,10 @@ _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[2]
 
 
-def python() -> Path | None:
-    """The interpreter that has the others installed; None where they do not install."""
-    made = _ROOT / ".cache" / "bench-peers"
+def python(wanted: Path = _HERE / "requirements.txt") -> Path | None:
+    """The interpreter that has what is ``wanted``; None where that does not install."""
+    made = _ROOT / ".cache" / f"bench-{wanted.parent.name}"
     interpreter, ready = made / "bin" / "python", made / "ready"
-    wanted = _HERE / "requirements.txt"
     if ready.exists() and ready.read_bytes() == wanted.read_bytes():
         return interpreter
     uv = find_uv()

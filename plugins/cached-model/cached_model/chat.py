@@ -21,7 +21,7 @@ from cachecore.answer import Piece, Usage, merge, split
 from cachecore.errors import ConfigError
 from cachecore.policy import Control, Scope, Traits
 from cachecore.request import Request
-from cached_model import caching, judge, schemas, upstream
+from cached_model import caching, judge, meaning, schemas, upstream
 from cached_model.body import Call, build, parts
 from cached_model.caching import Caller
 from cached_model.form import Form
@@ -180,8 +180,11 @@ def _request(
         tags=config.read_tags(str(ours["cache_tags"] or "")),
         ttl=config.read_ttl(ttl) if ttl else None,
         accept=_schema_check(call.schema) if call.schema is not None else None,
-        judge=judge.judge(form, question)
+        judge=judge.of_answers(form, question)
         if form.settings.options.audit_judge
+        else None,
+        meaning=meaning.of(form, key_form, asking)
+        if alone and runtime.outlives()
         else None,
     )
 

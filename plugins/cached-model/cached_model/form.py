@@ -45,6 +45,24 @@ class ModelOptions(Options):
         pattern=r"^\S*$",
         description="the name of a chat model at the same endpoint, without spaces",
     )
+    meaning_model: str = Field(
+        "",
+        max_length=200,
+        pattern=r"^\S*$",
+        description="the name of an embedding model at the same endpoint, without spaces",
+    )
+    meaning_judge: str = Field(
+        "",
+        max_length=200,
+        pattern=r"^\S*$",
+        description="the name of a chat model at the same endpoint, without spaces",
+    )
+    max_wrong: float = Field(
+        0.01, ge=0.001, le=0.2, description="a number from 0.001 to 0.2"
+    )
+    compare_percent: float = Field(
+        5, ge=1, le=100, description="a number from 1 to 100"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +232,18 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
             "Cache Secret (cache_secret), so that no other workspace can share your answers."
         )
     options = settings.options
+    if options.match == "meaning" and not options.meaning_model:
+        sentence = (
+            "Cache options (cache_options) need meaning_model, the name of an embedding model "
+            "at the same endpoint, for match: meaning."
+        )
+        raise ConfigError("cache_options", sentence)
+    if options.match == "meaning" and at_once:
+        sentence = (
+            "Cache options (cache_options): match: meaning needs a plugin daemon that lives on "
+            "behind an answer, which a serverless runtime does not; use normalized."
+        )
+        raise ConfigError("cache_options", sentence)
     limits = options.read_timeout_seconds, options.deadline_seconds
     return Form(
         display_name=fields.text("display_name"),

@@ -1,0 +1,210 @@
+"""Guards: what makes two questions different ones, however alike they look.
+
+Each guard is a pure function of two questions, and vetoes where one says what the other does
+not: a number, a name, a no. A veto is final; that no guard speaks proves nothing. They
+know English and Chinese; of other languages they see numbers, names and signs.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final
+
+from cachecore.meaning.words import (
+    ASKING,
+    ASKING_CHINESE,
+    CONTRARIES,
+    CONTRARIES_CHINESE,
+    DATES,
+    DATES_CHINESE,
+    NEGATIONS,
+    NO_NEGATION,
+    NUMBERS,
+    PREFIXES,
+    SCOPE,
+    SCOPE_CHINESE,
+    UNITS,
+)
+
+_WORD: Final = re.compile(
+    r"\d+(?:[.,:/-]\d+)*|[a-z]+(?:['’][a-z]+)?|[\u3400-\u9fff]|[^\W\d_]+"
+)
+_NUMBER: Final = re.compile(r"\d+(?:[.,:/-]\d+)*")
+_CODE: Final = re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]+\b")
+_CJK: Final = re.compile(r"[\u3400-\u9fff]")
+
+
+_WAYS: Final = re.compile(
+    r"\b(from|to|by|for|with|against|than)\s+(?:(?:my|the|a|an|your)\s+)*(\w+)"
+)
+_FROM_TO_CHINESE: Final = re.compile(
+    r"从(.{1,8}?)(?:到|转到|改成|换成|至)(.{1,8}?)(?:[，。？?]|要|的|需|多|怎|$)"
+)
+_CONTRACTED: Final = re.compile(r"n['’]t\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A question, taken apart once. ``tokens`` are in their order, in lower case."""
+
+    text: str
+    tokens: tuple[str, ...]
+    words: frozenset[str]
+    numbers: tuple[str, ...]
+    codes: frozenset[str]
+    names: frozenset[str]
+
+
+@lru_cache(4096)
+def read(question: str) -> Read:
+    """The parts of a question that guards look at."""
+    text = unicodedata.normalize("NFKC", question)
+    spread = _CONTRACTED.sub(" not", text.lower()).replace("’", "'")
+    tokens = tuple(_WORD.findall(spread))
+    digits = [_NUMBER.fullmatch(token) is not None for token in tokens]
+    numbers = [
+        token.replace(",", "") if is_digit else NUMBERS[token]
+        for token, is_digit in zip(tokens, digits, strict=True)
+        if is_digit or token in NUMBERS
+    ]
+    # "One" as in "the blue one" is no number, and a first word has its capital anyway.
+    named = re.findall(r"(?<![.?!]\s)(?<!^)\b[A-Z][A-Za-z]*\b", text)
+    names = {name.lower() for name in named if name != "I"}
+    return Read(
+        text=spread,
+        tokens=tokens,
+        words=frozenset(tokens),
+        numbers=tuple(sorted(numbers)),
+        codes=frozenset(code.lower() for code in _CODE.findall(text)),
+        names=frozenset(names),
+    )
+
+
+def _differs(one: Read, other: Read, words: frozenset[str]) -> bool:
+    return one.words & words != other.words & words
+
+
+def numbers(one: Read, other: Read) -> bool:
+    """Other numbers, or the same of other units."""
+    said = [tuple(n for n in read.numbers if n != "1") for read in (one, other)]
+    if said[0] != said[1] or one.codes != other.codes:
+        return True
+    units = [_units(read) for read in (one, other)]
+    return any(units[0][n] != units[1][n] for n in units[0].keys() & units[1].keys())
+
+
+def _units(read: Read) -> dict[str, str]:
+    """The unit behind each number that has one."""
+    return {
+        number: unit.removesuffix("s")
+        for number, unit in pairwise(read.tokens)
+        if _NUMBER.fullmatch(number) and unit in UNITS
+    }
+
+
+def dates(one: Read, other: Read) -> bool:
+    """Other days, months or times of a day."""
+    found = [set(DATES_CHINESE.findall(read.text)) for read in (one, other)]
+    return found[0] != found[1] or _stems(one.words & DATES) != _stems(
+        other.words & DATES
+    )
+
+
+def _stems(words: Iterable[str]) -> set[str]:
+    return {word.removesuffix("s") for word in words}
+
+
+def negation(one: Read, other: Read) -> bool:
+    """A no that the other lacks."""
+    return _noes(one) % 2 != _noes(other) % 2
+
+
+def _noes(read: Read) -> int:
+    text = NO_NEGATION.sub("", read.text)
+    return sum(token in NEGATIONS for token in _WORD.findall(text))
+
+
+def names(one: Read, other: Read) -> bool:
+    """A name that the other does not have, in whatever case."""
+    return not (one.names <= other.words and other.names <= one.words)
+
+
+def contraries(one: Read, other: Read) -> bool:
+    """A word here, and the word for its contrary there."""
+    mine, theirs = one.words - other.words, other.words - one.words
+    for left, right in CONTRARIES:
+        if (mine & left and theirs & right) or (mine & right and theirs & left):
+            return True
+    for with_prefix, plain in ((mine, theirs), (theirs, mine)):
+        if any(prefix + word in with_prefix for word in plain for prefix in PREFIXES):
+            return True
+    for this, that in CONTRARIES_CHINESE:
+        has = [(this in read.text, that in read.text) for read in (one, other)]
+        if has[0] != has[1] and True in has[0] and True in has[1]:
+            return True
+    return False
+
+
+def scope(one: Read, other: Read) -> bool:
+    """Of all or of some, the first or the last."""
+    chinese = [set(SCOPE_CHINESE.findall(read.text)) for read in (one, other)]
+    return chinese[0] != chinese[1] or _differs(one, other, SCOPE)
+
+
+def order(one: Read, other: Read) -> bool:
+    """The same words, and who does it to whom is otherwise."""
+    ways = [dict(_WAYS.findall(read.text)) for read in (one, other)]
+    if any(ways[0][way] != ways[1][way] for way in ways[0].keys() & ways[1].keys()):
+        crossed = set(ways[0].values()) & set(ways[1].values())
+        if crossed:
+            return True
+    chinese = [_FROM_TO_CHINESE.findall(read.text) for read in (one, other)]
+    if chinese[0] and chinese[1] and chinese[0] != chinese[1]:
+        return True
+    if sorted(one.tokens) != sorted(other.tokens) or one.tokens == other.tokens:
+        return False
+    # A clause that moved to the front says the same: its words stay together.
+    turned = (one.tokens[n:] + one.tokens[:n] for n in range(len(one.tokens)))
+    return other.tokens not in turned
+
+
+def asking(one: Read, other: Read) -> bool:
+    """When, where, who or why: asked for something else."""
+    kinds = [_asked(read) for read in (one, other)]
+    return bool(kinds[0]) and bool(kinds[1]) and not kinds[0] & kinds[1]
+
+
+def _asked(read: Read) -> set[str]:
+    found = {ASKING[word] for word in read.words & ASKING.keys()}
+    return found | {
+        kind for kind, said in ASKING_CHINESE.items() if said.search(read.text)
+    }
+
+
+GUARDS: Final[Mapping[str, Callable[[Read, Read], bool]]] = {
+    "numbers": numbers,
+    "dates": dates,
+    "negation": negation,
+    "names": names,
+    "contraries": contraries,
+    "scope": scope,
+    "order": order,
+    "asking": asking,
+}
+
+
+# Those that are right nearly always. A judge model knows better than the others.
+SURE: Final = ("numbers", "contraries", "order")
+
+
+def veto(one: str, other: str, *, judged: bool = False) -> str:
+    """The name of the first guard that tells two questions apart, or nothing.
+
+    ``judged`` says that a judge is asked as well; then only the surest ones speak.
+    """
+    first, second = read(one), read(other)
+    names = SURE if judged else GUARDS
+    return next((name for name in names if GUARDS[name](first, second)), "")

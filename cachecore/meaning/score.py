@@ -1,0 +1,150 @@
+"""How likely two questions are the same one: a score from 0 to 1, made on this machine.
+
+A logistic function of cheap features: how near their vectors are, which words of weight one
+has and the other lacks, and whether the difference looks like a word exchanged for
+another, which is how two questions that look alike ask for different things. Its weights
+are learned (``dev/bench/meaning``, from fow-cache's pairs, CC BY 4.0). A score is no
+probability for anybody's own traffic: ``bands`` finds out what it is worth there.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from cachecore.meaning.guards import read
+from cachecore.meaning.words import LIGHT
+
+_ENDINGS: Final = (
+    *("ations", "ation", "ments", "ment", "ings", "ing", "ies", "ied", "es", "ed", "s"),
+    *("ly", "er"),
+)
+_FEW: Final = 2  # words
+_STEM: Final = 3  # letters that a word keeps
+_LONG: Final = 8  # letters of a word that may have two slips of the pen
+
+NAMES: Final = (
+    *("cosine", "cosine squared", "words of weight in both", "words in both"),
+    *(
+        "one word exchanged",
+        "two words exchanged",
+        "words only added",
+        "the same words",
+    ),
+    *("trigrams in both", "length", "exchanged, else alike", "added, else alike"),
+    *("words in one only", "exchanged and near", "added and near", "two and near"),
+    "near in other words",
+)
+# By python -m bench.meaning.
+WEIGHTS: Final = (
+    -0.2934,
+    5.7109,
+    -2.7499,
+    -4.2723,
+    -0.2003,
+    0.8777,
+    -0.4598,
+    4.5536,
+    -1.1283,
+    -1.7573,
+    -1.1222,
+    -1.2745,
+    -2.0077,
+    0.9735,
+    2.6854,
+    -0.2971,
+    -0.3173,
+)
+BIAS: Final = 3.7937
+
+
+def score(one: str, other: str, cosine: float) -> float:
+    """How likely the questions are the same; ``cosine`` is of their vectors."""
+    total = BIAS + sum(
+        weight * value
+        for weight, value in zip(WEIGHTS, features(one, other, cosine), strict=True)
+    )
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
+
+
+def features(one: str, other: str, cosine: float) -> list[float]:
+    """The features of two questions, in the order of ``NAMES``."""
+    first, second = read(one), read(other)
+    mine, theirs = _heavy(first.tokens), _heavy(second.tokens)
+    only_mine = [word for word in mine if not _has(theirs, word)]
+    only_theirs = [word for word in theirs if not _has(mine, word)]
+    heavy = (_share(mine, only_mine) + _share(theirs, only_theirs)) / 2
+    words = _jaccard(first.words, second.words)
+    exchanged = float(len(only_mine) == 1 and len(only_theirs) == 1)
+    few = range(1, _FEW + 1)
+    two = float(len(only_mine) in few and len(only_theirs) in few and not exchanged)
+    added = float(bool(only_mine) != bool(only_theirs))
+    same = float(not only_mine and not only_theirs)
+    lengths = len(first.tokens), len(second.tokens)
+    return [
+        *(cosine, cosine**2, heavy, words, exchanged, two, added, same),
+        _dice(" ".join(mine), " ".join(theirs)),
+        min(lengths) / max(1, *lengths),
+        *(exchanged * words, added * words),
+        min(len(only_mine) + len(only_theirs), 8) / 8,
+        *(exchanged * cosine, added * cosine, two * cosine, (1 - words) * cosine),
+    ]
+
+
+@lru_cache(4096)
+def _heavy(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_stem(token) for token in tokens if token not in LIGHT)
+
+
+def _stem(word: str) -> str:
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= _STEM:
+            return word[: -len(ending)]
+    return word
+
+
+def _share(words: Sequence[str], missing: Sequence[str]) -> float:
+    return (len(words) - len(missing)) / (len(words) or 1)
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / max(1, len(one | other))
+
+
+def _dice(one: str, other: str) -> float:
+    mine, theirs = (
+        {text[n : n + 3] for n in range(len(text) - 2)} for text in (one, other)
+    )
+    return 2 * len(mine & theirs) / max(1, len(mine) + len(theirs))
+
+
+def _has(words: Sequence[str], word: str) -> bool:
+    return word in words or any(_is_slip(word, one) for one in words)
+
+
+@lru_cache(16_384)
+def _is_slip(one: str, other: str) -> bool:
+    """Whether two words are one, but for its ending or a slip of the pen."""
+    short, long = sorted((one, other), key=len)
+    if len(short) <= _STEM:
+        return False
+    if long.startswith(short):
+        return True
+    most = 2 if len(long) >= _LONG else 1
+    return len(long) - len(short) <= most and _distance(one, other) <= most
+
+
+def _distance(one: str, other: str) -> int:
+    """Letters to change, add, drop or turn round."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for at, letter in enumerate(one, 1):
+        new = [at]
+        for place, theirs in enumerate(other, 1):
+            cost = min(row[place] + 1, new[-1] + 1, row[place - 1] + (letter != theirs))
+            turned = (one[at - 2 : at], other[place - 2 : place])
+            if at > 1 and place > 1 and turned[0] == turned[1][::-1]:
+                cost = min(cost, before[place - 2] + 1)
+            new.append(cost)
+        before, row = row, new
+    return row[-1]

@@ -1,0 +1,187 @@
+"""Questions in other words: how many restatements pass, how many traps, and how fast."""
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bench.meaning import pairs
+from bench.meaning.fit import fit, folds
+from bench.meaning.pairs import Pair
+from bench.measure import Result, quartiles
+from bench.peers import installing
+from cachecore.meaning.bands import ALONE, BOUNDS
+from cachecore.meaning.guards import veto
+from cachecore.meaning.index import MAX_QUESTIONS, Index, Vector
+from cachecore.meaning.score import features
+from cachecore.stores.memory import MemoryStore
+
+_HERE = Path(__file__).parent
+_TRAPS = 0.05  # that may pass where no judge is asked
+_JUDGE = (0.98, 0.01)  # how often it says yes to a restatement, and to a trap
+_FOLDS = 5
+
+
+def cosines(found: Sequence[Pair]) -> list[float] | None:
+    """Of the vectors of each pair, by a small model; None where it does not install."""
+    python = installing.python(_HERE / "requirements.txt")
+    if python is None:
+        return None
+    texts = [text for pair in found for text in (pair.one, pair.other)]
+    done = subprocess.run(
+        [str(python), str(_HERE / "vectors.py")],
+        input=json.dumps(texts),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    vectors = [Vector.of(numbers) for numbers in json.loads(done.stdout)]
+    both = zip(vectors[::2], vectors[1::2], strict=True)
+    return [one.cosine(other) for one, other in both]
+
+
+def weights() -> tuple[list[float], float]:
+    """What ``cachecore.meaning.score`` has, learned anew from all of fow-cache's pairs."""
+    found = [pair for pair in pairs.fow() if not veto(pair.one, pair.other)]
+    near = cosines(found)
+    if near is None:
+        raise SystemExit("The model for vectors does not install here.")
+    return fit(_features(found, near), [pair.same for pair in found])
+
+
+def _features(found: Sequence[Pair], near: Sequence[float]) -> list[list[float]]:
+    return [features(p.one, p.other, c) for p, c in zip(found, near, strict=True)]
+
+
+def run() -> Iterator[Result]:
+    """Shares of restatements and traps that pass, held out; and the time of a look-up."""
+    found = pairs.fow()
+    near = cosines(found)
+    if near is None:
+        print(
+            "  the model for vectors does not install here: left out", file=sys.stderr
+        )
+        return
+    rows = _features(found, near)
+    vetoed = [bool(veto(pair.one, pair.other)) for pair in found]
+    passed = []
+    for seed in range(_FOLDS):
+        scores = _held_out(found, rows, vetoed, seed)
+        passed.append(_passed(found, scores, _TRAPS))
+    yield _share("restatements that pass alone, at 5 % of traps", passed, 0.55)
+    judged = [_judged(found, seed) for seed in range(_FOLDS)]
+    yield _share("restatements that pass with a judge", [one for one, _ in judged], 0.9)
+    traps = [other for _, other in judged]
+    yield _share("traps that pass with a judge", traps, 0.01, least=False)
+    everything = fit(
+        [row for row, no in zip(rows, vetoed, strict=True) if not no],
+        [pair.same for pair, no in zip(found, vetoed, strict=True) if not no],
+    )
+    for name, suite in (("English", pairs.english()), ("Chinese", pairs.chinese())):
+        yield from _of_suite(name, suite, everything)
+    yield lookup()
+
+
+def _held_out(
+    found: Sequence[Pair],
+    rows: Sequence[Sequence[float]],
+    vetoed: Sequence[bool],
+    seed: int,
+) -> list[float]:
+    scores = [-1.0] * len(found)
+    parts = folds(len(found), _FOLDS, seed)
+    for part in parts:
+        rest = [n for other in parts if other is not part for n in other]
+        learned = [n for n in rest if not vetoed[n]]
+        model = fit([rows[n] for n in learned], [found[n].same for n in learned])
+        for n in part:
+            if not vetoed[n]:
+                scores[n] = _dot(model, rows[n]) + 100  # above any that was vetoed
+    return scores
+
+
+def _dot(model: tuple[Sequence[float], float], row: Sequence[float]) -> float:
+    return model[1] + sum(w * x for w, x in zip(model[0], row, strict=True))
+
+
+def _passed(found: Sequence[Pair], scores: Sequence[float], most: float) -> float:
+    """The share of restatements above the score that ``most`` of the traps pass."""
+    traps = sorted(
+        (s for s, p in zip(scores, found, strict=True) if not p.same), reverse=True
+    )
+    limit = traps[int(most * len(traps))]
+    same = [s for s, p in zip(scores, found, strict=True) if p.same]
+    return sum(s > limit for s in same) / len(same)
+
+
+def _judged(found: Sequence[Pair], seed: int) -> tuple[float, float]:
+    """What a scripted judge of stated errors lets pass behind the surest guards."""
+    chance = random.Random(seed)
+    passed: dict[bool, list[bool]] = {True: [], False: []}
+    for pair in found:
+        yes = chance.random() < _JUDGE[not pair.same]
+        passed[pair.same].append(yes and not veto(pair.one, pair.other, judged=True))
+    return statistics.mean(passed[True]), statistics.mean(passed[False])
+
+
+def _of_suite(
+    name: str, suite: Sequence[Pair], model: tuple[Sequence[float], float]
+) -> Iterator[Result]:
+    near = cosines(suite) or []
+    limit = {True: [], False: []}  # type: dict[bool, list[bool]]
+    for pair, row in zip(suite, _features(suite, near), strict=True):
+        likely = 1 / (1 + 2.718281828 ** -_dot(model, row)) >= ALONE
+        limit[pair.same].append(likely and not veto(pair.one, pair.other))
+    for same, what in ((True, "restatements"), (False, "traps")):
+        share = statistics.mean(limit[same])
+        count = len(limit[same])
+        yield _share(f"{what} of {count} by rules that are compared, {name}", [share])
+
+
+def _share(
+    name: str,
+    shares: Sequence[float],
+    limit: float | None = None,
+    *,
+    least: bool = True,
+) -> Result:
+    middle = statistics.median(shares)
+    spread = quartiles(shares) if len(shares) > 1 else (middle, middle)
+    return Result(name, middle, 1.0, middle, spread, limit, "", "", least)
+
+
+def lookup(dimensions: int = 384, rounds: int = 25) -> Result:
+    """The nearest of as many questions as a partition holds; limit in ms."""
+    chance = random.Random(7)
+    store, index, log = MemoryStore(), None, "log"
+    index = Index(store, None)
+    vectors = [
+        Vector.of([chance.gauss(0, 1) for _ in range(dimensions)]) for _ in range(500)
+    ]
+    for number in range(MAX_QUESTIONS):
+        index.add(log, f"key {number}", f"question {number}", vectors[number % 500])
+    index.nearest(log, vectors[0], 4, whole=True)
+    times = []
+    for number in range(rounds):
+        began = time.perf_counter()
+        index.nearest(log, vectors[number], 4, whole=False)
+        times.append((time.perf_counter() - began) * 1e6)
+    middle = statistics.median(times)
+    low, high = quartiles(times)
+    spread = low / 1e3, high / 1e3
+    name = f"nearest of {MAX_QUESTIONS:,} questions of {dimensions} numbers"
+    return Result(name, middle, 0.0, middle / 1e3, spread, 5.0, "ms")
+
+
+def main() -> None:
+    """Print the weights, to be put into ``cachecore/meaning/score.py``."""
+    learned, bias = weights()
+    print("WEIGHTS: Final[Sequence[float]] = (")
+    for weight in learned:
+        print(f"    {weight:.4f},")
+    print(f")\nBIAS: Final = {bias:.4f}")
+    print(f"# bands from {BOUNDS}", file=sys.stderr)

@@ -1,0 +1,47 @@
+"""``match: meaning`` of a chat: its question, all else of it, and the models that are asked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cachecore.request import Meaning
+from cached_model import embeddings, judge
+from cached_model.caching import Caller
+from cached_model.form import Form
+
+
+def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | None:
+    """How a chat with this key may be answered in other words.
+
+    None where the form does not want it, or where its question is not one text: with a
+    file, or in the mode for completions.
+    """
+    options = form.settings.options
+    messages = key_form["body"].get("messages")
+    if options.match != "meaning" or not messages:
+        return None
+    *before, last = messages
+    question = last.get("content")
+    if last.get("role") != "user" or not isinstance(question, str) or not question:
+        return None
+    rest = {**last, "content": ""}
+    # The vectors are another model's, under its own name at the endpoint.
+    embedding = replace(form, endpoint_model_name="")
+
+    def embed(text: str) -> Sequence[float]:
+        texts = embeddings.prefixed(form, [text], "query")
+        found = embeddings.embed(embedding, options.meaning_model, texts, asking)
+        return found.vectors[0]
+
+    return Meaning(
+        question=question,
+        partition={
+            **key_form,
+            "body": {**key_form["body"], "messages": [*before, rest]},
+        },
+        embed=embed,
+        judge=judge.of_questions(form) if options.meaning_judge else None,
+        max_wrong=options.max_wrong,
+        compare_share=options.compare_percent / 100,
+        by=f"{options.meaning_model} {options.meaning_judge}",
+    )

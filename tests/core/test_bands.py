@@ -1,0 +1,52 @@
+"""What a band of scores has to show before it serves."""
+
+import pytest
+
+from cachecore.meaning.bands import BOUNDS, Band, band_of, bands_of, needed
+
+
+def after(right: int, wrong_before: int = 0) -> Band:
+    band = Band()
+    for _ in range(wrong_before):
+        band.add(right=False)
+    for _ in range(right):
+        band.add(right=True)
+    return band
+
+
+@pytest.mark.parametrize(("max_wrong", "enough"), [(0.01, 299), (0.02, 149)])
+def test_nothing_is_served_before_so_many_right_comparisons(
+    max_wrong: float, enough: int
+) -> None:
+    assert needed(max_wrong, 0) == enough
+    assert not after(enough - 1).serves(max_wrong)
+    assert after(enough).serves(max_wrong)
+
+
+def test_a_wrong_one_closes_a_band_and_the_next_time_takes_more() -> None:
+    band = after(299)
+    band.add(right=False)
+    assert not band.serves(0.01)
+    for _ in range(299):
+        band.add(right=True)
+    assert not band.serves(0.01)
+    assert needed(0.01, 1) > 400
+
+
+def test_a_band_that_serves_is_compared_less_the_more_it_has_shown() -> None:
+    shares = [after(count).share(0.01, 0.05) for count in (0, 299, 1000, 5000, 50_000)]
+    assert shares[0] == 1.0
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] == 0.05
+
+
+def test_a_score_lies_in_one_band_or_in_none() -> None:
+    assert band_of(0.09) is None
+    assert [band_of(bound) for bound in BOUNDS] == list(range(len(BOUNDS)))
+    assert band_of(1.0) == len(BOUNDS) - 1
+
+
+def test_bands_are_what_their_comparisons_make_of_them() -> None:
+    bands = bands_of([(2, True)] * 299 + [(0, False), (9, True)])
+    serving = [number for number, band in enumerate(bands) if band.serves(0.01)]
+    assert serving == [2]

@@ -1,0 +1,256 @@
+"""The same question in other words: compared first, served later, and never on trust."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachecore.answer import Piece
+from cachecore.events import Compared
+from cachecore.meaning.bands import needed
+from cachecore.meaning.index import MAX_QUESTIONS, Index, Vector
+from cachecore.meaning.score import score
+from cachecore.policy import Control
+from cachecore.request import Meaning, Request
+from cachecore.stores.memory import MemoryStore
+from tests.core.helpers import Bench, FailingFrom, await_threads, request
+
+ROOT = Path(__file__).parents[2]
+THINGS = ["order", "parcel", "invoice", "account", "booking", "ticket", "contract"]
+THINGS += ["quote", "permit", "licence"]
+
+MOST = 0.4  # so that a handful of comparisons is enough
+ENOUGH = needed(MOST, 0)
+
+
+def vector(question: str) -> Sequence[float]:
+    """The same for what is asked of the same thing, and apart from all else."""
+    return [float(thing in question) for thing in THINGS] + [0.1]
+
+
+def asking(question: str, *, system: str = "s", **more: Any) -> Request:
+    changes = {"embed": vector, "max_wrong": MOST, **more}
+    meaning = Meaning(question=question, partition={"system": system}, **changes)
+    form = {"system": system, "question": question}
+    return replace(request(form=form, asked=lambda: question), meaning=meaning)
+
+
+def one_way(thing: str) -> str:
+    return f"How do I cancel my {thing}?"
+
+
+def other_way(thing: str) -> str:
+    return f"how can I cancel my {thing}"
+
+
+def ask(bench: Bench, asked: Request, answer: str) -> str:
+    said = bench.text(asked, answer)
+    await_threads("cache-meaning")
+    return said
+
+
+def trusted(store: Any = None, **more: Any) -> Bench:
+    """A cache whose band has earned to serve, and serves each time it may."""
+    bench = Bench(store or MemoryStore())
+    bench.cache._meaning._chance = lambda: 1.0
+    for thing in THINGS[:ENOUGH]:
+        ask(bench, asking(one_way(thing), **more), f"about {thing}")
+        ask(bench, asking(other_way(thing), **more), f"about {thing}")
+    return bench
+
+
+def verdicts(bench: Bench) -> list[bool]:
+    return [event.right for event in bench.events if isinstance(event, Compared)]
+
+
+LAST = THINGS[-1]
+
+
+def test_nothing_is_served_before_it_has_proved_right() -> None:
+    bench = Bench()
+    bench.cache._meaning._chance = lambda: 1.0
+    for number, thing in enumerate(THINGS[: ENOUGH + 1]):
+        ask(bench, asking(one_way(thing)), f"about {thing}")
+        loads = bench.loads
+        ask(bench, asking(other_way(thing)), f"about {thing}")
+        assert bench.loads - loads == (number < ENOUGH)
+    assert verdicts(bench) == [True] * ENOUGH
+    assert bench.reasons[-1] == "meaning"
+
+
+def test_the_answer_of_the_other_question_is_given_to_its_last_word() -> None:
+    bench = trusted()
+    ask(bench, asking(one_way(LAST)), "the very answer")
+    pieces = bench.ask(asking(other_way(LAST)), "never")
+    assert "".join(piece.text for piece in pieces) == "the very answer"
+    (usage,) = (piece.usage for piece in pieces if piece.usage)
+    assert not usage.billed
+
+
+def test_a_wrong_one_closes_the_band() -> None:
+    bench = trusted()
+    bench.cache._meaning._chance = lambda: 0.0  # now compare
+    ask(bench, asking(one_way("permit")), "yes")
+    ask(bench, asking(other_way("permit")), "no")
+    assert verdicts(bench)[-1] is False
+    bench.cache._meaning._chance = lambda: 1.0
+    ask(bench, asking(one_way(LAST)), "kept")
+    assert ask(bench, asking(other_way(LAST)), "asked") == "asked"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request(form={"system": "s", "question": other_way(LAST)}),
+        asking(other_way(LAST), system="another"),
+        replace(asking(other_way(LAST)), tags=("another",)),
+        replace(asking(other_way(LAST)), control=Control.REFRESH),
+        asking(f"How do I renew my {LAST}?"),
+        asking(other_way(LAST), embed=lambda _: [0.0, 0.0]),
+        asking(other_way(LAST), judge=lambda *_: False),
+    ],
+    ids=[
+        "who does not opt in",
+        "another system prompt",
+        "other tags",
+        "a refresh",
+        "the contrary",
+        "no vector",
+        "the judge says no",
+    ],
+)
+def test_other_requests_get_nothing_of_it(asked: Request) -> None:
+    bench = trusted()
+    ask(bench, asking(one_way(LAST)), "kept")
+    assert ask(bench, asked, "asked") == "asked"
+
+
+def test_who_does_not_opt_in_does_not_even_load_it() -> None:
+    code = (
+        "import sys; from cachecore import Piece, Request, StoreSettings, open_cache\n"
+        "cache = open_cache(StoreSettings('n', secret='s' * 20))\n"
+        "asked = Request(kind='llm', label='m', form={})\n"
+        "list(cache.stream(asked, lambda: [Piece('a', finish_reason='stop')]))\n"
+        "assert 'cachecore.meaning.tier' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def away(*_: Any) -> Any:
+    raise OSError
+
+
+@pytest.mark.parametrize("what", ["embed", "judge"])
+def test_a_server_that_fails_costs_a_hit_and_no_answer(what: str) -> None:
+    bench = trusted()
+    ask(bench, asking(one_way(LAST)), "kept")
+    changes: dict[str, Callable[..., Any]] = {what: away}
+    assert ask(bench, asking(other_way(LAST), **changes), "asked") == "asked"
+
+
+def test_what_was_invalidated_is_served_to_nobody() -> None:
+    bench = trusted()
+    ask(bench, asking(one_way(LAST)), "kept")
+    bench.cache.admin.invalidate(["*"])
+    assert ask(bench, asking(other_way(LAST)), "asked") == "asked"
+
+
+def test_what_is_over_is_served_to_nobody() -> None:
+    bench = Bench()
+    bench = trusted(MemoryStore(clock=bench.clock))
+    ask(bench, asking(one_way(LAST)), "kept")
+    bench.clock.pass_by(10**7)
+    assert ask(bench, asking(other_way(LAST)), "asked") == "asked"
+
+
+@pytest.mark.parametrize("method", ["tail", "append"])
+def test_a_store_that_fails_costs_a_hit_and_no_answer(method: str) -> None:
+    store = FailingFrom(MemoryStore(), "")
+    bench = trusted(store)
+    ask(bench, asking(one_way(LAST)), "kept")
+    store._method = method
+    assert ask(bench, asking(other_way(LAST)), "asked") in ("asked", "kept")
+
+
+def test_another_process_has_the_same_bands_and_neighbours() -> None:
+    store = MemoryStore(shared=True)
+    ask(trusted(store), asking(one_way(LAST)), "kept")
+    other = Bench(store)
+    other.cache._meaning._chance = lambda: 1.0
+    # The first look reads what is new; nobody waits for more than one read of a log.
+    assert ask(other, asking(other_way(LAST)), "asked") == "kept"
+
+
+def test_with_a_secret_no_question_is_readable_in_the_store() -> None:
+    key = b"k" * 32
+    store = MemoryStore()
+    bench = Bench(store, cipher_key=key)
+    ask(bench, asking(one_way(LAST)), "kept")
+    records = [data for log in store._logs.values() for _, data in log]
+    assert records
+    assert not any(b"cancel" in data for data in records)
+
+
+def test_records_that_can_not_be_read_are_passed_over() -> None:
+    store = MemoryStore()
+    index = Index(store, None)
+    store.append("log", [b"", b"garbage"], 10, 60)
+    index.add("log", "key", "question", Vector.of([1.0, 2.0]))
+    ((cosine, found),) = index.nearest("log", Vector.of([1.0, 2.0]), 3, whole=True)
+    assert (found.key, found.question) == ("key", "question")
+    assert cosine == pytest.approx(1.0)
+
+
+def test_an_index_is_bounded_and_forgets_the_oldest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert MAX_QUESTIONS == 10_000
+    monkeypatch.setattr("cachecore.meaning.index.MAX_QUESTIONS", 3)
+    index = Index(MemoryStore(), None)
+    for number in range(5):
+        index.add("log", f"key {number}", "q", Vector.of([1.0, number + 1.0]))
+    found = index.nearest("log", Vector.of([1.0, 1.0]), 9, whole=True)
+    assert {one.key for _, one in found} == {"key 2", "key 3", "key 4"}
+
+
+def test_the_nearest_comes_first() -> None:
+    index = Index(MemoryStore(), None)
+    for name, numbers in (("far", [1.0, -1.0]), ("near", [1.0, 0.9])):
+        index.add("log", name, name, Vector.of(numbers))
+    found = index.nearest("log", Vector.of([1.0, 1.0]), 2, whole=True)
+    assert [one.key for _, one in found] == ["near", "far"]
+
+
+@pytest.mark.parametrize("numbers", [[], [0.0, 0.0], [float("inf"), 1.0]])
+def test_what_is_no_vector_is_refused(numbers: list[float]) -> None:
+    with pytest.raises(ValueError, match="vector"):
+        Vector.of(numbers)
+
+
+def test_vectors_of_different_models_are_not_near() -> None:
+    assert Vector.of([1.0, 1.0]).cosine(Vector.of([1.0, 1.0, 1.0])) == 0.0
+
+
+def test_a_score_tells_a_restatement_from_a_word_exchanged() -> None:
+    same = score(one_way("order"), other_way("order"), 0.97)
+    slip = score(one_way("parcel"), one_way("pacrel"), 0.9)
+    exchanged = score(one_way("order"), one_way("booking"), 0.9)
+    assert min(same, slip) > 0.8
+    assert exchanged < min(same, slip) - 0.1
+
+
+def test_the_answer_that_is_compared_is_the_kept_one() -> None:
+    seen: list[tuple[str, str]] = []
+
+    def judge(question: str, other: str, answer: Piece) -> bool:
+        seen.append((question, answer.text))
+        return True
+
+    bench = Bench()
+    ask(bench, asking(one_way(LAST), judge=judge), "kept")
+    ask(bench, asking(other_way(LAST), judge=judge), "kept")
+    assert seen == [(other_way(LAST), "kept")]
