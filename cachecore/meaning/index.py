@@ -31,7 +31,7 @@ MAX_QUESTIONS: Final = 10_000  # of a partition
 _MAX_PARTITIONS: Final = 64  # in a process
 _AT_ONCE: Final = 500  # records of one read
 _BY_SIGNS: Final = 24  # of which the cosine is computed
-_LIFE: Final = 30 * 86400
+_LIFE: Final = 7 * 86400  # seconds since the last answer of the partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,11 @@ class Neighbour:
 
 
 class _Partition:
-    """What this process has read of one log. Guarded by its lock."""
+    """What this process has read of one log. All but ``shown`` is guarded by its lock."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.shown: tuple[list[Neighbour], list[int]] = [], []
         self.position = ""
         self.known: dict[str, Neighbour] = {}  # by key, the oldest first
         self._rows: tuple[list[Neighbour], list[int]] | None = None
@@ -123,9 +124,14 @@ class Index:
         ``whole`` reads all that is new; else one read has to do, for somebody waits.
         """
         partition = self._partition(log)
-        with partition.lock:
-            self._follow(log, partition, whole=whole)
-            known, theirs = partition.rows()
+        # Who is in a hurry waits for no other reader: what is known has to do.
+        if partition.lock.acquire(blocking=whole):
+            try:
+                self._follow(log, partition, whole=whole)
+                partition.shown = partition.rows()
+            finally:
+                partition.lock.release()
+        known, theirs = partition.shown
         signs = vector.signs
         apart = [(other ^ signs).bit_count() for other in theirs]
         near = nsmallest(_BY_SIGNS, range(len(known)), key=apart.__getitem__)

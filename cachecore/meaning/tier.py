@@ -21,6 +21,7 @@ What fails here costs a hit and never an answer.
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -54,6 +55,7 @@ _MOST_COMPARISONS: Final = 4 * WINDOW  # in a log
 _LIFE: Final = 30 * 86400
 _MAX_SUBJECTS: Final = 256
 _AT_ONCE: Final = 1_000
+_REST: Final = 30.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,10 @@ class MeaningTier:
         cipher_key: bytes | None,
         emit: Hook,
         chance: Callable[[], float] = random.random,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._timer = timer
+        self._rests_until = 0.0  # the embedding server, which has failed
         self._store = store
         self._keyspace = keyspace
         self._lookup = lookup
@@ -111,7 +116,7 @@ class MeaningTier:
         bands = self._bands(request, whole=False)
         if not any(band.serves(meaning.max_wrong) for band in bands):
             return None
-        vector = _vector(meaning)
+        vector = self._vector(meaning)
         if vector is None:
             return None
         return self._nearest(request, meaning, look.stamps or {}, vector, whole=False)
@@ -140,7 +145,7 @@ class MeaningTier:
         answer: Piece,
     ) -> None:
         try:
-            vector = _vector(meaning)
+            vector = self._vector(meaning)
             if vector is None:
                 return
             near = self._nearest(request, meaning, stamps, vector, whole=True, own=key)
@@ -186,6 +191,17 @@ class MeaningTier:
             return Near(one.key, band, entry, serves=self._chance() >= share)
         return None
 
+    def _vector(self, meaning: Meaning) -> Vector | None:
+        """The question's vector. A server that has failed is left alone for a while."""
+        if self._timer() < self._rests_until:
+            return None
+        try:
+            return Vector.of(meaning.embed(meaning.question))
+        except Exception as error:  # noqa: BLE001 - whatever it did, this is a miss
+            self._rests_until = self._timer() + _REST
+            logger.warning("a question could not be embedded: %s", type(error).__name__)
+            return None
+
     # --- bands ------------------------------------------------------------
 
     def _bands(self, request: Request, *, whole: bool) -> Sequence[Band]:
@@ -195,7 +211,10 @@ class MeaningTier:
             trust = self._trusts.get(log)
             if trust is None:
                 trust = self._trusts[log] = _Trust()
-        with trust.lock:
+        # Who is in a hurry waits for no other reader: what is known has to do.
+        if not trust.lock.acquire(blocking=whole):
+            return trust.bands
+        try:
             new = self._store.tail(log, trust.position, _AT_ONCE, behind=whole)
             for position, data in new:
                 trust.position = position
@@ -203,7 +222,9 @@ class MeaningTier:
                 number = int(said[0]) if said[:1].isdigit() else len(trust.bands)
                 if number < len(trust.bands) and said[1:] in ("+", "-"):
                     trust.bands[number].add(right=said[1:] == "+")
-            return trust.bands
+        finally:
+            trust.lock.release()
+        return trust.bands
 
     def _comparisons(self, request: Request) -> str:
         by = request.meaning.by if request.meaning else ""
@@ -235,14 +256,6 @@ def _band(meaning: Meaning, other: str, cosine: float) -> int | None:
         return None
     found = score(meaning.question, other, cosine)
     return band_of(found) if judged or found >= ALONE else None
-
-
-def _vector(meaning: Meaning) -> Vector | None:
-    try:
-        return Vector.of(meaning.embed(meaning.question))
-    except Exception as error:  # noqa: BLE001 - whatever its server did, this is a miss
-        logger.warning("a question could not be embedded: %s", type(error).__name__)
-        return None
 
 
 def _answers(meaning: Meaning, other: str, answer: Piece) -> bool:

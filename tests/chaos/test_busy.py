@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from servers import redis as servers
@@ -343,3 +344,22 @@ def test_a_late_answer_is_kept_and_never_spliced_to_an_old_one(
     until(lambda: Caller(hosts[0], form, question).text() == fresh)
     # The new answer lives for a second, so that looking for it may load it anew.
     assert upstream.calls - before <= 4
+
+
+def test_a_hanging_embedding_model_holds_up_no_answer_of_match_meaning(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    """Nothing is in an answer's way before a band serves; behind it may hang."""
+    options = "match: meaning, meaning_model: vectors-1, redis_timeout_ms: 1000"
+    form |= {"cache_options": options}
+
+    def answer(body: dict[str, Any]) -> Script:
+        if "input" in body:
+            time.sleep(15)
+        return quick()
+
+    upstream.script = answer
+    with taken_processors():
+        callers = [Caller(hosts[n % 2], form, f"question {n % 10}") for n in range(60)]
+        assert {caller.text() for caller in callers} == {ANSWER}
+    assert [caller.error for caller in callers if caller.error] == []

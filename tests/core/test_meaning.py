@@ -152,6 +152,24 @@ def test_a_server_that_fails_costs_a_hit_and_no_answer(what: str) -> None:
     assert ask(bench, asking(other_way(LAST), **changes), "asked") == "asked"
 
 
+def test_an_embedding_server_that_failed_is_left_alone_for_a_while() -> None:
+    bench, asked = trusted(), []
+    tier = bench.cache._meaning
+    now = [tier._timer()]
+    tier._timer = lambda: now[0]
+
+    def embed(question: str) -> Any:
+        asked.append(question)
+        raise OSError
+
+    for thing in THINGS[-3:]:
+        ask(bench, asking(one_way(thing), embed=embed), "x")
+    assert len(asked) == 1
+    now[0] += 31
+    ask(bench, asking("another question", embed=embed), "x")
+    assert len(asked) == 2
+
+
 def test_what_was_invalidated_is_served_to_nobody() -> None:
     bench = trusted()
     ask(bench, asking(one_way(LAST)), "kept")

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from cachecore.request import Meaning
 from cached_model import embeddings, judge
 from cached_model.caching import Caller
 from cached_model.form import Form
+
+# An answer may wait for these: longer than they take, and shorter than a model.
+_EMBED_SECONDS: Final = 2
+_JUDGE_SECONDS: Final = 10
 
 
 def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | None:
@@ -26,7 +30,7 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
         return None
     rest = {**last, "content": ""}
     # The vectors are another model's, under its own name at the endpoint.
-    embedding = replace(form, endpoint_model_name="")
+    embedding = replace(_in_a_hurry(form, _EMBED_SECONDS), endpoint_model_name="")
 
     def embed(text: str) -> Sequence[float]:
         texts = embeddings.prefixed(form, [text], "query")
@@ -40,8 +44,21 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
             "body": {**key_form["body"], "messages": [*before, rest]},
         },
         embed=embed,
-        judge=judge.of_questions(form) if options.meaning_judge else None,
+        judge=judge.of_questions(_in_a_hurry(form, _JUDGE_SECONDS))
+        if options.meaning_judge
+        else None,
         max_wrong=options.max_wrong,
         compare_share=options.compare_percent / 100,
         by=f"{options.meaning_model} {options.meaning_judge}",
     )
+
+
+def _in_a_hurry(form: Form, seconds: int) -> Form:
+    """The form with these seconds for a call, where it has more."""
+    options = form.settings.options
+    limits = {
+        name: min(seconds, getattr(options, name))
+        for name in ("read_timeout_seconds", "deadline_seconds")
+    }
+    settings = replace(form.settings, options=options.model_copy(update=limits))
+    return replace(form, settings=settings)
