@@ -73,25 +73,27 @@ def _tags_of(target: str, name: str) -> tuple[str, ...]:
 
 
 def _renew(cache: Cache, tags: Mapping[str, Sequence[str]]) -> dict[str, bool]:
-    """Invalidate the tags of each name; whether anything was kept under its first."""
+    """Invalidate the tags of each name; whether anything was kept under one of them."""
     try:
         stood = cache.admin.invalidate(one for many in tags.values() for one in many)
     except StoreError as error:
         raise BadInput(f"Nothing was invalidated: {error.remedy}") from error
-    return {name: stood[many[0]] for name, many in tags.items()}
+    return {name: any(stood[one] for one in many) for name, many in tags.items()}
 
 
 def _said(target: str, stood: Mapping[str, bool]) -> str:
     known = [name for name, found in stood.items() if found]
     unknown = [name for name, found in stood.items() if not found]
     kind = "knowledge base" if target == "dataset" else target
-    plural = "s" if len(stood) > 1 else ""
-    said = f"{len(stood)} {kind}{plural} invalidated."
+    said = []
     if known:
-        said += f" Answers had been kept under: {', '.join(known)}."
+        plural = "s" if len(known) > 1 else ""
+        said.append(f"{len(known)} {kind}{plural} invalidated: {', '.join(known)}.")
     if unknown:
-        said += f" Nothing was ever kept under: {', '.join(unknown)}."
-    return said
+        said.append(
+            f"Nothing was kept under {', '.join(unknown)}: nothing to invalidate."
+        )
+    return " ".join(said)
 
 
 def switch(cache: Cache, word: str) -> str:

@@ -135,7 +135,7 @@ def _read_knowledge(credentials: Mapping[str, Any]) -> Knowledge:
             "Knowledge API key (knowledge_api_key) holds characters that no key has; "
             "copy it again from Knowledge, API Access in Dify.",
         )
-    shown = "Allowed datasets (allowed_datasets)"
+    shown = "Allowed Knowledge Bases (allowed_datasets)"
     try:
         allowed = inputs.ids(credentials, "allowed_datasets", shown)
     except BadInput as error:

@@ -135,7 +135,9 @@ def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
     except StoreError:
         return Stored(stored=False, reason=Refusal.UNAVAILABLE, value=value)
     if not held.key or not held.stamps:
-        return Stored(stored=False, reason="not_cacheable", value=value)
+        # A hit's ticket names a key: the value is there already.
+        reason = "already_kept" if held.key else "not_cacheable"
+        return Stored(stored=False, reason=reason, value=value)
     request = Request(
         kind="value",
         label=held.label,

@@ -48,6 +48,7 @@ class Dataset:
         }
     )
     enable_api: bool = True
+    indexing_technique: str = "high_quality"
     updated_at: int = 1_790_000_000
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
@@ -62,7 +63,7 @@ class Dataset:
             "id": self.id,
             "name": self.name,
             "provider": "vendor",
-            "indexing_technique": "high_quality",
+            "indexing_technique": self.indexing_technique,
             "app_count": 1,
             "document_count": len(self.documents),
             "total_documents": len(self.documents),

@@ -138,6 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
             # services/entities/knowledge_entities: RetrievalModel's required fields
             return _error(400, "invalid_param")
         model = model or dataset.settings  # hit_testing_service.py: retrieve
+        by_keywords = model["search_method"] == "keyword_search"
+        if dataset.indexing_technique == "economy" and not by_keywords:
+            return _error(400, "invalid_param")  # seen in 1.14.0: it has no vectors
         wanted = set(_WORD.findall(query.lower()))
         scored = []
         for document in dataset.documents:

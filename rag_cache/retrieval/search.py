@@ -156,7 +156,7 @@ def _allow(read: Settings, datasets: Sequence[str]) -> None:
     for one in datasets if allowed else ():
         if one not in allowed:
             raise BadInput(
-                f"The knowledge base {one} is not among Allowed datasets "
+                f"The knowledge base {one} is not among Allowed Knowledge Bases "
                 "(allowed_datasets) in the plugin's credentials."
             )
 
@@ -287,12 +287,18 @@ def _items(read: Settings, ask: Ask, one: Dataset) -> list[Json]:
 
 
 def _model(ask: Ask, one: Dataset) -> Json | None:
-    """The dataset's own settings with the caller's over them; None if it has none."""
-    if not ask.overrides:
+    """The dataset's own settings with the caller's over them; None if it has none.
+
+    Dify's page stores a semantic search for an economical dataset, and its API then fails
+    for want of vectors (1.14.0): by keywords is what such a dataset can do.
+    """
+    by_keywords = one.economical and "search_method" not in ask.overrides
+    if not ask.overrides and not by_keywords:
         return None
     own = one.own_settings if isinstance(one.own_settings, dict) else {}
     known = {name: value for name, value in own.items() if value is not None}
-    return {**_LEAST, **known, **ask.overrides}
+    keywords = {"search_method": "keyword_search"} if by_keywords else {}
+    return {**_LEAST, **known, **ask.overrides, **keywords}
 
 
 def _top_k(ask: Ask, datasets: Sequence[Dataset]) -> int | None:

@@ -42,12 +42,15 @@ _TELLING_OF_A_DOCUMENT: Final = (
     *("word_count", "tokens", "doc_form", "doc_metadata", "created_at", "disabled_at"),
     *("dataset_process_rule_id", "summary_index_status", "data_source_info"),
 )
+_ECONOMICAL: Final = "economy"
 _LAST_SEEN_SECONDS: Final = 86400
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """A dataset as it is now. ``own_settings`` is its own ``retrieval_model``.
+
+    An ``economical`` one has no vectors: it can be searched by keywords only.
 
     ``since`` is when this version was first seen, in seconds since the epoch.
     """
@@ -57,6 +60,7 @@ class Dataset:
     version: str = ""
     since: float = 0.0
     own_settings: Any = None
+    economical: bool = False
 
 
 # What this process knows, and since when: so that a hit costs one round trip.
@@ -119,7 +123,12 @@ def _asked(
     pieces = cache.stream(request, load, outlives=runtime.outlives(), state=state)
     data = data_of(pieces)
     return Dataset(
-        dataset_id, data["name"], data["version"], data["since"], data["own_settings"]
+        dataset_id,
+        data["name"],
+        data["version"],
+        data["since"],
+        data["own_settings"],
+        economical=bool(data.get("economical")),
     )
 
 
@@ -171,4 +180,5 @@ def _described(settings: Settings, dataset_id: str) -> dict[str, Any]:
         "name": str(facts.get("name") or ""),
         "version": hashlib.sha256(canonical(telling)).hexdigest()[:32],
         "own_settings": facts.get("retrieval_model_dict"),
+        "economical": facts.get("indexing_technique") == _ECONOMICAL,
     }

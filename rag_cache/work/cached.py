@@ -128,13 +128,19 @@ def model(caller: Caller, parameters: Mapping[str, Any], ask: AskModel) -> Work:
 def app(caller: Caller, parameters: Mapping[str, Any], ask: AskApp) -> Work:
     """Ask an app. Raises BadInput or ConfigError; the texts raise ReverseError."""
     read = settings.read(caller.credentials)
-    app_id = str(inputs.table(parameters, "app").get("app_id") or "")
+    chosen = inputs.table(parameters, "app")
+    app_id = str(chosen.get("app_id") or "")
     if not app_id:
         raise BadInput("The parameter app is empty; choose an app.")
     if app_id == caller.app_id:
         raise BadInput("The parameter app is this very app, which would call itself.")
     query = inputs.text(parameters, "query")
-    given = inputs.table(parameters, "inputs")
+    # What is filled in where the app is chosen; an own parameter goes over it.
+    filled = chosen.get("inputs")
+    given = {
+        **(filled if isinstance(filled, dict) else {}),
+        **inputs.table(parameters, "inputs"),
+    }
     form = {
         "app": app_id,
         "query": urls.unsigned(query),

@@ -178,6 +178,15 @@ def test_a_question_with_a_file_is_never_matched_by_its_meaning(
     assert len(server.embedded) == asked
 
 
+def test_a_question_with_a_signed_url_is_never_matched_by_its_meaning(
+    server: Server, form: dict[str, str]
+) -> None:
+    url = f"http://dify/files/{uuid.uuid4()}/file-preview?timestamp=1&nonce={'0' * 32}"
+    say(form, f"What is in {url}&sign={'a' * 43}=")
+    assert server.embedded == []
+    assert len(server.chats) == 1
+
+
 def test_by_default_nothing_is_embedded(server: Server, form: dict[str, str]) -> None:
     form["cache_options"] = ""
     say(form, ONE)

@@ -121,8 +121,7 @@ def test_an_invalidation_says_under_which_names_anything_was_kept(
     done = operating.invalidate(caller, {"target": "tag", "name": "docs, dosc"})
     assert done.names == {"docs": True, "dosc": False}
     assert done.message == (
-        "2 tags invalidated. Answers had been kept under: docs. Nothing was ever kept "
-        "under: dosc."
+        "1 tag invalidated: docs. Nothing was kept under dosc: nothing to invalidate."
     )
 
 
@@ -278,6 +277,11 @@ def test_a_ticket_of_other_credentials_is_refused(caller: Caller) -> None:
 def test_without_a_redis_and_a_secret_nothing_is_shared_with_the_neighbours() -> None:
     with pytest.raises(ConfigError, match=r"redis_url.*cache_secret"):
         look_up(Caller({"cache_namespace": "guessable"}))
+
+
+def test_what_a_look_up_found_is_kept_already(caller: Caller) -> None:
+    store(caller, look_up(caller))
+    assert store(caller, look_up(caller)).reason == "already_kept"
 
 
 def test_with_the_redis_down_the_work_goes_on() -> None:

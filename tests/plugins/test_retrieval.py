@@ -762,3 +762,13 @@ def test_a_version_that_stays_is_the_same_day_after_day(
     for hours[0] in range(60):
         seen.add(versions.of(cache, read, faq.id).since)
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("more", [{}, {"top_k": 2}])
+def test_an_economical_dataset_is_searched_by_keywords_at_the_default(
+    credentials: Any, faq: Dataset, api: FakeKnowledgeApi, more: dict[str, Any]
+) -> None:
+    """Dify's page stores a semantic search for it, which its API then refuses."""
+    faq.indexing_technique = "economy"
+    assert names(ask(credentials, faq, **more))
+    assert api.bodies[-1]["retrieval_model"]["search_method"] == "keyword_search"

@@ -650,3 +650,22 @@ def test_an_answer_that_lost_its_end_in_a_full_queue_is_an_error(
     session.script = lambda: [chunk(number, "x") for number in range(1100)]
     with pytest.raises(ReverseError, match="lost parts on its way through Dify"):
         ask(session, caller)
+
+
+def test_what_is_filled_in_where_the_app_is_chosen_reaches_it_and_its_key(
+    session: FakeSession, caller: Caller
+) -> None:
+    session.script = lambda: chat_events("Yes.")
+
+    def chosen(city: str) -> dict[str, Any]:
+        return {"app_id": "app-2", "inputs": {"city": city, "lang": "en"}, "files": []}
+
+    run_app(session, caller, app=chosen("Oslo"))
+    run_app(session, caller, app=chosen("Bergen"))
+    run_app(session, caller, app=chosen("Oslo"), inputs='{"lang": "no"}')
+    told = [asked["inputs"] for asked in session.asked]
+    assert told == [
+        {"city": "Oslo", "lang": "en"},
+        {"city": "Bergen", "lang": "en"},
+        {"city": "Oslo", "lang": "no"},
+    ]

@@ -39,7 +39,7 @@ def read_base_url(text: str) -> str:
     """
 
     def mistake(rest: str) -> ConfigError:
-        return ConfigError("endpoint_url", f"API endpoint URL (endpoint_url) {rest}.")
+        return ConfigError("endpoint_url", f"API Endpoint URL (endpoint_url) {rest}.")
 
     if not text:
         raise mistake("is required, as in https://api.openai.com/v1")

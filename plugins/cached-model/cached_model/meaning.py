@@ -21,8 +21,12 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
     file, or in the mode for completions.
     """
     options = form.settings.options
-    messages = key_form["body"].get("messages")
-    if options.match != "meaning" or not messages:
+    body = key_form["body"]
+    # With a signed URL of a file in it, it is more than the body.
+    if options.match != "meaning" or not isinstance(body, dict):
+        return None
+    messages = body.get("messages")
+    if not messages:
         return None
     *before, last = messages
     question = last.get("content")
@@ -39,10 +43,7 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
 
     return Meaning(
         question=question,
-        partition={
-            **key_form,
-            "body": {**key_form["body"], "messages": [*before, rest]},
-        },
+        partition={**key_form, "body": {**body, "messages": [*before, rest]}},
         embed=embed,
         judge=judge.of_questions(_in_a_hurry(form, _JUDGE_SECONDS))
         if options.meaning_judge

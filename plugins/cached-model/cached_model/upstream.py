@@ -226,7 +226,7 @@ def _refused(response: BaseHTTPResponse, url: str) -> InvokeError:
         return InvokeRateLimitError(f"{said}, too many requests{hint}.")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return InvokeBadRequestError(
-            f"{said}, which leads elsewhere; write that address into API endpoint URL "
+            f"{said}, which leads elsewhere; write that address into API Endpoint URL "
             "(endpoint_url)."
         )
     if status in _NOT_OFFERED and what:
@@ -236,7 +236,7 @@ def _refused(response: BaseHTTPResponse, url: str) -> InvokeError:
         )
     if status == HTTPStatus.NOT_FOUND:
         return InvokeBadRequestError(
-            f"{said}; check API endpoint URL (endpoint_url) and the model name."
+            f"{said}; check API Endpoint URL (endpoint_url) and the model name."
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return InvokeServerUnavailableError(f"{said}; it is in trouble itself.")
