@@ -1,6 +1,7 @@
 """``match: meaning`` through the plugin: a model server with chats, vectors and a judge."""
 
 import json
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -179,9 +180,10 @@ def test_a_question_with_a_file_is_never_matched_by_its_meaning(
 
 
 def test_a_question_with_a_signed_url_is_never_matched_by_its_meaning(
-    server: Server, form: dict[str, str]
+    server: Server, form: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = f"http://dify/files/{uuid.uuid4()}/file-preview?timestamp=1&nonce={'0' * 32}"
+    monkeypatch.setenv("FILES_URL", "http://dify")
+    url = f"http://dify/files/{uuid.uuid4()}/file-preview?timestamp={int(time.time())}&nonce={'0' * 32}"
     say(form, f"What is in {url}&sign={'a' * 43}=")
     assert server.embedded == []
     assert len(server.chats) == 1
