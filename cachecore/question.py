@@ -7,7 +7,7 @@ change a question, and nothing that can:
 - Full-width letters, digits and signs, as Chinese and Japanese keyboards type them. Not all
   of Unicode's compatibility forms: NFKC makes 102 of 10².
 - Typographic quotation marks.
-- The capital of the first word, where that is one of a short list: no other word is
+- The capital of "I", and of the first word, where that is one of a short list: no other word is
   known to mean the same with and without it (Polish and polish, US and us).
 - A full stop at the end; a question mark only where the first word or, in Chinese, a word
   of asking says that it is a question. "You ship to Norway?" is not what it is without.
@@ -24,6 +24,7 @@ type Match = Literal["exact", "normalized", "meaning"]
 
 _CODE: Final = re.compile(r"[`{}\[\]<>|\\^$=;~_]|\n[ \t]|//|\w\(")
 _SPACE: Final = re.compile(r"\s+")
+_I: Final = re.compile(r"\bI\b")
 _LONGEST: Final = 2_000  # characters; what is longer is a document, not a question
 _WIDTH: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
 _QUOTES: Final = str.maketrans("‘’“”", "''\"\"")
@@ -55,7 +56,7 @@ def normalized(question: str) -> str:
     text = text.translate(_QUOTES).strip()
     if _CODE.search(text):
         return unicodedata.normalize("NFC", question).strip()
-    text = _SPACE.sub(" ", text)
+    text = _SPACE.sub(" ", _I.sub("i", text))
     first, space, rest = text.partition(" ")
     lower = first.lower()
     if lower in _ASKING or lower in _OTHERS:

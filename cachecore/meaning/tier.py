@@ -34,7 +34,7 @@ from cachecore.audit import RIGHT, compared
 from cachecore.entry import Entry
 from cachecore.errors import StoreError, UnkeyableError
 from cachecore.events import Compared, Hook
-from cachecore.keys import Keyspace
+from cachecore.keys import SWITCH_FIELD, Keyspace
 from cachecore.lookup import Look, Lookup
 from cachecore.meaning import guards
 from cachecore.meaning.bands import ALONE, WINDOW, Band, band_of, bands_of
@@ -178,7 +178,8 @@ class MeaningTier:
             band = _band(meaning, one.question, cosine)
             if band is None:
                 continue
-            value = self._store.look_up(one.key, self._keyspace.stamps, []).value
+            hash_key = self._keyspace.stamps
+            value = self._store.look_up(one.key, hash_key, [SWITCH_FIELD]).value
             reason, entry = self._lookup.judge(
                 request, one.key, value, stamps, Piece.from_payload
             )

@@ -9,10 +9,12 @@ from servers.redis import free_port
 
 from cachecore.entry import seal
 from cachecore.errors import StoreError
+from cachecore.keys import Keyspace
 from cachecore.redis_url import parse
 from cachecore.stores.base import Commit, Heartbeat
 from cachecore.stores.redis import RedisStore
 from tests.contract.store_contract import StoreContract
+from tests.core import test_meaning
 
 
 class TestRedisStore(StoreContract):
@@ -34,6 +36,16 @@ class TestRedisStore(StoreContract):
         assert store.look_up(name, name + ":h", ["a"]).value == b""
         store.delete(name)
         assert store.look_up(name, name + ":h", ["a"]).value is None
+
+    def test_questions_in_other_words_prove_right_and_are_served(
+        self, store: RedisStore, name: str
+    ) -> None:
+        bench = test_meaning.trusted(store, keyspace=Keyspace(name))
+        last = test_meaning.LAST
+        one = test_meaning.asking(test_meaning.one_way(last))
+        other = test_meaning.asking(test_meaning.other_way(last))
+        assert test_meaning.ask(bench, one, "kept") == "kept"
+        assert test_meaning.ask(bench, other, "never") == "kept"
 
     def test_a_stream_of_events_keeps_the_last_of_them_for_a_while(
         self, store: RedisStore, name: str, redis_url: str

@@ -53,13 +53,13 @@ def ask(bench: Bench, asked: Request, answer: str) -> str:
     return said
 
 
-def trusted(store: Any = None, **more: Any) -> Bench:
+def trusted(store: Any = None, **options: Any) -> Bench:
     """A cache whose band has earned to serve, and serves each time it may."""
-    bench = Bench(store or MemoryStore())
+    bench = Bench(store or MemoryStore(), **options)
     bench.cache._meaning._chance = lambda: 1.0
     for thing in THINGS[:ENOUGH]:
-        ask(bench, asking(one_way(thing), **more), f"about {thing}")
-        ask(bench, asking(other_way(thing), **more), f"about {thing}")
+        ask(bench, asking(one_way(thing)), f"about {thing}")
+        ask(bench, asking(other_way(thing)), f"about {thing}")
     return bench
 
 

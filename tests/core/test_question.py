@@ -10,6 +10,7 @@ SAME = [
     ("When do you open?", "Ｗｈｅｎ do you open？"),
     ("when do you open", "When\u3000do you open."),
     ("I need help.", "i need help"),
+    ("How can I pay?", "how can i pay"),
     ("What’s the “gold” plan?", 'What\'s the "gold" plan?'),
     ("Tell me your hours.", "tell me your hours"),
     ("你们几点开门？", "你们几点开门"),

@@ -112,6 +112,8 @@ def run(
                 for row, why in zip(parcel, reasons, strict=True):
                     if why:
                         counts.failed += 1
+                    # What stopped it all is said once.
+                    if why and why != counts.stopped:
                         counts.fault(row.place, why)
             if in_a_row >= _FAILURES_IN_A_ROW and not counts.stopped:
                 counts.stopped = f"{in_a_row} rows failed one after another."
