@@ -18,6 +18,7 @@ from bench import (
     growth,
     host_hit,
     key_cost,
+    late,
     meaning,
     memory,
     publishing,
@@ -221,6 +222,7 @@ def _warming(bench: Bench) -> Iterator[Result]:
     )
     if bench.quick:
         return
+    yield late.run(bench.host, bench.form, questions=100, limit=820)
     host = bench.new_host()
     host.install(build(ROOT, TOOLS, bench.scratch))
     yield from warming.run(host, bench.form, bench.scratch, pairs=10_000, limit=60)

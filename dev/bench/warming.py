@@ -35,9 +35,9 @@ def run(
     raw = _raw(form["redis_url"], said, pairs)
     endpoints = Endpoints()
     try:
-        for name, path, more in (
-            ("stored", "", ["store"]),
-            ("asked through the gateway", "/v1", ["ask", "--model", "instant"]),
+        for name, path, more, most in (
+            ("stored", "", ["store"], limit),
+            ("asked through the gateway", "/v1", ["ask", "--model", "instant"], None),
         ):
             settings = {
                 **{name: form[name] for name in ("redis_url", "cache_options")},
@@ -49,14 +49,24 @@ def run(
             taken = _warm([*more, "--rows", str(rows), "--to", url, "--again"])
             what = f"{pairs:,} pairs {name} / SET by redis-py"
             each = taken / pairs * 1e6
-            yield Result(what, each, raw, taken, (taken, taken), limit, "s")
+            yield Result(what, each, raw, taken, (taken, taken), most, "s")
     finally:
         endpoints.close()
 
 
 def _warm(arguments: list[str]) -> float:
     command, *rest = arguments
-    call = [sys.executable, "-m", "answer_warm", command, "--key-env", "TOKEN", *rest]
+    call = [
+        sys.executable,
+        "-m",
+        "answer_warm",
+        command,
+        "--key-env",
+        "TOKEN",
+        "--at-once",
+        "16",
+        *rest,
+    ]
     path = os.pathsep.join([str(ROOT), str(ROOT / "ops" / "warm")])
     began = time.perf_counter()
     subprocess.run(
