@@ -34,7 +34,7 @@ from cachecore.audit import RIGHT, compared
 from cachecore.entry import Entry
 from cachecore.errors import StoreError, UnkeyableError
 from cachecore.events import Compared, Hook
-from cachecore.keys import SWITCH_FIELD, Keyspace
+from cachecore.keys import SWITCH_FIELD, Keyspace, mark_of
 from cachecore.lookup import Look, Lookup
 from cachecore.meaning import guards
 from cachecore.meaning.bands import ALONE, WINDOW, Band, band_of, bands_of
@@ -77,7 +77,26 @@ class _Trust:
 
     position: str = ""
     bands: Sequence[Band] = field(default_factory=lambda: bands_of([]))
+    seen: dict[str, None] = field(default_factory=dict)  # pairs, the oldest first
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, record: str) -> None:
+        """Count a comparison: its band, + or -, and a mark of the two questions.
+
+        Two questions that are right for one another are evidence once, however often
+        they are compared; and what is wrong counts each time.
+        """
+        number = int(record[0]) if record[:1].isdigit() else len(self.bands)
+        sign, pair = record[1:2], record[2:]
+        if number >= len(self.bands) or sign not in ("+", "-"):
+            return
+        if sign == "-":
+            self.bands[number].add(right=False)
+        elif pair not in self.seen:
+            self.seen[pair] = None
+            self.bands[number].add(right=True)
+            if len(self.seen) > _MOST_COMPARISONS:
+                del self.seen[next(iter(self.seen))]
 
 
 class MeaningTier:
@@ -151,7 +170,7 @@ class MeaningTier:
             near = self._nearest(request, meaning, stamps, vector, whole=True, own=key)
             if near is not None:
                 verdict, _ = compared(request, near.entry.payload, answer)
-                self._tell(request, near.band, right=verdict in RIGHT)
+                self._tell(request, key, near, right=verdict in RIGHT)
             log = _log(self._keyspace, request, meaning)
             self._index.add(log, key, meaning.question, vector)
         except (StoreError, UnkeyableError):
@@ -219,10 +238,7 @@ class MeaningTier:
             new = self._store.tail(log, trust.position, _AT_ONCE, behind=whole)
             for position, data in new:
                 trust.position = position
-                said = data.decode("ascii", "replace")
-                number = int(said[0]) if said[:1].isdigit() else len(trust.bands)
-                if number < len(trust.bands) and said[1:] in ("+", "-"):
-                    trust.bands[number].add(right=said[1:] == "+")
+                trust.add(data.decode("ascii", "replace"))
         finally:
             trust.lock.release()
         return trust.bands
@@ -233,11 +249,12 @@ class MeaningTier:
             orjson.dumps([_VERSION, by, *request.subject])
         )
 
-    def _tell(self, request: Request, band: int, *, right: bool) -> None:
+    def _tell(self, request: Request, own: str, near: Near, *, right: bool) -> None:
         log = self._comparisons(request)
-        record = f"{band}{'+' if right else '-'}".encode()
+        pair = mark_of(own), mark_of(near.key)
+        record = f"{near.band}{'+' if right else '-'}{min(pair)}{max(pair)}".encode()
         self._store.append(log, [record], _MOST_COMPARISONS, _LIFE)
-        self._emit(Compared(request.subject, band, right=right))
+        self._emit(Compared(request.subject, near.band, right=right))
 
 
 def _is_open(request: Request, look: Look) -> bool:

@@ -82,6 +82,18 @@ def test_nothing_is_served_before_it_has_proved_right() -> None:
     assert bench.reasons[-1] == "meaning"
 
 
+def test_two_questions_are_evidence_once_however_often_they_are_compared() -> None:
+    bench = Bench()
+    bench.cache._meaning._chance = lambda: 1.0
+    ask(bench, asking(one_way("order")), "about order")
+    for _ in range(2 * ENOUGH):
+        bench.cache.drop(asking(other_way("order")))
+        ask(bench, asking(other_way("order")), "about order")
+    assert len(verdicts(bench)) == 2 * ENOUGH
+    ask(bench, asking(one_way(LAST)), "kept")
+    assert ask(bench, asking(other_way(LAST)), "asked") == "asked"
+
+
 def test_the_answer_of_the_other_question_is_given_to_its_last_word() -> None:
     bench = trusted()
     ask(bench, asking(one_way(LAST)), "the very answer")
