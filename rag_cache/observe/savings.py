@@ -20,6 +20,7 @@ WINDOWS: Final[Mapping[str, int]] = {"24h": 86400, "1h": 3600, "7d": 7 * 86400}
 # Misses whose question had been asked before, for advice to rest on.
 _ENOUGH: Final = 20
 _WRONG: Final = 0.01  # of the hits may be wrong, for the hint of a time to live
+_APP: Final = 8  # characters of an app's id
 _SHOWN: Final = 20  # decisions, in the table
 _AGAIN: Final = "in {share:.0%} of the misses whose question had been asked before."
 _ADVICE: Final[Mapping[str, str]] = {
@@ -253,7 +254,8 @@ def _ms(seconds: float | None) -> float | None:
 def table(savings: Json) -> str:
     """The savings as a Markdown table."""
     rows = [("all", savings)] + [
-        (f"{part['kind']} {part['label']} {part['app']}".strip(), part)
+        # Of an app's id so much tells it from others, and leaves room for the numbers.
+        (f"{part['kind']} {part['label']} {part['app'][:_APP]}".strip(), part)
         for part in savings["by"]
     ]
     head = (
