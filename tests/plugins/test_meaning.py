@@ -120,6 +120,7 @@ def test_before_that_the_model_is_asked_as_always(
     assert server.chats == [ONE, OTHER]
     summary = observe.summary(Caller({"cache_secret": form["cache_secret"]}), {})
     assert [(b["right"], b["wrong"]) for b in summary["meaning"]] == [(1, 0)]
+    assert [part["kind"] for part in summary["by"]] == ["llm"]
 
 
 def test_each_text_is_embedded_once(server: Server, form: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ import base64
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dify_plugin.entities.model.text_embedding import (
@@ -51,16 +51,21 @@ def embed(
     model: str,
     inputs: Sequence[str | Picture],
     asking: Caller,
+    *,
+    label: str = "",
 ) -> Embeddings:
     """The vector of each input, from the cache or the model server.
 
-    Texts have their prefix already. Raises an InvokeError.
+    Texts have their prefix already. ``label`` is the name in the statistics, if it is not
+    the model's. Raises an InvokeError.
     """
     shown = [one.url for one in inputs if isinstance(one, Picture)]
     traits = Traits(
         external_url=any(map(urls.may_change, shown)), ends_at=urls.expires_at(shown)
     )
     request = caching.request(form, "embedding", model, {}, asking, traits=traits)
+    if label:
+        request = replace(request, label=label)
     forms = [_key_form(form, model, one) for one in inputs]
 
     def load(places: Sequence[int]) -> Iterator[Mapping[int, Item]]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from cachecore.events import INTERNAL
 from cachecore.request import Meaning
 from cached_model import embeddings, judge
 from cached_model.caching import Caller
@@ -38,7 +39,10 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
 
     def embed(text: str) -> Sequence[float]:
         texts = embeddings.prefixed(form, [text], "query")
-        found = embeddings.embed(embedding, options.meaning_model, texts, asking)
+        # No user asked for it: it is neither a hit nor a miss of theirs.
+        found = embeddings.embed(
+            embedding, options.meaning_model, texts, asking, label=INTERNAL
+        )
         return found.vectors[0]
 
     return Meaning(
