@@ -25,7 +25,7 @@ type Match = Literal["exact", "normalized", "meaning"]
 _CODE: Final = re.compile(r"[`{}\[\]<>|\\^$=;~_]|\n[ \t]|//|\w\(")
 _SPACE: Final = re.compile(r"\s+")
 _I: Final = re.compile(r"\bI\b")
-_LONGEST: Final = 2_000  # characters; what is longer is a document, not a question
+LONGEST: Final = 2_000  # characters; what is longer is a document, not a question
 _WIDTH: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
 _QUOTES: Final = str.maketrans("‘’“”", "''\"\"")
 # Words with which questions begin, and that mean the same with and without a capital.
@@ -50,7 +50,7 @@ def matched(match: Match, question: str) -> str:
 
 def normalized(question: str) -> str:
     """The one text for all questions that are the same but for their typing."""
-    if len(question) > _LONGEST:
+    if len(question) > LONGEST:
         return question
     text = unicodedata.normalize("NFC", question).translate(_WIDTH)
     text = text.translate(_QUOTES).strip()

@@ -58,7 +58,7 @@ class Read:
     names: frozenset[str]
 
 
-@lru_cache(4096)
+@lru_cache(512)
 def read(question: str) -> Read:
     """The parts of a question that guards look at."""
     text = unicodedata.normalize("NFKC", question)

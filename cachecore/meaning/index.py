@@ -19,7 +19,6 @@ from math import sqrt
 from typing import Any, Final
 
 import orjson
-from cachetools import LRUCache
 
 from cachecore import entry as entries
 from cachecore.errors import CorruptEntry
@@ -28,7 +27,8 @@ from cachecore.stores.base import Store
 logger = logging.getLogger(__name__)
 
 MAX_QUESTIONS: Final = 10_000  # of a partition
-_MAX_PARTITIONS: Final = 64  # in a process
+_MAX_PARTITIONS: Final = 64  # in a process, with so many questions in all
+_MAX_ALL: Final = 30_000
 _AT_ONCE: Final = 500  # records of one read
 _BY_SIGNS: Final = 24  # of which the cosine is computed
 _LIFE: Final = 7 * 86400  # seconds since the last answer of the partition
@@ -113,7 +113,7 @@ class Index:
     def __init__(self, store: Store, cipher_key: bytes | None) -> None:
         self._store = store
         self._cipher_key = cipher_key
-        self._partitions: LRUCache[str, _Partition] = LRUCache(_MAX_PARTITIONS)
+        self._partitions: dict[str, _Partition] = {}  # the one used longest ago first
         self._lock = threading.Lock()  # guards _partitions
 
     def nearest(
@@ -152,9 +152,15 @@ class Index:
 
     def _partition(self, log: str) -> _Partition:
         with self._lock:
-            found = self._partitions.get(log)
-            if found is None:
-                found = self._partitions[log] = _Partition()
+            found = self._partitions.pop(log, None) or _Partition()
+            self._partitions[log] = found  # the one used last
+            # Those that were used longest ago are read again when they are asked for.
+            known = sum(len(one.known) for one in self._partitions.values())
+            while len(self._partitions) > 1 and (
+                known > _MAX_ALL or len(self._partitions) > _MAX_PARTITIONS
+            ):
+                oldest = self._partitions.pop(next(iter(self._partitions)))
+                known -= len(oldest.known)
             return found
 
     def _follow(self, log: str, partition: _Partition, *, whole: bool) -> None:

@@ -91,7 +91,7 @@ def features(one: str, other: str, cosine: float) -> list[float]:
     ]
 
 
-@lru_cache(4096)
+@lru_cache(512)
 def _heavy(tokens: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_stem(token) for token in tokens if token not in LIGHT)
 

@@ -247,6 +247,20 @@ def test_an_index_is_bounded_and_forgets_the_oldest(
     assert {one.key for _, one in found} == {"key 2", "key 3", "key 4"}
 
 
+def test_what_a_process_holds_of_all_partitions_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cachecore.meaning.index._MAX_ALL", 3)
+    index = Index(MemoryStore(), None)
+    for log in ("one", "two", "three"):
+        for number in range(2):
+            index.add(log, f"{log} {number}", "q", Vector.of([1.0, number + 1.0]))
+        index.nearest(log, Vector.of([1.0, 1.0]), 1, whole=True)
+    assert len(index._partitions) <= 2
+    found = index.nearest("one", Vector.of([1.0, 1.0]), 9, whole=True)
+    assert {one.key for _, one in found} == {"one 0", "one 1"}
+
+
 def test_the_nearest_comes_first() -> None:
     index = Index(MemoryStore(), None)
     for name, numbers in (("far", [1.0, -1.0]), ("near", [1.0, 0.9])):

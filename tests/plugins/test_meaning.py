@@ -190,6 +190,11 @@ def test_a_question_with_a_signed_url_is_never_matched_by_its_meaning(
     assert len(server.chats) == 1
 
 
+def test_a_document_is_no_question(server: Server, form: dict[str, str]) -> None:
+    say(form, "How do I cancel it? " * 200)
+    assert server.embedded == []
+
+
 def test_by_default_nothing_is_embedded(server: Server, form: dict[str, str]) -> None:
     form["cache_options"] = ""
     say(form, ONE)

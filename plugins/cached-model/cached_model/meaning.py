@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from cachecore.events import INTERNAL
+from cachecore.question import LONGEST
 from cachecore.request import Meaning
 from cached_model import embeddings, judge
 from cached_model.caching import Caller
@@ -19,7 +20,7 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
     """How a chat with this key may be answered in other words.
 
     None where the form does not want it, or where its question is not one text: with a
-    file, or in the mode for completions.
+    file, in the mode for completions, or as long as a document.
     """
     options = form.settings.options
     body = key_form["body"]
@@ -31,7 +32,9 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
         return None
     *before, last = messages
     question = last.get("content")
-    if last.get("role") != "user" or not isinstance(question, str) or not question:
+    if last.get("role") != "user" or not isinstance(question, str):
+        return None
+    if not 0 < len(question) <= LONGEST:
         return None
     rest = {**last, "content": ""}
     # The vectors are another model's, under its own name at the endpoint.
