@@ -222,7 +222,10 @@ class Tally:
 
     def _compared(self, event: Compared) -> None:
         verdict = "right" if event.right else "wrong"
-        self._row(event.of).rare["compared_meaning", f"{event.band} {verdict}"] += 1
+        row = self._row(event.of)
+        row.rare["compared_meaning", f"{event.band} {verdict}"] += 1
+        if event.right:
+            row.rare["meaning_would_save", ""] += event.saved.seconds
 
     def _kept(self, event: Kept) -> None:
         row = self._row(event.of)

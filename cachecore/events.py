@@ -89,11 +89,15 @@ class Ended(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """The answer of another question was compared with a request's own, by its band."""
+    """The answer of another question was compared with a request's own, by its band.
+
+    ``saved`` is what serving it would have saved.
+    """
 
     of: Subject
     band: int
     right: bool
+    saved: Cost = Cost()
 
 
 class Followed(NamedTuple):

@@ -254,7 +254,8 @@ class MeaningTier:
         pair = mark_of(own), mark_of(near.key)
         record = f"{near.band}{'+' if right else '-'}{min(pair)}{max(pair)}".encode()
         self._store.append(log, [record], _MOST_COMPARISONS, _LIFE)
-        self._emit(Compared(request.subject, near.band, right=right))
+        cost = near.entry.cost
+        self._emit(Compared(request.subject, near.band, right=right, saved=cost))
 
 
 def _is_open(request: Request, look: Look) -> bool:

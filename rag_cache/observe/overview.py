@@ -229,7 +229,9 @@ def _meaning(saved: Json, told: Words) -> Json:
                 bars.append(
                     Bar(f"{label}: {told(f'audit_{name}')}", band[name], shown, kind)
                 )
-    return _chart(told("meaning_compared"), bars)
+    seconds = saved["meaning_would_save_seconds"]
+    line = told("meaning_would_save", time=charts.span_of(seconds))
+    return _chart(told("meaning_compared"), bars, lines=[line] if seconds else [])
 
 
 def _provider(saved: Json, told: Words) -> Json:

@@ -111,6 +111,8 @@ def _summary(counts: Counts) -> Json:
         "provider_cache": _provider(counts),
         "audits": _audits(counts),
         "meaning": _meaning(counts),
+        # What the right ones of those that were only compared would have saved.
+        "meaning_would_save_seconds": round(counts.get("meaning_would_save|", 0), 1),
     }
 
 
@@ -289,6 +291,9 @@ def table(savings: Json) -> str:
         f"{band['right'] + band['wrong']} that were compared were different."
         for band in savings["meaning"]
     ]
+    if savings["meaning_would_save_seconds"]:
+        seconds = f"{savings['meaning_would_save_seconds']:g} s"
+        said.append(_ENGLISH("meaning_would_save", time=seconds))
     if savings["decisions"]:
         said.append(_decisions(savings["decisions"][:_SHOWN]))
     return "\n\n".join(said) + "\n"

@@ -166,6 +166,12 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "言い換えの回答の比較",
         "Em outras palavras, comparadas",
     ),
+    "meaning_would_save": (
+        "Serving those that were right would have saved {time} of waiting.",
+        "若直接使用正确的回答，可节省 {time} 的等待。",
+        "正しかったものを返していれば、{time} の待ち時間を節約できました。",
+        "Servir as que estavam certas teria poupado {time} de espera.",
+    ),
     "score": ("from {score}", "得分 ≥ {score}", "スコア {score} 以上", "de {score}"),
     "audits_by_age": (
         "Different answers, by age",
