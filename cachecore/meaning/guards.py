@@ -33,6 +33,9 @@ _WORD: Final = re.compile(
     r"\d+(?:[.,:/-]\d+)*|[a-z]+(?:['’][a-z]+)?|[\u3400-\u9fff]|[^\W\d_]+"
 )
 _NUMBER: Final = re.compile(r"\d+(?:[.,:/-]\d+)*")
+# A comma may part thousands, or be a decimal one.
+_THOUSANDS: Final = re.compile(r",(?=\d{3}(?!\d))")
+_SIGNS: Final = re.compile(r"[+*/^<>=#%€$£¥~|\\]|(?<![^\W_])-|-(?![^\W_])")
 _CODE: Final = re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]+\b")
 _CJK: Final = re.compile(r"[\u3400-\u9fff]")
 
@@ -66,7 +69,7 @@ def read(question: str) -> Read:
     tokens = tuple(_WORD.findall(spread))
     digits = [_NUMBER.fullmatch(token) is not None for token in tokens]
     numbers = [
-        token.replace(",", "") if is_digit else NUMBERS[token]
+        _THOUSANDS.sub("", token) if is_digit else NUMBERS[token]
         for token, is_digit in zip(tokens, digits, strict=True)
         if is_digit or token in NUMBERS
     ]
@@ -103,6 +106,12 @@ def _units(read: Read) -> dict[str, str]:
         for number, unit in pairwise(read.tokens)
         if _NUMBER.fullmatch(number) and unit in UNITS
     }
+
+
+def signs(one: Read, other: Read) -> bool:
+    """Other signs beside letters and numbers: C# and C++, 3 - 2 and 3 + 2, €5 and $5."""
+    found = [sorted(_SIGNS.findall(read.text)) for read in (one, other)]
+    return found[0] != found[1]
 
 
 def dates(one: Read, other: Read) -> bool:
@@ -186,6 +195,7 @@ def _asked(read: Read) -> set[str]:
 
 GUARDS: Final[Mapping[str, Callable[[Read, Read], bool]]] = {
     "numbers": numbers,
+    "signs": signs,
     "dates": dates,
     "negation": negation,
     "names": names,
@@ -197,7 +207,7 @@ GUARDS: Final[Mapping[str, Callable[[Read, Read], bool]]] = {
 
 
 # Those that are right nearly always. A judge model knows better than the others.
-SURE: Final = ("numbers", "contraries", "order")
+SURE: Final = ("numbers", "signs", "contraries", "order")
 
 
 def veto(one: str, other: str, *, judged: bool = False) -> str:

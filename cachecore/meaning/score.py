@@ -20,6 +20,8 @@ _ENDINGS: Final = (
     *("ly", "er"),
 )
 _FEW: Final = 2  # words
+_MANY: Final = 8
+_LONGEST: Final = 24  # letters of a word
 _STEM: Final = 3  # letters that a word keeps
 _LONG: Final = 8  # letters of a word that may have two slips of the pen
 
@@ -71,8 +73,7 @@ def features(one: str, other: str, cosine: float) -> list[float]:
     """The features of two questions, in the order of ``NAMES``."""
     first, second = read(one), read(other)
     mine, theirs = _heavy(first.tokens), _heavy(second.tokens)
-    only_mine = [word for word in mine if not _has(theirs, word)]
-    only_theirs = [word for word in theirs if not _has(mine, word)]
+    only_mine, only_theirs = _apart(mine, theirs)
     heavy = (_share(mine, only_mine) + _share(theirs, only_theirs)) / 2
     words = _jaccard(first.words, second.words)
     exchanged = float(len(only_mine) == 1 and len(only_theirs) == 1)
@@ -118,15 +119,27 @@ def _dice(one: str, other: str) -> float:
     return 2 * len(mine & theirs) / max(1, len(mine) + len(theirs))
 
 
-def _has(words: Sequence[str], word: str) -> bool:
-    return word in words or any(_is_slip(word, one) for one in words)
+def _apart(mine: Sequence[str], theirs: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that only one of two questions has, slips of the pen aside.
+
+    Of many such words none is a slip: comparing all with all takes too long.
+    """
+    have, had = frozenset(mine), frozenset(theirs)
+    only_mine = [word for word in mine if word not in had]
+    only_theirs = [word for word in theirs if word not in have]
+    if max(len(only_mine), len(only_theirs)) > _MANY:
+        return only_mine, only_theirs
+    return (
+        [word for word in only_mine if not any(_is_slip(word, one) for one in theirs)],
+        [word for word in only_theirs if not any(_is_slip(word, one) for one in mine)],
+    )
 
 
 @lru_cache(16_384)
 def _is_slip(one: str, other: str) -> bool:
     """Whether two words are one, but for its ending or a slip of the pen."""
     short, long = sorted((one, other), key=len)
-    if len(short) <= _STEM:
+    if len(short) <= _STEM or len(long) > _LONGEST:
         return False
     if long.startswith(short):
         return True

@@ -9,10 +9,17 @@ TRAPS = {
         ("Refund after 14 days?", "Refund after 30 days?"),
         ("Dose of 1.5 mg", "Dose of 15 mg"),
         ("Is it 3 kg?", "Is it 3 g?"),
+        ("Is it 1,5 kg?", "Is it 15 kg?"),
         ("A two-bedroom flat", "A three bedroom flat"),
         ("Where is order AB-12?", "Where is order AB-13?"),
         ("7天后退款", "15天后退款"),
         ("三天后退款", "五天后退款"),
+    ],
+    "signs": [
+        ("What is C#?", "What is C++?"),
+        ("What is 3 - 2?", "What is 3 + 2?"),
+        ("What is -5 + 3?", "What is 5 + 3?"),
+        ("Is it €5?", "Is it $5?"),
     ],
     "dates": [
         ("Open on Monday?", "Open on Friday?"),

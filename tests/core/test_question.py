@@ -6,12 +6,11 @@ from cachecore.question import matched, normalized
 
 SAME = [
     ("When do you open?", "when do you open"),
-    ("When do you open?", "  When   do you\topen ? "),
+    ("When do you open?", "  When   do you  open ? "),
     ("When do you open?", "Ｗｈｅｎ do you open？"),
     ("when do you open", "When\u3000do you open."),
-    ("I need help.", "i need help"),
-    ("How can I pay?", "how can i pay"),
-    ("What’s the “gold” plan?", 'What\'s the "gold" plan?'),
+    ("My order is late.", "my order is late"),
+    ("What’s the gold plan?", "What's the gold plan?"),
     ("Tell me your hours.", "tell me your hours"),
     ("你们几点开门？", "你们几点开门"),
     ("可以退货吗？", " 可以退货吗 "),
@@ -45,6 +44,16 @@ TRAPS = [
     ("can't", "cant"),
     ("①", "1"),
     ("How much is ５０％?", "How much is 50?"),
+    ("In which column?\na\t\tb", "In which column?\na\tb"),
+    ("How many?\nNew York\nCity", "How many?\nNew\nYork\nCity"),
+    ('How many spaces are in "a  b"?', 'How many spaces are in "a b"?'),
+    ("What does I mean in physics?", "What does i mean in physics?"),
+    ("Solve I * I", "Solve i * i"),
+    ("A minor: which notes?", "a minor: which notes?"),
+    ("Will is ill, what now?", "will is ill, what now?"),
+    ("In is which element?", "in is which element?"),
+    ("Complete: the cat sat on the.", "Complete: the cat sat on the"),
+    ("difference between Ａ and A", "difference between A and A"),
 ]
 
 

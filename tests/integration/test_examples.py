@@ -139,10 +139,7 @@ def test_a_model_of_the_workspace_is_cached_and_forgets_when_told(
     assert warm.node_outputs["ask"]["hit"] is True
     assert warm.node_outputs["ask"]["usage"]["billed"] is False
     assert upstream.calls == 1
-    assert (
-        run(host, dsl, credentials, "forget").text
-        == "1 tag invalidated. Answers had been kept under: assistant."
-    )
+    assert run(host, dsl, credentials, "forget").text == "1 tag invalidated: assistant."
     after = run(host, dsl, credentials)
     assert after.node_outputs["ask"]["reason"] == "invalidated"
     assert upstream.calls == 2
