@@ -67,15 +67,20 @@ def compare(kept: Piece, fresh: Piece) -> Verdict:
 def compared(
     request: Request, kept: Piece, fresh: Piece
 ) -> tuple[Verdict, Judgement | None]:
-    """The same with the request's judge, who is asked where the answers differ."""
+    """The same with the request's judge, who is asked where the texts differ.
+
+    No judgement where there was no need of one, or where the judge failed.
+    """
     verdict = compare(kept, fresh)
-    if verdict is not Verdict.DIFFERENT or request.judge is None:
+    # A judge reads texts: calls and data that differ are different.
+    read = _calls(kept) == _calls(fresh) and kept.data == fresh.data
+    if verdict is not Verdict.DIFFERENT or request.judge is None or not read:
         return verdict, None
     try:
         judgement = request.judge(kept, fresh)
     except Exception as error:  # noqa: BLE001 - a judge that fails has said nothing
         logger.warning("the judge of two answers failed: %s", type(error).__name__)
-        judgement = Judgement(same=False)
+        return verdict, None
     return Verdict.JUDGED if judgement.same else Verdict.DIFFERENT, judgement
 
 

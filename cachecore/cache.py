@@ -503,7 +503,7 @@ class Cache:
         except Exception as error:  # noqa: BLE001 - it may cost a hit, never an answer
             logger.warning("a question was not compared: %s", type(error).__name__)
             return look
-        if near is None or not near.serves:
+        if near is None:
             return look
         return replace(look, reason=Reason.MEANING, key=near.key, entry=near.entry)
 

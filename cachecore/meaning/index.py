@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 MAX_QUESTIONS: Final = 10_000  # of a partition
 _MAX_PARTITIONS: Final = 64  # in a process, with so many questions in all
 _MAX_ALL: Final = 30_000
-_AT_ONCE: Final = 500  # records of one read
+_AT_ONCE: Final = 500  # records of one read; fewer where somebody waits
+_IN_A_HURRY: Final = 50
 _BY_SIGNS: Final = 24  # of which the cosine is computed
 _LIFE: Final = 7 * 86400  # seconds since the last answer of the partition
 
@@ -138,8 +139,10 @@ class Index:
         found = [(vector.cosine(known[n].vector), known[n]) for n in near]
         return sorted(found, key=lambda pair: -pair[0])[:count]
 
-    def add(self, log: str, key: str, question: str, vector: Vector) -> None:
-        """Tell of an answer that was kept. Raises StoreError."""
+    def add(
+        self, log: str, key: str, question: str, vector: Vector, life: float = _LIFE
+    ) -> None:
+        """Tell of an answer that was kept, for ``life`` seconds. Raises StoreError."""
         partition = self._partition(log)
         with partition.lock:
             known = partition.known.get(key)
@@ -148,7 +151,7 @@ class Index:
         numbers = base64.b85encode(vector.numbers).decode()
         text = orjson.dumps({"key": key, "question": question, "vector": numbers})
         record = entries.seal(text, log, self._cipher_key)
-        self._store.append(log, [record], MAX_QUESTIONS, _LIFE)
+        self._store.append(log, [record], MAX_QUESTIONS, life)
 
     def _partition(self, log: str) -> _Partition:
         with self._lock:
@@ -164,14 +167,15 @@ class Index:
             return found
 
     def _follow(self, log: str, partition: _Partition, *, whole: bool) -> None:
+        count = _AT_ONCE if whole else _IN_A_HURRY
         while True:
-            records = self._store.tail(log, partition.position, _AT_ONCE, behind=whole)
+            records = self._store.tail(log, partition.position, count, behind=whole)
             for position, data in records:
                 partition.position = position
                 neighbour = self._read(log, data)
                 if neighbour is not None:
                     partition.add(neighbour)
-            if not whole or len(records) < _AT_ONCE:
+            if not whole or len(records) < count:
                 return
 
     def _read(self, log: str, data: bytes) -> Neighbour | None:

@@ -22,15 +22,15 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import orjson
 from cachetools import LRUCache
 
 from cachecore.answer import Piece
-from cachecore.audit import RIGHT, compared
+from cachecore.audit import RIGHT, Verdict, compared
 from cachecore.entry import Entry
 from cachecore.errors import StoreError, UnkeyableError
 from cachecore.events import Compared, Hook
@@ -40,9 +40,9 @@ from cachecore.meaning import guards
 from cachecore.meaning.bands import ALONE, WINDOW, Band, band_of, bands_of
 from cachecore.meaning.index import Index, Vector
 from cachecore.meaning.score import score
-from cachecore.policy import LENIENT, Reason
-from cachecore.request import Meaning, Request, form_of
-from cachecore.stamps import Stamps
+from cachecore.policy import LENIENT, Reason, Switch
+from cachecore.request import Meaning, Request, form_of, tags_of
+from cachecore.stamps import Stamps, mark
 from cachecore.stores.base import Store
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,8 @@ logger = logging.getLogger(__name__)
 _VERSION: Final = 1
 _CANDIDATES: Final = 4  # that are looked at, the nearest first
 _MOST_BEHIND: Final = 4  # answers that are learned from at a time, by one cache
-_MOST_COMPARISONS: Final = 4 * WINDOW  # in a log
+_MOST_COMPARISONS: Final = 8 * WINDOW  # in a log
+_EACH: Final = 3  # right comparisons of one kept answer that are evidence
 _LIFE: Final = 30 * 86400
 _MAX_SUBJECTS: Final = 256
 _AT_ONCE: Final = 1_000
@@ -60,43 +61,50 @@ _REST: Final = 30.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """The kept answer to another question, that may be right for this one.
-
-    ``serves`` says whether its band lets it be served, this time.
-    """
+    """The kept answer to another question, that may be right for this one."""
 
     key: str
+    question: str
     band: int
     entry: Entry
-    serves: bool
 
 
 @dataclass(slots=True)
 class _Trust:
-    """The comparisons of a subject, as far as this process has read them."""
+    """The comparisons of a subject, as far as this process has read them.
+
+    ``whole`` says that all of them were read; until then no band is trusted.
+    """
 
     position: str = ""
+    whole: bool = False
     bands: Sequence[Band] = field(default_factory=lambda: bands_of([]))
-    seen: dict[str, None] = field(default_factory=dict)  # pairs, the oldest first
+    seen: dict[str, int] = field(
+        default_factory=dict
+    )  # by kept answer, the oldest first
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, record: str) -> None:
-        """Count a comparison: its band, + or -, and a mark of the two questions.
+        """Count a comparison: its band, + or -, and a mark of the kept answer.
 
-        Two questions that are right for one another are evidence once, however often
-        they are compared; and what is wrong counts each time.
+        One kept answer is evidence a few times, however many questions are compared
+        with it; and what is wrong counts each time.
         """
         number = int(record[0]) if record[:1].isdigit() else len(self.bands)
-        sign, pair = record[1:2], record[2:]
+        sign, kept = record[1:2], record[2:]
         if number >= len(self.bands) or sign not in ("+", "-"):
             return
         if sign == "-":
             self.bands[number].add(right=False)
-        elif pair not in self.seen:
-            self.seen[pair] = None
+        elif self.counts(kept):
+            self.seen[kept] = self.seen.get(kept, 0) + 1
             self.bands[number].add(right=True)
             if len(self.seen) > _MOST_COMPARISONS:
                 del self.seen[next(iter(self.seen))]
+
+    def counts(self, kept: str) -> bool:
+        """Whether another right comparison with this kept answer is evidence."""
+        return self.seen.get(kept, 0) < _EACH
 
 
 class MeaningTier:
@@ -113,7 +121,7 @@ class MeaningTier:
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timer = timer
-        self._rests_until = 0.0  # the embedding server, which has failed
+        self._rests: dict[str, float] = {}  # models that have failed, until when
         self._store = store
         self._keyspace = keyspace
         self._lookup = lookup
@@ -132,13 +140,27 @@ class MeaningTier:
         meaning = request.meaning
         if meaning is None or not _is_open(request, look):
             return None
-        bands = self._bands(request, whole=False)
-        if not any(band.serves(meaning.max_wrong) for band in bands):
+        trust = self._trusted(request, whole=False)
+        serving = [band.serves(meaning.max_wrong) for band in trust.bands]
+        # What serves has to be compared as well: not while no more can be learned from.
+        if not trust.whole or not any(serving) or not self._may_learn():
             return None
         vector = self._vector(meaning)
         if vector is None:
             return None
-        return self._nearest(request, meaning, look.stamps or {}, vector, whole=False)
+        for near in self._candidates(request, meaning, vector, whole=False):
+            band = trust.bands[near.band]
+            share = band.share(meaning.max_wrong, meaning.compare_share)
+            if not serving[near.band] or self._chance() < share:
+                return None
+            return self._judged(request, meaning, near)
+        return None
+
+    def _may_learn(self) -> bool:
+        if not self._behind.acquire(blocking=False):
+            return False
+        self._behind.release()
+        return True
 
     def learn(self, request: Request, key: str, stamps: Stamps, answer: Piece) -> None:
         """Compare an answer that was kept with its neighbour's, behind; and tell of it."""
@@ -167,12 +189,12 @@ class MeaningTier:
             vector = self._vector(meaning)
             if vector is None:
                 return
-            near = self._nearest(request, meaning, stamps, vector, whole=True, own=key)
-            if near is not None:
-                verdict, _ = compared(request, near.entry.payload, answer)
-                self._tell(request, key, near, right=verdict in RIGHT)
-            log = _log(self._keyspace, request, meaning)
-            self._index.add(log, key, meaning.question, vector)
+            for near in self._candidates(request, meaning, vector, whole=True, own=key):
+                if self._judged(request, meaning, near) is not None:
+                    self._compare(request, near, answer)
+                break
+            log = _log(self._keyspace, request, meaning, stamps)
+            self._index.add(log, key, meaning.question, vector, request.lifetime)
         except (StoreError, UnkeyableError):
             pass  # The next one will do.
         except Exception as error:  # noqa: BLE001 - its caller has been served
@@ -180,82 +202,142 @@ class MeaningTier:
         finally:
             self._behind.release()
 
-    def _nearest(
+    def _compare(self, request: Request, near: Near, answer: Piece) -> None:
+        verdict, judgement = compared(request, near.entry.payload, answer)
+        if verdict is Verdict.DIFFERENT and request.judge and judgement is None:
+            return  # The judge of answers has said nothing: that proves nothing.
+        self._tell(request, near, right=verdict in RIGHT)
+
+    def _candidates(
         self,
         request: Request,
         meaning: Meaning,
-        stamps: Mapping[str, str | None],
         vector: Vector,
         *,
         whole: bool,
         own: str = "",
-    ) -> Near | None:
-        log = _log(self._keyspace, request, meaning)
+    ) -> Iterator[Near]:
+        """Kept answers that guards and score let pass, as they stand now. Raises StoreError.
+
+        What was invalidated or switched off since the look-up, however long a vector
+        took, is none.
+        """
+        standing = self._standing(request)
+        if standing is None:
+            return
+        log = _log(self._keyspace, request, meaning, standing)
         for cosine, one in self._index.nearest(log, vector, _CANDIDATES, whole=whole):
             if one.key == own or one.question == meaning.question:
                 continue
             band = _band(meaning, one.question, cosine)
-            if band is None:
-                continue
-            hash_key = self._keyspace.stamps
-            value = self._store.look_up(one.key, hash_key, [SWITCH_FIELD]).value
-            reason, entry = self._lookup.judge(
-                request, one.key, value, stamps, Piece.from_payload
-            )
-            if entry is None or reason is not Reason.HIT:
-                continue
-            if not _answers(meaning, one.question, entry.payload):
-                continue
-            state = self._bands(request, whole=whole)[band]
-            share = state.share(meaning.max_wrong, meaning.compare_share)
-            return Near(one.key, band, entry, serves=self._chance() >= share)
-        return None
+            entry = None if band is None else self._entry(request, one.key)
+            if band is not None and entry is not None:
+                yield Near(one.key, one.question, band, entry)
+
+    def _entry(self, request: Request, key: str) -> Entry | None:
+        """What is kept under a key of the request's partition, if it may be served now."""
+        fields = self._keyspace.stamp_fields(tags_of(request))
+        names = [SWITCH_FIELD, *fields]
+        found = self._store.look_up(key, self._keyspace.stamps, names)
+        switch, *stamps = found.fields
+        if Switch.read(switch) is Switch.OFF:
+            return None
+        standing = dict(zip(fields, stamps, strict=True))
+        reason, entry = self._lookup.judge(
+            request, key, found.value, standing, Piece.from_payload
+        )
+        return entry if reason is Reason.HIT else None
+
+    def _standing(self, request: Request) -> Stamps | None:
+        """The stamps that stand now; None where one is missing: then nothing is kept."""
+        fields = self._keyspace.stamp_fields(tags_of(request))
+        key = self._lookup.key(request)
+        found = self._store.look_up(key, self._keyspace.stamps, fields).fields
+        stamps = {n: s for n, s in zip(fields, found, strict=True) if s is not None}
+        return stamps if len(stamps) == len(fields) else None
+
+    def _judged(self, request: Request, meaning: Meaning, near: Near) -> Near | None:
+        """The candidate, if the judge says yes, and as it stands behind that."""
+        if meaning.judge is None:
+            return near
+        if not self._asks("judge " + meaning.by):
+            return None
+        try:
+            yes = meaning.judge(meaning.question, near.question, near.entry.payload)
+        except Exception as error:  # noqa: BLE001 - whatever it did, it is no yes
+            self._rest("judge " + meaning.by, error)
+            return None
+        entry = self._entry(request, near.key) if yes else None
+        return None if entry is None else replace(near, entry=entry)
+
+    def _asks(self, model: str) -> bool:
+        """Whether a model may be asked: one that has failed is left alone for a while."""
+        return self._timer() >= self._rests.get(model, 0.0)
+
+    def _rest(self, model: str, error: Exception) -> None:
+        if len(self._rests) > _MAX_SUBJECTS:
+            self._rests.clear()
+        self._rests[model] = self._timer() + _REST
+        logger.warning("a model for match: meaning failed: %s", type(error).__name__)
 
     def _vector(self, meaning: Meaning) -> Vector | None:
-        """The question's vector. A server that has failed is left alone for a while."""
-        if self._timer() < self._rests_until:
+        """The question's vector; None where its model fails, which makes it a miss."""
+        if not self._asks(meaning.by):
             return None
         try:
             return Vector.of(meaning.embed(meaning.question))
-        except Exception as error:  # noqa: BLE001 - whatever it did, this is a miss
-            self._rests_until = self._timer() + _REST
-            logger.warning("a question could not be embedded: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - whatever its server did
+            self._rest(meaning.by, error)
             return None
 
     # --- bands ------------------------------------------------------------
 
-    def _bands(self, request: Request, *, whole: bool) -> Sequence[Band]:
-        """The bands of a request's subject. Raises StoreError."""
+    def _trusted(self, request: Request, *, whole: bool) -> _Trust:
+        """What is known of a request's subject. Raises StoreError.
+
+        ``whole`` reads all that is new; else one read has to do, for somebody waits.
+        """
         log = self._comparisons(request)
         with self._lock:
             trust = self._trusts.get(log)
             if trust is None:
                 trust = self._trusts[log] = _Trust()
-        # Who is in a hurry waits for no other reader: what is known has to do.
+        # Who is in a hurry waits for no other reader.
         if not trust.lock.acquire(blocking=whole):
-            return trust.bands
+            return trust
         try:
-            new = self._store.tail(log, trust.position, _AT_ONCE, behind=whole)
-            for position, data in new:
-                trust.position = position
-                trust.add(data.decode("ascii", "replace"))
+            while True:
+                new = self._store.tail(log, trust.position, _AT_ONCE, behind=whole)
+                trust.whole = len(new) < _AT_ONCE
+                for position, data in new:
+                    trust.position = position
+                    trust.add(data.decode("ascii", "replace"))
+                if trust.whole or not whole:
+                    return trust
         finally:
             trust.lock.release()
-        return trust.bands
 
     def _comparisons(self, request: Request) -> str:
         by = request.meaning.by if request.meaning else ""
         return self._keyspace.comparisons(
-            orjson.dumps([_VERSION, by, *request.subject])
+            orjson.dumps([_VERSION, by, request.kind, request.label, request.app])
         )
 
-    def _tell(self, request: Request, own: str, near: Near, *, right: bool) -> None:
-        log = self._comparisons(request)
-        pair = mark_of(own), mark_of(near.key)
-        record = f"{near.band}{'+' if right else '-'}{min(pair)}{max(pair)}".encode()
-        self._store.append(log, [record], _MOST_COMPARISONS, _LIFE)
+    def _tell(self, request: Request, near: Near, *, right: bool) -> None:
+        log, kept = self._comparisons(request), mark_of(near.key)
+        trust = self._trusted(request, whole=True)
         cost = near.entry.cost
         self._emit(Compared(request.subject, near.band, right=right, saved=cost))
+        # What is no evidence any more would only push evidence out of the log.
+        if right and not trust.counts(kept):
+            return
+        record = f"{near.band}{'+' if right else '-'}{kept}"
+        try:
+            self._store.append(log, [record.encode()], _MOST_COMPARISONS, _LIFE)
+        except StoreError:
+            with trust.lock:  # A wrong one closes the band here at least.
+                trust.add(record)
+            raise
 
 
 def _is_open(request: Request, look: Look) -> bool:
@@ -264,8 +346,12 @@ def _is_open(request: Request, look: Look) -> bool:
     return missed and look.stamps is not None and request.control in LENIENT
 
 
-def _log(keyspace: Keyspace, request: Request, meaning: Meaning) -> str:
-    return keyspace.questions(form_of(request, {**meaning.partition, "by": meaning.by}))
+def _log(
+    keyspace: Keyspace, request: Request, meaning: Meaning, stamps: Mapping[str, str]
+) -> str:
+    """The log of a partition: a new one for each invalidation."""
+    around = {"by": meaning.by, "stamps": mark(stamps)}
+    return keyspace.questions(form_of(request, {**meaning.partition, **around}))
 
 
 def _band(meaning: Meaning, other: str, cosine: float) -> int | None:
@@ -275,14 +361,3 @@ def _band(meaning: Meaning, other: str, cosine: float) -> int | None:
         return None
     found = score(meaning.question, other, cosine)
     return band_of(found) if judged or found >= ALONE else None
-
-
-def _answers(meaning: Meaning, other: str, answer: Piece) -> bool:
-    """What the judge says, where there is one; its silence and its error are a no."""
-    if meaning.judge is None:
-        return True
-    try:
-        return meaning.judge(meaning.question, other, answer)
-    except Exception as error:  # noqa: BLE001 - whatever its server did, it is no yes
-        logger.warning("the judge of a question failed: %s", type(error).__name__)
-        return False

@@ -33,6 +33,7 @@ _OVERHEAD: Final = 300
 # Tags are digests of 34 characters; this many of them take about 16 MiB.
 _MAX_HASH_FIELDS: Final = 100_000
 _MAX_HASHES: Final = 10_000
+_MAX_LOGS: Final = 64
 
 type _Kept = tuple[bytes, float]
 type _Records = list[tuple[str, bytes | None]]
@@ -67,7 +68,7 @@ class MemoryStore:
         self._ends: dict[str, float] = {}  # of those hashes that have one
         self._leases: dict[str, tuple[str, float]] = {}
         self._streams: dict[str, tuple[_Records, float]] = {}
-        self._logs: LRUCache[str, deque[tuple[int, bytes]]] = LRUCache(_MAX_HASHES)
+        self._logs: LRUCache[str, deque[tuple[int, bytes]]] = LRUCache(_MAX_LOGS)
         self._appended = 0  # records to all logs
 
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cachecore.answer import Piece, Usage
-from cachecore.audit import Verdict, compare, interval
+from cachecore.audit import Verdict, compare, compared, interval
 from cachecore.events import Audited
 from cachecore.policy import Control, Price, Rules
 from cachecore.request import Judgement
@@ -202,6 +202,18 @@ def test_a_judge_is_asked_of_different_answers_only_and_counts_in_the_minute() -
     assert asked_of == [("three days", "3 days")]
     prices = [event.price for event in bench.events if isinstance(event, Audited)]
     assert prices[1] == prices[0] + 1
+
+
+def test_a_judge_is_not_asked_of_calls_that_differ() -> None:
+    def same(kept: Piece, fresh: Piece) -> Judgement:
+        return Judgement(same=True)
+
+    def paying(euros: int) -> Piece:
+        call = {"id": "1", "type": "function", "name": "pay", "arguments": str(euros)}
+        return Piece("done", tool_calls=(call,))
+
+    asked = replace(ASKED, judge=same)
+    assert compared(asked, paying(1), paying(9))[0] is Verdict.DIFFERENT
 
 
 def test_a_judge_that_raises_calls_nothing_the_same() -> None:

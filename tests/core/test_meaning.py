@@ -14,7 +14,7 @@ from cachecore.events import Compared
 from cachecore.meaning.bands import needed
 from cachecore.meaning.index import MAX_QUESTIONS, Index, Vector
 from cachecore.meaning.score import score
-from cachecore.policy import Control
+from cachecore.policy import Control, Switch
 from cachecore.request import Meaning, Request
 from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import Bench, FailingFrom, await_threads, request
@@ -53,13 +53,13 @@ def ask(bench: Bench, asked: Request, answer: str) -> str:
     return said
 
 
-def trusted(store: Any = None, **options: Any) -> Bench:
+def trusted(store: Any = None, judge: Any = None, **options: Any) -> Bench:
     """A cache whose band has earned to serve, and serves each time it may."""
     bench = Bench(store or MemoryStore(), **options)
     bench.cache._meaning._chance = lambda: 1.0
     for thing in THINGS[:ENOUGH]:
-        ask(bench, asking(one_way(thing)), f"about {thing}")
-        ask(bench, asking(other_way(thing)), f"about {thing}")
+        ask(bench, asking(one_way(thing), judge=judge), f"about {thing}")
+        ask(bench, asking(other_way(thing), judge=judge), f"about {thing}")
     return bench
 
 
@@ -186,6 +186,63 @@ def test_what_was_invalidated_is_served_to_nobody() -> None:
     bench = trusted()
     ask(bench, asking(one_way(LAST)), "kept")
     bench.cache.admin.invalidate(["*"])
+    assert ask(bench, asking(other_way(LAST)), "asked") == "asked"
+
+
+@pytest.mark.parametrize("what", ["embed", "judge"])
+@pytest.mark.parametrize("how", ["invalidated", "switched off", "dropped"])
+def test_what_changes_while_a_model_is_asked_counts(what: str, how: str) -> None:
+    def judge(*_: Any) -> bool:
+        return True
+
+    bench = trusted(judge=judge)
+    ask(bench, asking(one_way(LAST), judge=judge), "kept")
+
+    def change(*asked: Any) -> Any:
+        if how == "invalidated":
+            bench.cache.admin.invalidate(["*"])
+        elif how == "dropped":
+            bench.cache.drop(asking(one_way(LAST)))
+        else:
+            bench.cache.admin.turn(Switch.OFF)
+        return vector(asked[0]) if what == "embed" else True
+
+    changes: dict[str, Any] = {"judge": judge, what: change}
+    assert bench.text(asking(other_way(LAST), **changes), "asked") == "asked"
+
+
+def test_a_process_that_has_not_read_all_comparisons_serves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cachecore.meaning.tier._AT_ONCE", 4)
+    store = MemoryStore(shared=True)
+    ask(trusted(store), asking(one_way(LAST)), "kept")
+    other = Bench(store)
+    other.cache._meaning._chance = lambda: 1.0
+    assert other.text(asking(other_way(LAST)), "asked") == "asked"
+
+
+def test_a_judge_of_answers_that_fails_proves_nothing() -> None:
+    bench = trusted()
+    before = verdicts(bench)
+    bench.cache._meaning._chance = lambda: 0.0
+    ask(bench, asking(one_way("permit")), "yes")
+    ask(bench, replace(asking(other_way("permit")), judge=away), "certainly")
+    assert verdicts(bench) == before
+
+
+def test_a_wrong_one_closes_the_band_here_even_if_the_store_takes_no_word_of_it() -> (
+    None
+):
+    store = FailingFrom(MemoryStore(), "")
+    bench = trusted(store)
+    bench.cache._meaning._chance = lambda: 0.0
+    ask(bench, asking(one_way("permit")), "yes")
+    store._method = "append"
+    ask(bench, asking(other_way("permit")), "no")
+    store.mend()
+    bench.cache._meaning._chance = lambda: 1.0
+    ask(bench, asking(one_way(LAST)), "kept")
     assert ask(bench, asking(other_way(LAST)), "asked") == "asked"
 
 

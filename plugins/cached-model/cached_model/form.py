@@ -58,7 +58,11 @@ class ModelOptions(Options):
         description="the name of a chat model at the same endpoint, without spaces",
     )
     max_wrong: float = Field(
-        0.01, ge=0.001, le=0.2, description="a number from 0.001 to 0.2"
+        # Fewer wrong ones than one in a hundred would take more comparisons than are kept.
+        0.01,
+        ge=0.01,
+        le=0.2,
+        description="a number from 0.01 to 0.2",
     )
     compare_percent: float = Field(
         5, ge=1, le=100, description="a number from 1 to 100"

@@ -36,6 +36,9 @@ _QUESTIONS: Final = (
     "date, unit, name, place, person, condition, scope or order is another question, and so "
     "is the contrary. If you are not sure, say no. Reply with one word: yes or no."
 )
+# Answers may wait for the one; work behind them for the other.
+_SECONDS: Final = 10
+_SECONDS_BEHIND: Final = 30
 # A model that thinks first needs room for it.
 _MOST_TOKENS: Final = 2048
 
@@ -50,7 +53,8 @@ def of_answers(
 
     def ask(kept: Piece, fresh: Piece) -> Judgement:
         texts = {"question": question(), "first": kept.text, "second": fresh.text}
-        said = _ask(form, form.settings.options.audit_judge, _ANSWERS, texts)
+        hurried = in_a_hurry(form, _SECONDS_BEHIND)
+        said = _ask(hurried, form.settings.options.audit_judge, _ANSWERS, texts)
         return Judgement(same=_word(said) == _SAME, usage=said.usage or Usage())
 
     return ask
@@ -68,10 +72,22 @@ def of_questions(form: Form) -> Callable[[str, str, Piece], bool]:
             "answered_question": other,
             "answer": answer.text,
         }
-        said = _ask(form, form.settings.options.meaning_judge, _QUESTIONS, texts)
+        hurried = in_a_hurry(form, _SECONDS)
+        said = _ask(hurried, form.settings.options.meaning_judge, _QUESTIONS, texts)
         return _word(said) == _YES
 
     return ask
+
+
+def in_a_hurry(form: Form, seconds: int) -> Form:
+    """The form with these seconds for a call, where it has more."""
+    options = form.settings.options
+    limits = {
+        name: min(seconds, getattr(options, name))
+        for name in ("read_timeout_seconds", "deadline_seconds")
+    }
+    settings = replace(form.settings, options=options.model_copy(update=limits))
+    return replace(form, settings=settings)
 
 
 def _ask(form: Form, model: str, task: str, texts: Mapping[str, str]) -> Piece:

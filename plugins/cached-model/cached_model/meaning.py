@@ -11,9 +11,8 @@ from cached_model import embeddings, judge
 from cached_model.caching import Caller
 from cached_model.form import Form
 
-# An answer may wait for these: longer than they take, and shorter than a model.
+# An answer may wait for it: longer than it takes, and shorter than a model.
 _EMBED_SECONDS: Final = 2
-_JUDGE_SECONDS: Final = 10
 
 
 def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | None:
@@ -38,7 +37,7 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
         return None
     rest = {**last, "content": ""}
     # The vectors are another model's, under its own name at the endpoint.
-    embedding = replace(_in_a_hurry(form, _EMBED_SECONDS), endpoint_model_name="")
+    embedding = replace(judge.in_a_hurry(form, _EMBED_SECONDS), endpoint_model_name="")
 
     def embed(text: str) -> Sequence[float]:
         texts = embeddings.prefixed(form, [text], "query")
@@ -52,21 +51,15 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
         question=question,
         partition={**key_form, "body": {**body, "messages": [*before, rest]}},
         embed=embed,
-        judge=judge.of_questions(_in_a_hurry(form, _JUDGE_SECONDS))
-        if options.meaning_judge
-        else None,
+        judge=judge.of_questions(form) if options.meaning_judge else None,
         max_wrong=options.max_wrong,
         compare_share=options.compare_percent / 100,
-        by=f"{options.meaning_model} {options.meaning_judge}",
+        by=" ".join(
+            (
+                key_form["url"],
+                str(body.get("model")),
+                options.meaning_model,
+                options.meaning_judge,
+            )
+        ),
     )
-
-
-def _in_a_hurry(form: Form, seconds: int) -> Form:
-    """The form with these seconds for a call, where it has more."""
-    options = form.settings.options
-    limits = {
-        name: min(seconds, getattr(options, name))
-        for name in ("read_timeout_seconds", "deadline_seconds")
-    }
-    settings = replace(form.settings, options=options.model_copy(update=limits))
-    return replace(form, settings=settings)
