@@ -24,6 +24,8 @@ class FakeDifyApp:
     conversations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     posts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     fails: dict[str, str] = field(default_factory=dict)  # by question, how
+    breaks: set[str] = field(default_factory=set)  # questions without an answer
+    key: str = KEY
     busy: int = 0  # so many requests are answered 429
     url: str = ""
 
@@ -36,7 +38,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query))
         path = parts.path.removeprefix("/v1")
-        if self.headers.get("Authorization") != f"Bearer {KEY}":
+        if self.headers.get("Authorization") != f"Bearer {self.app.key}":
             self._json({"message": "Access token is invalid"}, 401)
         elif path == "/info":
             self._json({"name": "Shop", "mode": self.app.mode})
@@ -67,6 +69,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         app.posts.append((self.path.removeprefix("/v1"), body))
         question = body.get("query") or next(iter(body["inputs"].values()))
+        if question in app.breaks:
+            self.close_connection = True
+            self.connection.shutdown(2)
+            return
         how = app.fails.get(question, "")
         workflow = app.mode == "workflow"
         events = [{"event": "message", "answer": "Yes."}]

@@ -1,6 +1,8 @@
 """scripts/warm: questions and answers put into the cache, through the running plugin."""
 
+import concurrent.futures
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,77 @@ def test_bad_rows_are_listed_with_their_line_and_skipped(
     assert found(host, tools, "Why?") == "So."
 
 
+def test_an_answer_that_is_changed_back_is_stored_again(
+    hook: Callable[..., str], host: Host, tools: dict[str, str]
+) -> None:
+    url = hook()
+    for answer in ("Yes.", "No.", "Yes."):
+        assert store(url, file("faq.csv", CSV.replace("Yes.", answer))) == 0
+        assert found(host, tools, "Do you ship?") == answer
+
+
+def test_a_question_with_two_answers_is_a_fault(
+    hook: Callable[..., str],
+    host: Host,
+    tools: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = file("faq.csv", CSV + "Do you ship?,No.\nDo you ship?,Yes.\n")
+    assert store(hook(), rows) == 1
+    said = capsys.readouterr().out
+    assert said == "line 4: has another answer than an earlier row\n"
+    assert found(host, tools, "Do you ship?") == "Yes."
+
+
+def test_one_row_that_is_refused_takes_no_other_with_it(
+    hook: Callable[..., str],
+    host: Host,
+    tools: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = [f'{{"question": "q{n}", "answer": "a{n}"}}' for n in range(150)]
+    lines[7] = '{"question": "q7", "answer": NaN}'
+    lines[8] = '{"question": "q8", "answer": "\\ud800"}'
+    assert store(hook(), file("faq.jsonl", "\n".join(lines))) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["line 8", "line 9"]
+    assert found(host, tools, "q149") == "a149"
+
+
+def test_a_list_of_what_is_done_deletes_no_other_file(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mine = file("mine.csv", CSV)
+    calls = store("http://127.0.0.1:9", mine, "--again", "--progress", mine)
+    assert calls == 2
+    assert "is no list of rows that are done" in capsys.readouterr().err
+    assert Path(mine).read_text() == CSV
+
+
+@pytest.mark.parametrize("place", [".", "no/folder/done"])
+def test_what_can_not_be_noted_is_not_begun(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = file("faq.csv", CSV)
+    assert store("http://127.0.0.1:9", rows, "--progress", place) == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+def test_no_secret_is_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = file("faq.csv", CSV)
+    for to, env in (
+        ("http://h/e", "app-hunter2"),
+        ("http://bob:hunter2@127.0.0.1:9/e", "TOKEN"),
+    ):
+        call = ["store", "--rows", rows, "--to", to, "--key-env", env]
+        assert warm.main(call) == 2
+    export = ["export", "--redis-env", "redis://:hunter2@h", "--namespace", "a"]
+    assert warm.main([*export, "--file", "e"]) == 2
+    said = capsys.readouterr()
+    assert "hunter2" not in said.out + said.err
+    assert len(said.err.splitlines()) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
@@ -159,7 +232,7 @@ def test_an_empty_variable_and_a_wrong_address_are_one_sentence_each(
     assert "is no address" in capsys.readouterr().err
     monkeypatch.setenv("TOKEN", "")
     assert store("http://127.0.0.1:9", rows) == 2
-    assert "The environment variable TOKEN is empty" in capsys.readouterr().err
+    assert "must name an environment variable" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -273,8 +346,59 @@ def test_it_stops_where_all_fails(
     rows = file("faq.csv", "question\n" + "\n".join(questions))
     call = ["ask", "--to", app.url, "--key-env", "APP_KEY", "--rows", rows]
     assert warm.main([*call, "--at-once", "2"]) == 2
-    assert "rows failed one after another" in capsys.readouterr().err
+    assert "requests failed one after another" in capsys.readouterr().err
     assert len(app.posts) < 40
+
+
+def test_two_apps_at_one_address_are_warmed_both(
+    app: FakeDifyApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = file("faq.csv", CSV)
+    call = ["ask", "--to", app.url, "--key-env", "APP_KEY", "--rows", rows]
+    assert warm.main(call) == 0
+    app.key = "another-app"
+    monkeypatch.setenv("APP_KEY", app.key)
+    assert warm.main(call) == 0
+    assert len(app.posts) == 4
+
+
+def test_an_app_that_may_have_begun_is_not_asked_again(
+    app: FakeDifyApp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.breaks.add("When do you open?")
+    rows = file("faq.csv", CSV)
+    call = ["ask", "--to", app.url, "--key-env", "APP_KEY", "--rows", rows]
+    assert warm.main(call) == 1
+    assert "broke the connection off" in capsys.readouterr().out
+    assert len(app.posts) == 2
+
+
+def test_what_was_asked_when_it_was_interrupted_is_done(
+    app: FakeDifyApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = file("faq.csv", CSV)
+    call = ["ask", "--to", app.url, "--key-env", "APP_KEY", "--rows", rows]
+    with monkeypatch.context() as patch:
+        patch.setattr("answer_warm.run.wait", interrupted(app))
+        assert warm.main(call) == 2
+    assert len(app.posts) > 0
+    assert warm.main(call) == 0
+    assert len(app.posts) == len(CSV.splitlines()) - 1
+
+
+def interrupted(app: FakeDifyApp) -> Callable[..., Any]:
+    """What ``wait`` does: at first it is broken off, when something has been asked."""
+    calls: list[int] = []
+
+    def wait(futures: Any, *more: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            while not app.posts:
+                threading.Event().wait(0.01)
+            raise KeyboardInterrupt
+        return concurrent.futures.wait(futures, *more, **named)
+
+    return wait
 
 
 # --- questions that Dify has ----------------------------------------------------
@@ -346,6 +470,7 @@ def test_entries_move_to_another_redis_sealed_as_they_are(
     answers = [text(ask(host, sealed, question)) for question in ("one", "two")]
     assert moved(form, "export", "import", "import") == [0, 0, 0]
     content = Path("e.jsonl").read_text()
+    assert Path("e.jsonl").stat().st_mode & 0o077 == 0
     assert "echo" not in content
     assert "ticket" not in content
     there = {**sealed, "redis_url": other_redis}
@@ -389,14 +514,17 @@ def test_lines_that_are_no_entries_are_listed_and_skipped(
         json.dumps({**good, "key": "dify:cache:v1:another:llm:{00}"}),
         json.dumps({**good, "value": "***"}),
         json.dumps({**good, "ends_at": None}),
+        json.dumps({**good, "ends_at": float("nan")}),
+        json.dumps({**good, "ends_at": 1e300}),
+        json.dumps({**good, "value": "AAAA"}),
         json.dumps({**good, "ends_at": 1}),
     ]
     Path("e.jsonl").write_text("\n".join([head, stamps, *bad, entry]))
     assert moved(form, "import") == [1]
     said = capsys.readouterr().out
-    assert "1 entries kept; 0 were there, the time of 1 was over, 4 lines" in said
-    assert [line.partition(":")[0] for line in said.splitlines()[-4:]] == [
-        f"line {number}" for number in (3, 4, 5, 6)
+    assert "1 entries kept; 0 were there, the time of 1 was over, 7 lines" in said
+    assert [line.partition(":")[0] for line in said.splitlines()[-7:]] == [
+        f"line {number}" for number in range(3, 10)
     ]
 
 

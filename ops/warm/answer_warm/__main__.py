@@ -11,12 +11,14 @@ docs/warming.md has an example of each. The exit code is 0 if every row is done.
 
 import argparse
 import hashlib
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import redis
+from redis.exceptions import RedisClusterException
 
 from answer_warm import dify, rows, run, targets, transfer
 from answer_warm.http import Api, Failed, Useless
@@ -31,6 +33,9 @@ _FORM = argparse.RawDescriptionHelpFormatter
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     given = _parser().parse_args(arguments)
+    for out in (sys.stdout, sys.stderr):
+        if isinstance(out, io.TextIOWrapper):
+            out.reconfigure(errors="backslashreplace")  # Servers say what they like.
     try:
         match given.command:
             case "export":
@@ -38,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     _env(given.redis_env), given.namespace, given.file
                 )
                 print(f"{moved.entries} entries written to {given.file}.")
-                return 0
+                return 0 if moved.entries else 1
             case "import":
                 return _import(given)
             case _:
@@ -47,10 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
     except StoreError as error:
         print(error.remedy, file=sys.stderr)
-    except redis.RedisError as error:
+    except (redis.RedisError, RedisClusterException) as error:
         print(f"The Redis can't be read: {type(error).__name__}.", file=sys.stderr)
+    except (OSError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or type(error).__name__
+        print(f"A file can't be read or written: {said}.", file=sys.stderr)
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on where it was.", file=sys.stderr)
+        print("Stopped. ask and store go on where they were.", file=sys.stderr)
     return 2
 
 
@@ -79,9 +87,12 @@ def _warm(given: argparse.Namespace) -> int:
     target = _target(given)
     source, place = _source(given, columns)
     done = run.Done(given.progress or place, again=given.again)
-    counts = run.run(source, target, done, workers=given.at_once)
-    for fault in counts.faults:
-        print(fault)
+    counts = run.Counts()
+    try:
+        run.run(source, target, done, counts, workers=given.at_once)
+    finally:
+        for fault in counts.faults:
+            print(fault)
     if counts.stopped:
         print(f"Stopped: {counts.stopped}", file=sys.stderr)
         return 2
@@ -127,9 +138,9 @@ def _source(
 def _env(name: str) -> str:
     value = os.environ.get(name, "")
     if not value:
-        raise BadFile(
-            f"The environment variable {name} is empty; put the secret into it."
-        )
+        # The name is not repeated: it may be the secret itself.
+        msg = "An option that ends in -env must name an environment variable with the secret."
+        raise BadFile(msg)
     return value
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from answer_warm.http import Api
+from answer_warm.http import Api, Failed, Useless
 from answer_warm.rows import BadRow, Columns, Row
 
 _PAGE: Final = 100
@@ -28,9 +28,13 @@ def annotations(api: Api, columns: Columns) -> Iterator[Row | BadRow]:
 def runs(api: Api, columns: Columns) -> Iterator[Row | BadRow]:
     """What a workflow app was run with, and what came of it; runs that succeeded."""
     for found in _pages(api, "/workflows/logs", status="succeeded"):
-        run = found.get("workflow_run") or {}
+        run = _table(found.get("workflow_run"))
         place = f"run {run.get('id')}"
-        told = api.get(f"/workflows/run/{run.get('id')}")
+        try:
+            told = api.get(f"/workflows/run/{run.get('id')}")
+        except (Failed, Useless) as error:  # It may have been deleted since.
+            yield BadRow(place, str(error))
+            continue
         given, came = _table(told.get("inputs")), _table(told.get("outputs"))
         yield columns.read(place, {**came, **given})
 
@@ -46,7 +50,7 @@ def first_turns(
         last: dict[str, str] = {}
         while True:
             page = api.get("/conversations", user=user, limit=_PAGE, **last)
-            found = page.get("data") or []
+            found = _rows(page)
             for conversation in found:
                 first = _first_message(api, user, str(conversation.get("id")))
                 if first is not None:
@@ -55,10 +59,10 @@ def first_turns(
                         columns.question: first.get("query"),
                         columns.answer: first.get("answer"),
                     }
-                    yield columns.read(f"conversation {conversation['id']}", data)
+                    yield columns.read(f"conversation {conversation.get('id')}", data)
             if not found or not page.get("has_more"):
                 break
-            last = {"last_id": found[-1]["id"]}
+            last = {"last_id": str(found[-1].get("id"))}
 
 
 def _first_message(api: Api, user: str, conversation: str) -> dict[str, Any] | None:
@@ -73,22 +77,28 @@ def _first_message(api: Api, user: str, conversation: str) -> dict[str, Any] | N
             limit=_PAGE,
             **before,
         )
-        found = page.get("data") or []
+        found = _rows(page)
         first = found[0] if found else first
         if not found or not page.get("has_more"):
             return first
-        before = {"first_id": found[0]["id"]}
+        before = {"first_id": str(found[0].get("id"))}
 
 
 def _pages(api: Api, path: str, **query: str) -> Iterator[dict[str, Any]]:
     number = 1
     while True:
         page = api.get(path, page=number, limit=_PAGE, **query)
-        found = page.get("data") or []
+        found = _rows(page)
         yield from found
         if not found or not page.get("has_more"):
             return
         number += 1
+
+
+def _rows(page: dict[str, Any]) -> list[dict[str, Any]]:
+    found = page.get("data")
+    rows = found if isinstance(found, list) else []
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _table(value: Any) -> dict[str, Any]:

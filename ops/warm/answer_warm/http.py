@@ -1,14 +1,17 @@
 """HTTP to Dify: one session, a few more tries, and sentences for what goes wrong."""
 
+import hashlib
 import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import requests
+import requests.auth
+import urllib3
 
 _TRIES: Final = 4
 _PAUSE: Final = 1.0  # seconds before the second try, then twice as many
@@ -16,6 +19,7 @@ _LONGEST_PAUSE: Final = 30.0
 _CONNECT: Final = 5.0
 _READ: Final = 300.0
 _AGAIN: Final = (429, 502, 503, 504)
+_NOT_BEGUN: Final = (429, 503)  # What was refused so has not begun.
 
 
 class Useless(Exception):
@@ -26,11 +30,35 @@ class Failed(Exception):
     """One request came to nothing; the text says why."""
 
 
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # which is read only here
+    except ValueError:
+        parts = urlsplit("")
+    if parts.username or parts.password:
+        raise Useless(
+            "The address must hold no password: the key is read by --key-env."
+        )
+    return parts
+
+
+class _Bearer(requests.auth.AuthBase):
+    """The key as it is: without this, requests takes another one from a .netrc."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
 class Api:
     """An address of Dify's and the key to it. Thread-safe."""
 
     def __init__(self, url: str, key: str) -> None:
-        parts = urlsplit(url)
+        parts = _parts(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise Useless(
                 f"{url!r} is no address; write it as in https://dify.example/v1."
@@ -38,7 +66,8 @@ class Api:
         if not key.isascii() or not key.isprintable() or not key:
             raise Useless("The key is empty or holds characters that no key has.")
         self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {key}"}
+        self._auth = _Bearer(key)
+        self.digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         self._local = threading.local()  # requests' sessions are for one thread each
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
@@ -63,7 +92,7 @@ class Api:
         session = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
-            session.headers.update(self._headers)
+            session.auth = self._auth
         pause = _PAUSE
         for tries_left in reversed(range(_TRIES)):
             wait = pause
@@ -76,13 +105,18 @@ class Api:
                     **more,
                 )
             except requests.ConnectionError as error:
+                if not _was_not_reached(error):
+                    # It may have done its work already, and be paid for it.
+                    msg = f"{self._place} broke the connection off"
+                    raise Failed(msg) from error
                 if not tries_left:
                     msg = f"Nothing answers at {self._place}; check the address."
                     raise Useless(msg) from error
             except requests.RequestException as error:
                 raise Failed(f"{self._place} did not answer in time") from error
             else:
-                if response.status_code not in _AGAIN or not tries_left:
+                again = _AGAIN if method == "GET" else _NOT_BEGUN
+                if response.status_code not in again or not tries_left:
                     return self._accepted(response)
                 asked = response.headers.get("Retry-After", "")
                 wait = float(asked) if re.fullmatch(r"[0-9]{1,3}", asked) else pause
@@ -109,11 +143,17 @@ class Api:
         raise Failed(said)
 
 
+def _was_not_reached(error: requests.ConnectionError) -> bool:
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    unreached = urllib3.exceptions.NewConnectionError, urllib3.exceptions.SSLError
+    return isinstance(error, requests.ConnectTimeout) or isinstance(reason, unreached)
+
+
 def _sentence(response: requests.Response) -> str:
     """What Dify or the plugin says itself, in its first hundred characters."""
     try:
         data = response.json()
-    except ValueError:
+    except (ValueError, RecursionError, requests.RequestException):
         return ""
     said = data.get("message") or data.get("error") if isinstance(data, dict) else None
     said = said.get("message") if isinstance(said, dict) else said
@@ -123,7 +163,7 @@ def _sentence(response: requests.Response) -> str:
 def _object(response: requests.Response) -> dict[str, Any]:
     try:
         data = response.json()
-    except ValueError:
+    except (ValueError, RecursionError, requests.RequestException):
         data = None
     if not isinstance(data, dict):
         raise Failed("its answer is not a JSON object")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 _DELIMITERS: Final = ",;\t"
+_LONGEST_CELL: Final = 16 * 1024 * 1024
 _JSON_LINES: Final = (".jsonl", ".ndjson", ".json")
 
 
@@ -57,6 +58,13 @@ class Columns:
         if missing:
             return BadRow(place, f"has nothing under {missing[0]!r}")
         given = {name: data[name] for name in self.inputs}
+        try:
+            json.dumps([question, answer, given], allow_nan=False).encode()
+            json.dumps([question, answer, given], ensure_ascii=False).encode()
+        except ValueError:
+            return BadRow(
+                place, "has characters that are no text, or a number that is none"
+            )
         return Row(place, question, answer, given)
 
 
@@ -95,9 +103,11 @@ def _json_lines(lines: Iterable[str], columns: Columns) -> Iterator[Row | BadRow
 
 
 def _csv(file: TextIO, columns: Columns, path: Path) -> Iterator[Row | BadRow]:
+    csv.field_size_limit(_LONGEST_CELL)
     head = file.readline()
     file.seek(0)
-    delimiter = max(_DELIMITERS, key=head.count)
+    tabs = path.suffix.lower() == ".tsv"
+    delimiter = "\t" if tabs else max(_DELIMITERS, key=head.count)
     table = csv.DictReader(file, delimiter=delimiter, strict=True)
     names = table.fieldnames or []
     wanted = [columns.question, *columns.inputs]

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import batched, islice
@@ -13,37 +14,51 @@ from pathlib import Path
 from typing import Final
 
 from answer_warm.http import Failed, Useless
-from answer_warm.rows import BadRow, Row
+from answer_warm.rows import BadFile, BadRow, Row
 from answer_warm.targets import Target
 
 _EVERY: Final = 2.0  # seconds between two lines of progress
 _MOST_SHOWN: Final = 50
 # So many failures without a success between them, and the rest would fail as well.
 _FAILURES_IN_A_ROW: Final = 20
+_LINE: Final = re.compile(r"([0-9a-f]{32}) ([0-9a-f]{16})")
 
 
 class Done:
-    """Which rows are done, in a file beside them: a digest a line. Thread-safe.
+    """Which rows are done, in a file beside them: of each its question's mark and its answer's.
 
-    A run that was stopped goes on where it was.
+    A run that was stopped goes on where it was. Thread-safe. Raises BadFile for a file that
+    is something else, or that can't be written.
     """
 
     def __init__(self, path: Path, *, again: bool = False) -> None:
         self._path = path
         self._lock = threading.Lock()  # guards the file
-        if again:
-            path.unlink(missing_ok=True)
-        known = path.read_text("ascii").split() if path.exists() else ()
-        self._known = frozenset(known)
+        self._known: dict[str, str] = {}
+        try:
+            text = path.read_text("utf-8", "replace") if path.exists() else ""
+            for line in text.splitlines():
+                found = _LINE.fullmatch(line)
+                if found is None:
+                    msg = f"{path} is no list of rows that are done; name another --progress."
+                    raise BadFile(msg)
+                self._known[found[1]] = found[2]
+            if again:
+                path.unlink(missing_ok=True)
+                self._known.clear()
+            path.open("a").close()  # Before anything is asked and paid for.
+        except OSError as error:
+            msg = f"{path} can't be written: {error.strerror}; name another --progress."
+            raise BadFile(msg) from error
 
-    def has(self, digest: str) -> bool:
-        """Whether an earlier run did this row."""
-        return digest in self._known
+    def has(self, question: str, answer: str) -> bool:
+        """Whether an earlier run did this row, with this answer, and none after it."""
+        return self._known.get(question) == answer
 
-    def add(self, digests: Iterable[str]) -> None:
+    def add(self, marks: Iterable[tuple[str, str]]) -> None:
         """Note rows as done, on the disk when this returns."""
         with self._lock, self._path.open("a", encoding="ascii") as file:
-            file.writelines(f"{digest}\n" for digest in digests)
+            file.writelines(f"{question} {answer}\n" for question, answer in marks)
 
 
 @dataclass
@@ -51,7 +66,7 @@ class Counts:
     """How it went. ``faults`` are a place and a reason each, the first few of them."""
 
     done: int = 0
-    before: int = 0  # done by an earlier run
+    before: int = 0  # done by an earlier run, or the same as an earlier row
     bad: int = 0
     failed: int = 0
     faults: list[str] = field(default_factory=list)
@@ -71,83 +86,126 @@ class Counts:
         )
 
 
-def digest(target: Target, row: Row) -> str:
-    """What tells a row of a target from others."""
-    parts = [target.name, row.question, row.answer, row.inputs]
+def marks(target: Target, row: Row) -> tuple[str, str]:
+    """What tells a row's question from others of a target, and its answer."""
+    return _mark([target.name, row.question, row.inputs], 32), _mark(row.answer, 16)
+
+
+def _mark(parts: object, length: int) -> str:
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+@dataclass
+class _Run:
+    """One run; ``under_way`` has the rows of each request that has not ended."""
+
+    target: Target
+    done: Done
+    counts: Counts
+    pool: ThreadPoolExecutor
+    under_way: dict[Future[list[str]], Sequence[Row]] = field(default_factory=dict)
+    in_a_row: int = 0
+
+    def begin(self, rows: Sequence[Row]) -> None:
+        """Hand rows to the target."""
+        self.under_way[self.pool.submit(self.target.warm, rows)] = rows
+
+    def end(self, future: Future[list[str]]) -> None:
+        """Note what became of rows."""
+        rows, counts = self.under_way.pop(future), self.counts
+        if future.cancelled():
+            return
+        try:
+            reasons = future.result()
+        except Useless as error:
+            counts.stopped = str(error)
+            counts.failed += len(rows)
+            return
+        except Exception as error:  # noqa: BLE001 - it is a fault of these rows
+            if len(rows) > 1 and not counts.stopped:
+                # One of them may be the reason: the others shall not pay for it.
+                middle = len(rows) // 2
+                self.begin(rows[:middle])
+                self.begin(rows[middle:])
+                return
+            said = str(error) if isinstance(error, Failed) else type(error).__name__
+            reasons = [said] * len(rows)
+        told = list(zip(rows, reasons, strict=True))
+        self.done.add(marks(self.target, row) for row, why in told if not why)
+        for row, why in told:
+            counts.done += not why
+            counts.failed += bool(why)
+            if why:
+                counts.fault(row.place, why)
+        all_failed = all(reasons)
+        self.in_a_row = self.in_a_row + 1 if all_failed else 0
+        if self.in_a_row >= _FAILURES_IN_A_ROW and not counts.stopped:
+            counts.stopped = f"{self.in_a_row} requests failed one after another."
+
+    def give_up(self) -> None:
+        """Begin nothing more, and note what is under way: it is paid for."""
+        for future in self.under_way:
+            future.cancel()
+        wait(self.under_way)
+        self.counts.stopped = self.counts.stopped or "it was interrupted."
+        for future in list(self.under_way):
+            self.end(future)
 
 
 def run(
     rows: Iterable[Row | BadRow],
     target: Target,
     done: Done,
+    counts: Counts,
     *,
     workers: int = 4,
-) -> Counts:
-    """Warm ``target`` with ``rows``; returns how it went. Raises what ``rows`` raises."""
-    counts = Counts()
+) -> None:
+    """Warm ``target`` with ``rows``; ``counts`` says how it went, also if this raises.
+
+    Raises what ``rows`` raises.
+    """
     began = told = time.monotonic()
     parcels = batched(_wanted(rows, target, done, counts), target.at_once)
-    in_a_row = 0
     with ThreadPoolExecutor(workers) as pool:
-        under_way: dict[Future[list[str]], tuple[Row, ...]] = {}
-        while True:
-            # Not all at once: a file may be larger than the memory.
-            free = 0 if counts.stopped else 2 * workers - len(under_way)
-            for parcel in islice(parcels, free):
-                under_way[pool.submit(target.warm, parcel)] = parcel
-            if not under_way:
-                break
-            ended, _ = wait(under_way, _EVERY, return_when=FIRST_COMPLETED)
-            for future in ended:
-                parcel = under_way.pop(future)
-                reasons = _reasons(future, parcel, counts)
-                fine = [
-                    row for row, why in zip(parcel, reasons, strict=True) if not why
-                ]
-                done.add(digest(target, row) for row in fine)
-                counts.done += len(fine)
-                in_a_row = 0 if fine else in_a_row + len(parcel)
-                for row, why in zip(parcel, reasons, strict=True):
-                    if why:
-                        counts.failed += 1
-                    # What stopped it all is said once.
-                    if why and why != counts.stopped:
-                        counts.fault(row.place, why)
-            if in_a_row >= _FAILURES_IN_A_ROW and not counts.stopped:
-                counts.stopped = f"{in_a_row} rows failed one after another."
-            if time.monotonic() - told >= _EVERY:
-                told = time.monotonic()
-                print(counts.line(told - began), file=sys.stderr)
-    print(counts.line(time.monotonic() - began), file=sys.stderr)
-    return counts
+        state = _Run(target, done, counts, pool)
+        try:
+            while True:
+                # Not all at once: a file may be larger than the memory.
+                free = 0 if counts.stopped else 2 * workers - len(state.under_way)
+                for parcel in islice(parcels, max(0, free)):
+                    state.begin(parcel)
+                if not state.under_way:
+                    break
+                ended, _ = wait(state.under_way, _EVERY, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    state.end(future)
+                if time.monotonic() - told >= _EVERY:
+                    told = time.monotonic()
+                    print(counts.line(told - began), file=sys.stderr)
+        except BaseException:
+            state.give_up()
+            raise
+        finally:
+            print(counts.line(time.monotonic() - began), file=sys.stderr)
 
 
 def _wanted(
     rows: Iterable[Row | BadRow], target: Target, done: Done, counts: Counts
 ) -> Iterator[Row]:
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for row in rows:
         if isinstance(row, BadRow):
             counts.bad += 1
             counts.fault(row.place, row.reason)
             continue
-        name = digest(target, row)
-        if name in seen or done.has(name):
+        question, answer = marks(target, row)
+        if question in seen and seen[question] != answer:
+            # They would be kept in any order.
+            counts.bad += 1
+            counts.fault(row.place, "has another answer than an earlier row")
+        elif question in seen or done.has(question, answer):
             counts.before += 1
         else:
-            seen.add(name)
             yield row
-
-
-def _reasons(
-    future: Future[list[str]], parcel: tuple[Row, ...], counts: Counts
-) -> list[str]:
-    try:
-        return future.result()
-    except Useless as error:
-        counts.stopped = str(error)
-        return [str(error)] * len(parcel)
-    except Failed as error:
-        return [str(error)] * len(parcel)
+        seen.setdefault(question, answer)

@@ -69,7 +69,8 @@ class App:
                 end = event
         if not end:
             raise Failed("the app's answer has no end")
-        told = end.get("data") or {}
+        told = end.get("data")
+        told = told if isinstance(told, dict) else {}
         if end["event"] == "workflow_finished" and told.get("status") != "succeeded":
             raise Failed(
                 f"the workflow {told.get('status')}: {str(told.get('error'))[:200]}"
@@ -86,7 +87,9 @@ def app(api: Api, url: str, input_name: str, user: str) -> App:
         )
     if mode == "workflow" and not input_name:
         raise Useless("Name the workflow's variable for the question with --input.")
-    return App(api, mode, input_name or "query", user, name=f"app {url}")
+    # All apps of a Dify have one address: by their keys they are told apart.
+    name = f"app {url} {api.digest} {input_name} {user}"
+    return App(api, mode, input_name or "query", user, name=name)
 
 
 @dataclass(slots=True)
@@ -107,8 +110,9 @@ class Gateway:
         messages.append({"role": "user", "content": row.question})
         body = {"model": self.model, "messages": messages}
         said = self.api.post("/chat/completions", body)
-        choices = said.get("choices") or [{}]
-        whole = choices[0].get("finish_reason") == "stop"
+        choices = said.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        whole = isinstance(first, dict) and first.get("finish_reason") == "stop"
         return "" if whole else "the answer was not whole, and is not kept"
 
 
@@ -136,6 +140,6 @@ class Values:
 def _event(data: bytes) -> dict[str, Any]:
     try:
         event = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return event if isinstance(event, dict) else {}

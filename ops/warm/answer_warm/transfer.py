@@ -19,6 +19,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.sentinel import Sentinel
 
 from answer_warm.rows import BadFile
+from cachecore.entry import order_of
 from cachecore.keys import PREFIX, Keyspace
 from cachecore.redis_url import RedisUrl, parse
 from cachecore.stores.base import Write
@@ -27,6 +28,7 @@ from cachecore.stores.redis import RedisStore
 FORMAT: Final = "answer-cache-entries/1"
 _AT_ONCE: Final = 100
 _TIMEOUT: Final = 5.0
+_LATEST: Final = 1e11  # seconds since the epoch
 _STAMP: Final = "t:"  # what the fields of stamps begin with; the others are no stamps
 
 
@@ -52,9 +54,12 @@ def save(url_text: str, namespace: str, path: Path) -> Moved:
         if field.startswith(_STAMP.encode())
     }
     part = path.with_name(path.name + ".part")
+    # It holds what Redis holds: for nobody else's eyes.
+    part.unlink(missing_ok=True)
+    part.touch(0o600)
+    heads = {"format": FORMAT, "namespace": namespace}, {"stamps": stamps}
     with part.open("w", encoding="ascii") as file:
-        for head in ({"format": FORMAT, "namespace": namespace}, {"stamps": stamps}):
-            file.write(json.dumps(head) + "\n")
+        file.writelines(json.dumps(head) + "\n" for head in heads)
         names = source.scan_iter(match=f"{PREFIX}:{namespace}:*", count=1000)
         entries = (name for name in names if keyspace.is_entry(name.decode()))
         for some in batched(entries, _AT_ONCE):
@@ -70,11 +75,11 @@ def _lines(source: Any, names: tuple[bytes, ...]) -> Iterator[str]:
         for name in names:
             pipe.get(name)
             pipe.pttl(name)
-        replies = pipe.execute()
+        replies = pipe.execute(raise_on_error=False)
     now = time.time()
     for name, value, left in zip(names, replies[::2], replies[1::2], strict=True):
-        if value is None or left <= 0:
-            continue  # It ended in the meantime.
+        if not isinstance(value, bytes) or not isinstance(left, int) or left <= 0:
+            continue  # It ended in the meantime, or is none of ours.
         entry = {
             "key": name.decode(),
             "ends_at": round(now + left / 1000, 3),
@@ -133,7 +138,11 @@ def _writes(
     now = time.time()
     for number, line in lines:
         data = _object(line)
-        key, ends_at, text = data.get("key"), data.get("ends_at"), data.get("value")
+        key, ends_at, text = (
+            data.get("key"),
+            _time(data.get("ends_at")),
+            data.get("value"),
+        )
         try:
             value = base64.b64decode(text or "", validate=True)
         except (TypeError, ValueError):
@@ -142,12 +151,22 @@ def _writes(
             moved.faults.append(
                 f"line {number}: has no key of an entry of this namespace"
             )
-        elif not isinstance(ends_at, int | float) or not value:
-            moved.faults.append(f"line {number}: has no ends_at, or no value in base64")
+        elif ends_at is None:
+            moved.faults.append(
+                f"line {number}: has no time at which it ends (ends_at)"
+            )
+        elif order_of(value) is None:
+            moved.faults.append(f"line {number}: has no entry as its value, in base64")
         elif ends_at <= now:
             moved.over += 1
         else:
             yield Write(key, value, ends_at - now)
+
+
+def _time(value: Any) -> float | None:
+    """Seconds since the epoch, if it is a time at all."""
+    sound = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if sound and 0 <= value < _LATEST else None
 
 
 def _object(line: str) -> dict[str, Any]:
