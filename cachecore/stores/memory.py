@@ -160,8 +160,10 @@ class MemoryStore:
     ) -> list[tuple[str, bytes]]:
         del behind
         with self._lock:
-            log = self._logs.get(stream, ())
-            new = ((n, record) for n, record in log if n > int(after or 0))
+            log, seen = self._logs.get(stream) or (), int(after or 0)
+            if not log or log[-1][0] <= seen:
+                return []
+            new = ((n, record) for n, record in log if n > seen)
             return [(str(n), record) for n, record in islice(new, count)]
 
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:

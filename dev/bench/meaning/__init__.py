@@ -180,7 +180,7 @@ def lookup(dimensions: int = 384, rounds: int = 25) -> Result:
 def main() -> None:
     """Print the weights, to be put into ``cachecore/meaning/score.py``."""
     learned, bias = weights()
-    print("WEIGHTS: Final[Sequence[float]] = (")
+    print("WEIGHTS: Final = (")
     for weight in learned:
         print(f"    {weight:.4f},")
     print(f")\nBIAS: Final = {bias:.4f}")
