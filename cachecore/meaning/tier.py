@@ -79,9 +79,8 @@ class _Trust:
     position: str = ""
     whole: bool = False
     bands: Sequence[Band] = field(default_factory=lambda: bands_of([]))
-    seen: dict[str, int] = field(
-        default_factory=dict
-    )  # by kept answer, the oldest first
+    # How often each kept answer was right, the one compared first first.
+    seen: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, record: str) -> None:
