@@ -242,7 +242,7 @@ def test_audits_of_a_silent_model_hold_up_no_hit(
     audited = {"cache_options": "audit_percent: 100, audits_per_minute: 600"}
     questions = keep_some(hosts[0], upstream, form | DEFAULTS, 20)
     before = upstream.calls
-    upstream.script = Script(events=[delta(content="never")], delay=15)
+    upstream.script = Script(events=[delta(content="never")], delay=6)
     with taken_processors():
         callers = [
             Caller(hosts[n % 2], form | audited, questions[n % len(questions)])
@@ -317,7 +317,7 @@ def test_a_hanging_model_with_the_processors_taken_is_stood_in_for_by_old_answer
     form |= {"cache_options": STALE}
     questions = keep_some(hosts[0], upstream, form, 5)
     time.sleep(1.2)
-    upstream.script = Script(events=[delta(content="never")], delay=15)
+    upstream.script = Script(events=[delta(content="never")], delay=6)
     with taken_processors():
         callers = [
             Caller(hosts[n % 2], form, questions[n % len(questions)]) for n in range(50)
@@ -355,7 +355,7 @@ def test_a_hanging_embedding_model_holds_up_no_answer_of_match_meaning(
 
     def answer(body: dict[str, Any]) -> Script:
         if "input" in body:
-            time.sleep(15)
+            time.sleep(6)
         return quick()
 
     upstream.script = answer

@@ -4,6 +4,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -63,10 +64,13 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as place:
         scratch = Path(place)
-        for recipe in RECIPES:
-            built = unpacked(build(ROOT, recipe, scratch), scratch)
+        packages = [unpacked(build(ROOT, one, scratch), scratch) for one in RECIPES]
+        with ThreadPoolExecutor(len(packages)) as pool:
+            # Each mostly waits for an index, or for its own process.
+            checked = pool.map(lambda one: list(problems(one, running=True)), packages)
+        for built, rules in zip(packages, checked, strict=True):
             print(f"\n{built.path.name}")
-            for rule, found in problems(built, running=True):
+            for rule, found in rules:
                 print(f"  {rule:26} {'FAILED' if found else 'ok'}")
                 for problem in found:
                     print(f"    {problem}")
