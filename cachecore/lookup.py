@@ -81,20 +81,26 @@ class Lookup:
         except UnkeyableError:
             return Look(Reason.UNKEYABLE)
         started = self._timer()
+        look = self.at(request, key, read)
+        return replace(
+            look, seconds=self._timer() - started, key_seconds=started - began
+        )
+
+    def at(self, request: Request, key: str, read: Read = entries.as_it_is) -> Look:
+        """What is kept under ``key``, and whether this request may have it now.
+
+        The key is the request's own, or that of another one with the same tags.
+        """
         fields = self._keyspace.stamp_fields(tags_of(request))
         try:
             found = self._store.look_up(
                 key, self._keyspace.stamps, [SWITCH_FIELD, *fields]
             )
         except StoreError:
-            look = Look(Reason.UNAVAILABLE, key, failed=True)
-        else:
-            switch, *stamps = found.fields
-            standing = dict(zip(fields, stamps, strict=True))
-            look = self._weigh(request, key, found.value, switch, standing, read)
-        return replace(
-            look, seconds=self._timer() - started, key_seconds=started - began
-        )
+            return Look(Reason.UNAVAILABLE, key, failed=True)
+        switch, *stamps = found.fields
+        standing = dict(zip(fields, stamps, strict=True))
+        return self._weigh(request, key, found.value, switch, standing, read)
 
     def find_many(
         self, request: Request, forms: Sequence[Mapping[str, object]], read: Read

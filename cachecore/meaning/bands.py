@@ -17,7 +17,6 @@ changes is noticed after a few, and few are wrong until then.
 
 import math
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -65,11 +64,6 @@ class Band:
         if len(self._last) > WINDOW:
             self.wrongs -= not self._last.popleft()
 
-    @property
-    def compared(self) -> int:
-        """How many comparisons are remembered."""
-        return len(self._last)
-
     def serves(self, max_wrong: float) -> bool:
         """Whether the law above lets it."""
         return self.right_since >= needed(max_wrong, self.wrongs)
@@ -79,12 +73,3 @@ class Band:
         if not self.serves(max_wrong):
             return 1.0
         return max(least, min(1.0, _CAUTION / (max_wrong * self.right_since)))
-
-
-def bands_of(comparisons: Iterable[tuple[int, bool]]) -> list[Band]:
-    """The bands after these comparisons, each a band's number and whether it was right."""
-    bands = [Band() for _ in BOUNDS]
-    for number, right in comparisons:
-        if 0 <= number < len(bands):
-            bands[number].add(right=right)
-    return bands

@@ -90,18 +90,14 @@ class _Partition:
         self.shown: tuple[list[Neighbour], list[int]] = [], []
         self.position = ""
         self.known: dict[str, Neighbour] = {}  # by key, the oldest first
-        self._rows: tuple[list[Neighbour], list[int]] | None = None
 
-    def rows(self) -> tuple[list[Neighbour], list[int]]:
-        """All questions, and the signs of their vectors; made anew where some came."""
-        if self._rows is None:
-            found = list(self.known.values())
-            self._rows = found, [one.vector.signs for one in found]
-        return self._rows
+    def show(self) -> None:
+        """Let readers see all questions that are known, and their vectors' signs."""
+        found = list(self.known.values())
+        self.shown = found, [one.vector.signs for one in found]
 
     def add(self, neighbour: Neighbour) -> None:
         """Know a question; its answer's key may have had another one before."""
-        self._rows = None
         self.known.pop(neighbour.key, None)
         self.known[neighbour.key] = neighbour
         if len(self.known) > MAX_QUESTIONS:
@@ -128,8 +124,8 @@ class Index:
         # Who is in a hurry waits for no other reader: what is known has to do.
         if partition.lock.acquire(blocking=whole):
             try:
-                self._follow(log, partition, whole=whole)
-                partition.shown = partition.rows()
+                if self._follow(log, partition, whole=whole):
+                    partition.show()
             finally:
                 partition.lock.release()
         known, theirs = partition.shown
@@ -142,7 +138,7 @@ class Index:
     def add(
         self, log: str, key: str, question: str, vector: Vector, life: float = _LIFE
     ) -> None:
-        """Tell of an answer that was kept, for ``life`` seconds. Raises StoreError."""
+        """Index an answer that was kept, for ``life`` seconds. Raises StoreError."""
         partition = self._partition(log)
         with partition.lock:
             known = partition.known.get(key)
@@ -166,7 +162,9 @@ class Index:
                 known -= len(oldest.known)
             return found
 
-    def _follow(self, log: str, partition: _Partition, *, whole: bool) -> None:
+    def _follow(self, log: str, partition: _Partition, *, whole: bool) -> bool:
+        """Read what is new; whether there was any."""
+        before = partition.position
         count = _AT_ONCE if whole else _IN_A_HURRY
         while True:
             records = self._store.tail(log, partition.position, count, behind=whole)
@@ -176,7 +174,7 @@ class Index:
                 if neighbour is not None:
                     partition.add(neighbour)
             if not whole or len(records) < count:
-                return
+                return partition.position != before
 
     def _read(self, log: str, data: bytes) -> Neighbour | None:
         try:

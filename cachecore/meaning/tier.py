@@ -34,14 +34,14 @@ from cachecore.audit import RIGHT, Verdict, compared
 from cachecore.entry import Entry
 from cachecore.errors import StoreError, UnkeyableError
 from cachecore.events import Compared, Hook
-from cachecore.keys import SWITCH_FIELD, Keyspace, mark_of
+from cachecore.keys import Keyspace, mark_of
 from cachecore.lookup import Look, Lookup
 from cachecore.meaning import guards
-from cachecore.meaning.bands import ALONE, WINDOW, Band, band_of, bands_of
+from cachecore.meaning.bands import ALONE, BOUNDS, WINDOW, Band, band_of
 from cachecore.meaning.index import Index, Vector
 from cachecore.meaning.score import score
-from cachecore.policy import LENIENT, Reason, Switch
-from cachecore.request import Meaning, Request, form_of, tags_of
+from cachecore.policy import LENIENT, Reason
+from cachecore.request import Meaning, Request, form_of
 from cachecore.stamps import Stamps, mark
 from cachecore.stores.base import Store
 
@@ -78,8 +78,8 @@ class _Trust:
 
     position: str = ""
     whole: bool = False
-    bands: Sequence[Band] = field(default_factory=lambda: bands_of([]))
-    # How often each kept answer was right, the one compared first first.
+    bands: Sequence[Band] = field(default_factory=lambda: [Band() for _ in BOUNDS])
+    # How often each kept answer was right; the one compared earliest is first.
     seen: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -162,7 +162,7 @@ class MeaningTier:
         return True
 
     def learn(self, request: Request, key: str, stamps: Stamps, answer: Piece) -> None:
-        """Compare an answer that was kept with its neighbour's, behind; and tell of it."""
+        """Compare an answer that was kept with its neighbour's and index it, behind."""
         if request.meaning is None or not self._behind.acquire(blocking=False):
             return
         thread = threading.Thread(
@@ -205,7 +205,7 @@ class MeaningTier:
         verdict, judgement = compared(request, near.entry.payload, answer)
         if verdict is Verdict.DIFFERENT and request.judge and judgement is None:
             return  # The judge of answers has said nothing: that proves nothing.
-        self._tell(request, near, right=verdict in RIGHT)
+        self._record(request, near, right=verdict in RIGHT)
 
     def _candidates(
         self,
@@ -221,39 +221,25 @@ class MeaningTier:
         What was invalidated or switched off since the look-up, however long a vector
         took, is none.
         """
-        standing = self._standing(request)
-        if standing is None:
-            return
-        log = _log(self._keyspace, request, meaning, standing)
+        now = self._look(request, self._lookup.key(request))
+        if now.stamps is None or None in now.stamps.values():
+            return  # Nothing may be kept, or nothing is.
+        stamps = {field: stamp for field, stamp in now.stamps.items() if stamp}
+        log = _log(self._keyspace, request, meaning, stamps)
         for cosine, one in self._index.nearest(log, vector, _CANDIDATES, whole=whole):
             if one.key == own or one.question == meaning.question:
                 continue
             band = _band(meaning, one.question, cosine)
-            entry = None if band is None else self._entry(request, one.key)
+            entry = None if band is None else self._look(request, one.key).entry
             if band is not None and entry is not None:
                 yield Near(one.key, one.question, band, entry)
 
-    def _entry(self, request: Request, key: str) -> Entry | None:
-        """What is kept under a key of the request's partition, if it may be served now."""
-        fields = self._keyspace.stamp_fields(tags_of(request))
-        names = [SWITCH_FIELD, *fields]
-        found = self._store.look_up(key, self._keyspace.stamps, names)
-        switch, *stamps = found.fields
-        if Switch.read(switch) is Switch.OFF:
-            return None
-        standing = dict(zip(fields, stamps, strict=True))
-        reason, entry = self._lookup.judge(
-            request, key, found.value, standing, Piece.from_payload
-        )
-        return entry if reason is Reason.HIT else None
-
-    def _standing(self, request: Request) -> Stamps | None:
-        """The stamps that stand now; None where one is missing: then nothing is kept."""
-        fields = self._keyspace.stamp_fields(tags_of(request))
-        key = self._lookup.key(request)
-        found = self._store.look_up(key, self._keyspace.stamps, fields).fields
-        stamps = {n: s for n, s in zip(fields, found, strict=True) if s is not None}
-        return stamps if len(stamps) == len(fields) else None
+    def _look(self, request: Request, key: str) -> Look:
+        """What is kept under a key of the request's partition. Raises StoreError."""
+        look = self._lookup.at(request, key, Piece.from_payload)
+        if look.failed:
+            raise StoreError("the store failed at a candidate")
+        return look
 
     def _judged(self, request: Request, meaning: Meaning, near: Near) -> Near | None:
         """The candidate, if the judge says yes, and as it stands behind that."""
@@ -266,7 +252,7 @@ class MeaningTier:
         except Exception as error:  # noqa: BLE001 - whatever it did, it is no yes
             self._rest("judge " + meaning.by, error)
             return None
-        entry = self._entry(request, near.key) if yes else None
+        entry = self._look(request, near.key).entry if yes else None
         return None if entry is None else replace(near, entry=entry)
 
     def _asks(self, model: str) -> bool:
@@ -322,7 +308,7 @@ class MeaningTier:
             orjson.dumps([_VERSION, by, request.kind, request.label, request.app])
         )
 
-    def _tell(self, request: Request, near: Near, *, right: bool) -> None:
+    def _record(self, request: Request, near: Near, *, right: bool) -> None:
         log, kept = self._comparisons(request), mark_of(near.key)
         trust = self._trusted(request, whole=True)
         cost = near.entry.cost

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cachecore.meaning.bands import BOUNDS, Band, band_of, bands_of, needed
+from cachecore.meaning.bands import BOUNDS, Band, band_of, needed
+from cachecore.meaning.tier import _Trust
 
 
 def after(right: int, wrong_before: int = 0) -> Band:
@@ -47,6 +48,8 @@ def test_a_score_lies_in_one_band_or_in_none() -> None:
 
 
 def test_bands_are_what_their_comparisons_make_of_them() -> None:
-    bands = bands_of([(2, True)] * 299 + [(0, False), (9, True)])
-    serving = [number for number, band in enumerate(bands) if band.serves(0.01)]
+    trust = _Trust()
+    for record in [f"2+{n}" for n in range(299)] + ["0-a", "9+b", "", "x"]:
+        trust.add(record)
+    serving = [number for number, band in enumerate(trust.bands) if band.serves(0.01)]
     assert serving == [2]

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def wheels(built: Built) -> Iterator[str]:
             yield f"{version}, {platform}: {done.stderr.strip()[-300:]}"
 
 
+@cache
 def interpreter(version: str) -> str | None:
     """A Python of this version that runs here, or None."""
     pyenv = Path.home() / ".pyenv" / "versions"

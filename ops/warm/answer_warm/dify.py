@@ -4,12 +4,11 @@ Dify 1.13.2, api/controllers/service_api/app: annotation.py, workflow.py, conver
 and message.py. All take the app's own API key.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from answer_warm.http import Api, Failed, Useless
-from answer_warm.rows import BadRow, Columns, Row
+from answer_warm.rows import BadRow, Columns, Row, json_object
 
 _PAGE: Final = 100
 
@@ -104,8 +103,5 @@ def _rows(page: dict[str, Any]) -> list[dict[str, Any]]:
 def _table(value: Any) -> dict[str, Any]:
     """An object, which older versions of Dify give as its text."""
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = None
+        return json_object(value)
     return value if isinstance(value, dict) else {}

@@ -16,6 +16,15 @@ class BadFile(Exception):
     """A file can't be used at all; the text is a sentence for people."""
 
 
+def json_object(text: str | bytes) -> dict[str, Any]:
+    """The JSON object in a text; empty for anything else."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One question. ``place`` says where it stands, for people; ``answer`` may be empty.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from answer_warm.http import Api, Failed, Useless
-from answer_warm.rows import Row
+from answer_warm.rows import Row, json_object
 
 # Values of one request: the plugin takes 200 and 2 MiB.
 _VALUES: Final = 100
@@ -62,7 +62,7 @@ class App:
             body["query"] = row.question
         end: dict[str, Any] = {}
         for data in self.api.events(_PATHS[self.mode], body):
-            event = _event(data)
+            event = json_object(data)
             if event.get("event") == "error":
                 raise Failed(f"the app failed: {str(event.get('message'))[:200]}")
             if event.get("event") in _ENDS:
@@ -135,11 +135,3 @@ class Values:
         for refused in said.get("refused") or ():
             reasons[refused["item"]] = f"was not kept: {refused['reason']}"
         return reasons
-
-
-def _event(data: bytes) -> dict[str, Any]:
-    try:
-        event = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return event if isinstance(event, dict) else {}

@@ -18,7 +18,7 @@ import redis
 from redis.cluster import ClusterNode, RedisCluster
 from redis.sentinel import Sentinel
 
-from answer_warm.rows import BadFile
+from answer_warm.rows import BadFile, json_object
 from cachecore.entry import order_of
 from cachecore.keys import PREFIX, Keyspace
 from cachecore.redis_url import RedisUrl, parse
@@ -115,7 +115,9 @@ def load(url_text: str, path: Path) -> Moved:
 def _begin(
     store: RedisStore, path: Path, lines: Iterator[tuple[int, str]], moved: Moved
 ) -> Keyspace:
-    head, stamps = (_object(line) for _, line in (next(lines, (0, "")) for _ in "12"))
+    head, stamps = (
+        json_object(line) for _, line in (next(lines, (0, "")) for _ in "12")
+    )
     namespace, found = head.get("namespace"), stamps.get("stamps")
     if head.get("format") != FORMAT or not isinstance(namespace, str):
         msg = f"{path} is no export of entries; make one with scripts/warm export."
@@ -137,7 +139,7 @@ def _writes(
 ) -> Iterator[Write]:
     now = time.time()
     for number, line in lines:
-        data = _object(line)
+        data = json_object(line)
         key, ends_at, text = (
             data.get("key"),
             _time(data.get("ends_at")),
@@ -167,14 +169,6 @@ def _time(value: Any) -> float | None:
     """Seconds since the epoch, if it is a time at all."""
     sound = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if sound and 0 <= value < _LATEST else None
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _client(url: RedisUrl) -> Any:

@@ -159,7 +159,7 @@ def _request(
         temperature=call.body.get("temperature"),
         ends_at=urls.expires_at(call.body),
     )
-    # What a question means in a conversation, or to who has tools, is not in its words.
+    # The words of a question do not say what it means in a conversation or beside tools.
     alone = not (traits.conversation or traits.tools or traits.calls_are_data)
     match = form.settings.options.match if alone else "exact"
     key_form = call.key_form(form, names_user=names_user, match=match)

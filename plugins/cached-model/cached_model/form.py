@@ -27,6 +27,11 @@ _CHUNKS: Final = 32
 _MAX_CHUNKS: Final = 2048
 
 
+def _model_name(what: str) -> Any:
+    said = f"the name of {what} at the same endpoint, without spaces"
+    return Field("", max_length=200, pattern=r"^\S*$", description=said)
+
+
 class ModelOptions(Options):
     """The options of ``cache_options`` that only a model has."""
 
@@ -39,24 +44,9 @@ class ModelOptions(Options):
     media_parts: Literal["image_url", "native"] = Field(
         "image_url", description="image_url or native"
     )
-    audit_judge: str = Field(
-        "",
-        max_length=200,
-        pattern=r"^\S*$",
-        description="the name of a chat model at the same endpoint, without spaces",
-    )
-    meaning_model: str = Field(
-        "",
-        max_length=200,
-        pattern=r"^\S*$",
-        description="the name of an embedding model at the same endpoint, without spaces",
-    )
-    meaning_judge: str = Field(
-        "",
-        max_length=200,
-        pattern=r"^\S*$",
-        description="the name of a chat model at the same endpoint, without spaces",
-    )
+    audit_judge: str = _model_name("a chat model")
+    meaning_model: str = _model_name("an embedding model")
+    meaning_judge: str = _model_name("a chat model")
     max_wrong: float = Field(
         # Fewer wrong ones than one in a hundred would take more comparisons than are kept.
         0.01,
