@@ -7,13 +7,22 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cachecore.events import Hook, Invalidated
-from cachecore.keys import SWITCH_FIELD, TICKET_FIELD, Keyspace, votes_key
+from cachecore.keys import (
+    SWITCH_FIELD,
+    TICKET_FIELD,
+    Keyspace,
+    read_told_key,
+    votes_key,
+)
 from cachecore.policy import Switch
 from cachecore.stamps import StampTable
 from cachecore.stores.base import Facts, Store
+
+if TYPE_CHECKING:
+    from cachecore.meaning.evidence import BandState
 
 _MAX_TAGS: Final = 20  # in an event
 _MAX_TAG: Final = 120
@@ -61,13 +70,15 @@ class Admin:
     def vote(self, key: str, voter: str, *, needed: int, window: float) -> Vote:
         """Count a vote against an entry; the last that is ``needed`` drops it.
 
-        A voter counts once. The votes end ``window`` seconds after the first one.
+        A voter counts once. The votes end ``window`` seconds after the first one. Votes
+        against an entry that a band served to another question count against the band.
         """
+        key, served = read_told_key(key)
         found = self._store.look_up(key, self._keyspace.stamps, [SWITCH_FIELD])
         if found.value is None:
             return Vote.NOTHING_KEPT
         digest = hashlib.sha1(found.value, usedforsecurity=False).hexdigest()
-        box = votes_key(key, digest)
+        box = votes_key(key, digest, served)
         mine = self._keyspace.stamp_field(voter)
         # A place for each vote, which the first to come takes: counting needs no lock.
         for number in range(1, needed + 1):
@@ -76,10 +87,22 @@ class Admin:
                 break
         if number < needed:
             return Vote.COUNTED
+        if served:
+            # Who does not opt in does not even load it.
+            from cachecore.meaning import evidence  # noqa: PLC0415
+
+            # First: where it fails, nothing is dropped, and a vote tries again.
+            evidence.vote(self._store, self._keyspace, served, key)
         self._store.delete(key)
         self._store.delete(box)
         self._emit(Invalidated(("(votes)",), self._clock()))
         return Vote.DROPPED
+
+    def bands(self) -> "list[BandState]":
+        """How each band of ``match: meaning`` stood after its last comparison."""
+        from cachecore.meaning import evidence  # noqa: PLC0415 - as above
+
+        return sorted(evidence.shown(self._store, self._keyspace))
 
     def owns(self, key: str) -> bool:
         """Whether this is the key of an entry in this namespace."""

@@ -61,6 +61,7 @@ def compare(kept: Piece, fresh: Piece) -> Verdict:
     ):
         return Verdict.EQUAL
     same = _plain(kept.text) == _plain(fresh.text) and _calls(kept) == _calls(fresh)
+    same = same and _plain_data(kept.data) == _plain_data(fresh.data)
     return Verdict.SAME if same else Verdict.DIFFERENT
 
 
@@ -72,8 +73,8 @@ def compared(
     No judgement where there was no need of one, or where the judge failed.
     """
     verdict = compare(kept, fresh)
-    # A judge reads texts: calls and data that differ are different.
-    read = _calls(kept) == _calls(fresh) and kept.data == fresh.data
+    # A judge reads texts and data: calls that differ are different.
+    read = _calls(kept) == _calls(fresh)
     if verdict is not Verdict.DIFFERENT or request.judge is None or not read:
         return verdict, None
     try:
@@ -94,6 +95,15 @@ def _plain(text: str) -> str:
     text = unicodedata.normalize("NFKC", spoken(text)).casefold()
     text = _ZEROS.sub("", _THOUSANDS.sub("", text))
     return _SPACE.sub(" ", text).strip().rstrip(".!。！")
+
+
+def _plain_data(data: object) -> object:
+    """The data with each of its texts so; a name in it is no text."""
+    if isinstance(data, str):
+        return _plain(data)
+    if isinstance(data, dict):
+        return {name: _plain_data(item) for name, item in data.items()}
+    return [_plain_data(item) for item in data] if isinstance(data, list) else data
 
 
 def interval(wrong: int, total: int) -> tuple[float, float]:

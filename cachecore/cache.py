@@ -241,10 +241,7 @@ class Cache:
         """A look-up; where it misses, one in other words if the request opts in."""
         if state.failed and state.look:
             return state.look
-        look = self.look_up(request)
-        if request.meaning is None or look.entry is not None:
-            return look
-        return self._in_other_words(request, look)
+        return self._in_other_words(request, self.look_up(request))
 
     def _join(
         self,
@@ -495,7 +492,12 @@ class Cache:
         return MeaningTier(*parts)
 
     def _in_other_words(self, request: Request, look: Look) -> Look:
-        """The look-up, with the answer to the same question in other words, if any."""
+        """The look-up, with the answer to the same question in other words, if any.
+
+        Only for a request that opts in.
+        """
+        if request.meaning is None or look.entry is not None:
+            return look
         try:
             near = self._meaning.find(request, look)
         except (StoreError, UnkeyableError):
@@ -505,7 +507,13 @@ class Cache:
             return look
         if near is None:
             return look
-        return replace(look, reason=Reason.MEANING, key=near.key, entry=near.entry)
+        return replace(
+            look,
+            reason=Reason.MEANING,
+            key=near.key,
+            entry=near.entry,
+            served=near.served,
+        )
 
     # --- stale answers ----------------------------------------------------
 
@@ -670,8 +678,11 @@ class Cache:
         return self._lookup.find(request, Piece.from_payload)
 
     def find(self, request: Request, read: Read = entries.as_it_is) -> Look:
-        """Look a value up, and report nothing."""
-        return self._lookup.find(request, read)
+        """Look a value up, and report nothing.
+
+        ``read`` is the request's own (``Meaning.read``) where it opts in to ``meaning``.
+        """
+        return self._in_other_words(request, self._lookup.find(request, read))
 
     def report(self, request: Request, look: Look) -> None:
         """Report a look-up that is a request of its own."""
@@ -713,6 +724,9 @@ class Cache:
             refusal = Refusal.UNAVAILABLE
         if refusal is None:
             self._keeper.kept(request, sealed)
+            if request.meaning is not None:
+                answer = request.meaning.read(payload)
+                self._meaning.learn(request, key, stamps, answer)
         else:
             self._keeper.refuse(request, refusal)
         return refusal

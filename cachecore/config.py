@@ -71,6 +71,12 @@ def read[O: Options](
             "behind an answer, which a serverless runtime does not; leave it out."
         )
         raise ConfigError("cache_options", sentence)
+    if at_once and options.match == "meaning":
+        sentence = (
+            "Cache options (cache_options): match: meaning needs a plugin daemon that lives on "
+            "behind an answer, which a serverless runtime does not; use normalized."
+        )
+        raise ConfigError("cache_options", sentence)
     lifetime = _text(form, "cache_ttl") or DEFAULT
     return Settings(
         store=replace(_read_store(form, environ, options, tenant), at_once=at_once),

@@ -28,6 +28,8 @@ PREFIX: Final = "dify:cache:v1"
 type Kind = Literal["llm", "embedding", "rerank", "retrieval", "app", "value"]
 
 _MARK: Final = re.compile(r"\{[0-9a-f]{64}\}")
+_SERVED: Final = re.compile(r"[0-9a-f]{32}\.\d")
+_BEHIND_KEY: Final = "~"
 SWITCH_FIELD: Final = "switch"
 TICKET_FIELD: Final = "ticket"
 
@@ -96,12 +98,24 @@ def lease_key(entry_key: str) -> str:
     return f"{entry_key}:lease"
 
 
-def votes_key(entry_key: str, digest: str) -> str:
+def votes_key(entry_key: str, digest: str, served: str = "") -> str:
     """The hash of those who found an entry wrong, in the entry's slot.
 
-    ``digest`` is of what was kept: another answer has no votes against it.
+    ``digest`` is of what was kept: another answer has no votes against it. ``served`` is
+    by which band it was given to another question: then that is what was found wrong.
     """
-    return f"{entry_key}:votes:{digest[:8]}"
+    return ":".join(filter(None, (entry_key, "votes", digest[:8], served)))
+
+
+def told_key(entry_key: str, served: str = "") -> str:
+    """A key as users are told it, for their votes: with the band that served it, if any."""
+    return f"{entry_key}{_BEHIND_KEY}{served}" if served else entry_key
+
+
+def read_told_key(text: str) -> tuple[str, str]:
+    """The key and the band in what ``told_key`` made."""
+    key, _, served = text.partition(_BEHIND_KEY)
+    return key, served
 
 
 def flight_key(entry_key: str, token: str) -> str:
@@ -144,7 +158,10 @@ class Keyspace:
         return f"{PREFIX}:{self.namespace}:{kind}:{{{mark}}}"
 
     def is_entry(self, key: str) -> bool:
-        """Whether ``key`` is one that ``entry`` may have made."""
+        """Whether ``key`` is one that ``told_key`` may have made of an ``entry``."""
+        key, served = read_told_key(key)
+        if served and not _SERVED.fullmatch(served):
+            return False
         kind, _, mark = key.removeprefix(f"{PREFIX}:{self.namespace}:").partition(":")
         return kind in get_args(Kind.__value__) and bool(_MARK.fullmatch(mark))
 
@@ -168,10 +185,18 @@ class Keyspace:
         """The log of the questions of a partition, by all of a request but its question."""
         return f"{PREFIX}:{self.namespace}:questions:{fingerprint(form, self.secret)}"
 
-    def comparisons(self, subject: bytes) -> str:
-        """The log of the comparisons of a subject."""
-        mark = fingerprint(subject, self.secret)[:32]
-        return f"{PREFIX}:{self.namespace}:comparisons:{mark}"
+    def subject(self, form: bytes) -> str:
+        """A mark of whom comparisons are counted for."""
+        return fingerprint(form, self.secret)[:32]
+
+    def comparisons(self, subject: str) -> str:
+        """The log of the comparisons of the subject with this mark."""
+        return f"{PREFIX}:{self.namespace}:comparisons:{subject}"
+
+    @property
+    def bands(self) -> str:
+        """The hash that says how the bands of all subjects stand."""
+        return f"{PREFIX}:{self.namespace}:bands"
 
     @property
     def events(self) -> str:

@@ -6,12 +6,13 @@ value is one that says what the option needs.
 
 import difflib
 import re
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from cachecore.errors import ConfigError
+from cachecore.policy import BAND_STARTS
 from cachecore.question import Match
 
 _MAX_OPTIONS_TEXT: Final = 4000
@@ -20,8 +21,17 @@ _MAX_OPTIONS_BRACKETS: Final = 20
 _SIGNS: Final = str.maketrans(
     {"：": ":", "，": ",", "｛": "{", "｝": "}", "“": '"', "”": '"', "\u3000": " "}
 )
-# YAML wants a space behind a colon, and no option's value has one.
-_COLON: Final = re.compile(r":(?=\S)")
+# YAML wants a space behind a name's colon. Values may hold one, as in bge-m3:latest.
+_NAME: Final = re.compile(r"((?:^|[{,])\s*\w+):(?=\S)")
+
+
+_STARTS: Final = ", ".join(map(str, BAND_STARTS))
+
+
+def _band_start(number: float) -> float:
+    if number not in BAND_STARTS:
+        raise ValueError
+    return number
 
 
 class PriceOption(BaseModel):
@@ -102,11 +112,32 @@ class Options(BaseModel):
     redis_timeout_ms: int = Field(
         50, ge=5, le=5000, description="a number of milliseconds from 5 to 5000"
     )
+    max_wrong: float = Field(
+        # Fewer wrong ones than one in a hundred would take more comparisons than are kept.
+        0.01,
+        ge=0.01,
+        le=0.2,
+        description="a number from 0.01 to 0.2",
+    )
+    compare_percent: float = Field(
+        5, ge=1, le=100, description="a number from 1 to 100"
+    )
+    locked_bands: tuple[Annotated[float, AfterValidator(_band_start)], ...] = Field(
+        (), description=f"a list of any of {_STARTS}, as in [0.5, 0.7],"
+    )
+
+    def of_meaning(self) -> dict[str, Any]:
+        """The fields of ``request.Meaning`` that the options say."""
+        return {
+            "max_wrong": self.max_wrong,
+            "compare_share": self.compare_percent / 100,
+            "locked": frozenset(map(BAND_STARTS.index, self.locked_bands)),
+        }
 
 
 def read_options[O: Options](text: str, options_type: type[O]) -> O:
     """The options in one line of YAML: a flow mapping, braces optional."""
-    line = _COLON.sub(": ", text.translate(_SIGNS)).strip()
+    line = _NAME.sub(r"\1: ", text.translate(_SIGNS)).strip()
     if not line:
         return options_type()
     if len(line) > _MAX_OPTIONS_TEXT:
@@ -146,7 +177,8 @@ def _bad_options(rest: str) -> ConfigError:
 
 def _explain(error: ValidationError, options_type: type[BaseModel]) -> str:
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
+    # A place in a list has no name: its list's is said.
+    path = [part for part in first["loc"] if isinstance(part, str)]
     model: type[BaseModel] = options_type
     for part in path[:-1]:
         inner = model.model_fields[part].annotation

@@ -15,6 +15,9 @@ TTL_CLASSES: Final[Mapping[str, int]] = {"volatile": 300, "faq": 21600, "policy"
 MAX_TTL: Final = 30 * 86400
 # What was written together shall not expire together.
 JITTER: Final = 0.1
+# Where each band of scores of ``match: meaning`` begins; what is below the first is another
+# question (``meaning/bands.py``).
+BAND_STARTS: Final = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
 
 
 class Control(StrEnum):

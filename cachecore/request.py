@@ -29,8 +29,10 @@ class Meaning:
     ``question`` is what is compared, ``partition`` all else of the request's form.
     ``embed`` gives a text's vector, ``judge`` says whether the answer to another question
     (its second argument) answers this one; both may raise. Of what was served at most
-    ``max_wrong`` may be wrong; at least ``compare_share`` goes on being compared. ``by``
-    names the models that are asked: what was found with others is no evidence.
+    ``max_wrong`` may be wrong; at least ``compare_share`` goes on being compared, and the
+    bands of ``locked`` serve nothing. ``by`` names the models that are asked: what was found
+    with others is no evidence. ``behind`` says that they can be asked when the caller has
+    its answer. ``read`` makes an answer of a kept payload.
     """
 
     question: str
@@ -39,7 +41,10 @@ class Meaning:
     judge: Callable[[str, str, Piece], bool] | None = None
     max_wrong: float = 0.01
     compare_share: float = 0.05
+    locked: frozenset[int] = frozenset()
     by: str = ""
+    behind: bool = True
+    read: Callable[[object], Piece] = Piece.from_payload
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,12 +96,6 @@ def _read(credentials: Mapping[str, Any]) -> Settings:
     cache = config.read(
         credentials, os.environ, RagOptions, at_once=not runtime.outlives()
     )
-    if cache.options.match == "meaning":
-        sentence = (
-            "Cache options (cache_options): match: meaning is for Cached Model's form; use "
-            "exact or normalized here."
-        )
-        raise ConfigError("cache_options", sentence)
     return Settings(cache, _read_knowledge(credentials))
 
 

@@ -25,6 +25,8 @@ _PREFIX: Final = "t3."
 NOTHING: Final = _PREFIX + "none"
 _NONCE: Final = 12
 _MAX_TEXT: Final = 16_384
+# As base64 it fits into the text. What is longer is not compared by its meaning.
+_MAX_BODY: Final = 12_000
 
 
 class BadTicket(ValueError):
@@ -38,6 +40,7 @@ class Ticket:
     ``order`` is when the value was asked for, on the store's clock; ``issued_at``, in
     seconds since the epoch, when the work began; ``label`` what work it is, for the
     statistics; ``ttl`` how long the value is kept in seconds, None for the credentials'.
+    ``asked`` says what was asked for, where that is compared by its meaning.
     """
 
     key: str
@@ -46,12 +49,16 @@ class Ticket:
     issued_at: float
     label: str
     ttl: int | None = None
+    asked: dict[str, Any] | None = None
 
 
 def write(ticket: Ticket, secret: bytes) -> str:
     """The ticket as one word."""
-    fields = (ticket.key, ticket.stamps, ticket.order, ticket.issued_at)
-    body = orjson.dumps([*fields, ticket.label, ticket.ttl])
+    fields = [ticket.key, ticket.stamps, ticket.order, ticket.issued_at]
+    fields += [ticket.label, ticket.ttl]
+    body = orjson.dumps([*fields, ticket.asked])
+    if len(body) > _MAX_BODY:
+        body = orjson.dumps(fields)
     nonce = os.urandom(_NONCE)
     sealed = nonce + AESGCM(secret).encrypt(nonce, body, _PREFIX.encode())
     return _PREFIX + base64.urlsafe_b64encode(sealed).decode().rstrip("=")

@@ -2,33 +2,38 @@
 
 ``store_all`` is the other way in: values that people wrote, for look-ups to find.
 
-The key of a value is made of the name of what is wrapped, the key input and the context
-keys. Expected states are results, not errors: ``hit`` is always there, and ``reason`` says
-why it is false.
+The key of a value is made of the name of what is wrapped, the key input, the context keys and
+the versions of the knowledge bases that are named. Expected states are results, not errors:
+``hit`` is always there, and ``reason`` says why it is false.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from time import time
 from typing import Any, Final
 
+from cachecore.answer import Piece
 from cachecore.cache import Cache
 from cachecore.entry import Cost
-from cachecore.errors import StoreError
+from cachecore.errors import StoreError, UnkeyableError
+from cachecore.keys import told_key
 from cachecore.lookup import Look
 from cachecore.policy import Control, Refusal, Traits
 from cachecore.request import Request
 from difykit.codec import urls
-from rag_cache import inputs, settings, ticket
+from rag_cache import inputs, retrieval, settings, ticket, work
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput
 from rag_cache.outcome import Outcome, look_outcome
+from rag_cache.retrieval.versions import Dataset
 from rag_cache.settings import Settings
 from rag_cache.ticket import Ticket
+from rag_cache.work import Chosen, Models
 
 # Work that takes longer has met too many changes that no stamp shows.
 _TICKET_SECONDS: Final = 86400
 _MAX_LABEL: Final = 80
+_KNOWLEDGE: Final = "Knowledge Bases (knowledge_bases)"
 _CONTROLS: Final = (Control.DEFAULT, Control.BYPASS, Control.REFRESH)
 MAX_ITEMS: Final = 200
 _OF_ALL_ITEMS: Final = ("name", "context_keys", "cache_tags", "cache_ttl")
@@ -56,51 +61,86 @@ class Lookup:
         return inputs.data(self.value)
 
 
-def look_up(caller: Caller, parameters: Mapping[str, Any]) -> Lookup:
-    """Look a value up. Raises BadInput or ConfigError."""
+def look_up(
+    caller: Caller, parameters: Mapping[str, Any], models: Models | None = None
+) -> Lookup:
+    """Look a value up. Raises BadInput, ConfigError or KnowledgeError.
+
+    ``models`` are asked where the node's builder chose any, for ``match: meaning``.
+    """
     read = settings.read(caller.credentials)
     cache = settings.open_cache(read)
-    request = _request(caller, read, parameters)
-    look = cache.find(request)
+    by = work.chosen(parameters, read) if models else None
+    names = retrieval.read_names(parameters, "knowledge_bases")
+    datasets = retrieval.versions_of(read, names, _KNOWLEDGE)
+    if datasets is None:  # Without a version there is no key.
+        return Lookup(Outcome("version_unknown"), ticket.NOTHING)
+    request = _request(caller, read, parameters, datasets)
+    if models:
+        request = work.matched(read, request, "key", by, models, _as_answer)
+    look = cache.find(request, _as_answer)
     cache.report(request, look)
     return Lookup(
         look_outcome(look),
-        ticket=_ticket(cache, request, look),
-        value=look.entry.payload if look.entry else None,
+        ticket=_ticket(cache, request, look, by),
+        value=_as_value(look.entry.payload) if look.entry else None,
     )
 
 
-def _ticket(cache: Cache, request: Request, look: Look) -> str:
+def _as_answer(payload: Any) -> Piece:
+    """A kept value as an answer: what it tells is its text, or its data."""
+    return Piece(payload) if isinstance(payload, str) else Piece(data=[payload])
+
+
+def _as_value(answer: Piece) -> Any:
+    return answer.text if answer.data is None else answer.data[0]
+
+
+def _ticket(cache: Cache, request: Request, look: Look, by: Chosen | None) -> str:
     # A hit's ticket names the key, for feedback; nothing can be stored under it.
     stamps = None if look.entry else cache.settle(look)
-    key = look.key if stamps or look.entry else ""
+    key = told_key(look.key, look.served) if stamps or look.entry else ""
     label = request.label[:_MAX_LABEL]
+    asked = None
+    if stamps and by and request.meaning:
+        asked = {
+            "form": request.form,
+            "tags": request.tags,
+            "belongs": request.belongs,
+            "by": asdict(by),
+        }
     try:
         order = cache.admin.order(key) if key else 0
-        made = Ticket(key, stamps or {}, order, round(time(), 3), label, request.ttl)
+        at = round(time(), 3)
+        made = Ticket(key, stamps or {}, order, at, label, request.ttl, asked)
         return ticket.write(made, cache.admin.ticket_secret())
     except StoreError:
         return ticket.NOTHING
 
 
-def _request(caller: Caller, read: Settings, parameters: Mapping[str, Any]) -> Request:
+def _request(
+    caller: Caller,
+    read: Settings,
+    parameters: Mapping[str, Any],
+    datasets: Sequence[Dataset] = (),
+) -> Request:
     rules, key = read.cache.rules, inputs.required(parameters, "key")
+    form = {
+        "name": inputs.text(parameters, "name"),
+        "key": urls.unsigned(key),
+        "context": urls.unsigned(inputs.text(parameters, "context_keys")),
+    }
+    if datasets:
+        form["datasets"] = [[one.id, one.version, one.since] for one in datasets]
     return Request(
         kind="value",
         label=inputs.text(parameters, "name") or "value",
-        form=settings.matched_form(
-            read,
-            {
-                "name": inputs.text(parameters, "name"),
-                "key": urls.unsigned(key),
-                "context": urls.unsigned(inputs.text(parameters, "context_keys")),
-            },
-            "key",
-        ),
+        form=settings.matched_form(read, form, "key"),
         rules=rules,
+        belongs=tuple(f"dataset:{one.id}" for one in datasets),
         app=caller.app_id,
         asked=lambda: inputs.text(parameters, "key"),
-        parts=lambda: {"context": inputs.text(parameters, "context_keys")},
+        parts=lambda: {"context": [form["context"], form.get("datasets")]},
         control=inputs.control(parameters, *_CONTROLS),
         traits=Traits(
             scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id)
@@ -119,8 +159,13 @@ class Stored:
     value: Any = field(default=None)
 
 
-def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
-    """Keep a value under a look-up's ticket. Raises BadInput or ConfigError."""
+def store(
+    caller: Caller, parameters: Mapping[str, Any], models: Models | None = None
+) -> Stored:
+    """Keep a value under a look-up's ticket. Raises BadInput or ConfigError.
+
+    ``models`` are asked where the look-up's builder chose any, for ``match: meaning``.
+    """
     read = settings.read(caller.credentials)
     cache = settings.open_cache(read)
     # Dify's panel offers lists to a field for lists only.
@@ -138,15 +183,11 @@ def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
         # A hit's ticket names a key: the value is there already.
         reason = "already_kept" if held.key else "not_cacheable"
         return Stored(stored=False, reason=reason, value=value)
-    request = Request(
-        kind="value",
-        label=held.label,
-        form={},
-        rules=read.cache.rules,
-        app=caller.app_id,
-        traits=Traits(ends_at=urls.expires_at(value)),
-        ttl=inputs.lifetime(parameters) or held.ttl,
-    )
+    request = _asked(caller, read, held, value)
+    request = replace(request, ttl=inputs.lifetime(parameters) or held.ttl)
+    if models and held.asked and _has_key(cache, request, held.key):
+        by = work.Chosen(**held.asked["by"])
+        request = work.matched(read, request, "key", by, models, _as_answer)
     seconds = max(0.0, time() - held.issued_at)
     if seconds > _TICKET_SECONDS:
         return Stored(stored=False, reason="ticket_expired", value=value)
@@ -157,6 +198,31 @@ def store(caller: Caller, parameters: Mapping[str, Any]) -> Stored:
         reason="stored" if refusal is None else refusal.value,
         value=value,
     )
+
+
+def _asked(caller: Caller, read: Settings, held: Ticket, value: Any) -> Request:
+    """The look-up's request, as far as its ticket says."""
+    rules, asked = read.cache.rules, held.asked or {}
+    whose = rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id)
+    return Request(
+        kind="value",
+        label=held.label,
+        form=asked.get("form", {}),
+        rules=rules,
+        app=caller.app_id,
+        asked=lambda: str(asked.get("form", {}).get("key", "")),
+        traits=Traits(scope_id=whose, ends_at=urls.expires_at(value)),
+        tags=tuple(asked.get("tags", ())),
+        belongs=tuple(asked.get("belongs", ())),
+    )
+
+
+def _has_key(cache: Cache, request: Request, key: str) -> bool:
+    # Not where the options or the caller are others than at the look-up.
+    try:
+        return cache.key(request) == key
+    except UnkeyableError:
+        return False
 
 
 def store_all(caller: Caller, body: Mapping[str, Any]) -> list[str]:

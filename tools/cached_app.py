@@ -13,6 +13,7 @@ class CachedApp(Tool):
         self, tool_parameters: dict[str, Any]
     ) -> Generator[ToolInvokeMessage, None, None]:
         ask = partial(work.ask, self.session)
-        asked = work.app(shell.caller(self), tool_parameters, ask)
+        models = work.Models.of(self.session)
+        asked = work.app(shell.caller(self), tool_parameters, ask, models)
         yield from shell.streamed(self, asked)
         yield from shell.variables(self, outputs=(asked.data or {}).get("outputs", {}))

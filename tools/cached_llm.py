@@ -1,5 +1,4 @@
 from collections.abc import Generator
-from functools import partial
 from typing import Any
 
 from dify_plugin import Tool
@@ -12,7 +11,7 @@ class CachedLlm(Tool):
     def _invoke(
         self, tool_parameters: dict[str, Any]
     ) -> Generator[ToolInvokeMessage, None, None]:
-        ask = partial(work.llm, self.session)
-        asked = work.model(shell.caller(self), tool_parameters, ask)
+        models = work.Models.of(self.session)
+        asked = work.model(shell.caller(self), tool_parameters, models)
         yield from shell.streamed(self, asked)
         yield from shell.variables(self, usage=asked.tokens)

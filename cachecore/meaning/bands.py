@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-# Where each band begins. Below the first, two questions are not even compared; below
-# ``ALONE`` only where a judge model was asked.
-BOUNDS: Final = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
+from cachecore.policy import BAND_STARTS
+
+# Below it two questions are compared only where a judge model was asked.
 ALONE: Final = 0.5
 WINDOW: Final = 2_000  # comparisons of a band that are remembered
 _CHANCE: Final = 0.05
@@ -34,7 +34,7 @@ _CAUTION: Final = 2.0
 
 def band_of(score: float) -> int | None:
     """The number of the band that a score lies in; None for one below all."""
-    place = sum(score >= bound for bound in BOUNDS)
+    place = sum(score >= start for start in BAND_STARTS)
     return place - 1 if place else None
 
 

@@ -14,7 +14,7 @@ its answer shows whether the candidate would have been right. A band that was ri
 often enough serves, and goes on being compared at a share. Nothing is served before that.
 
 The store has two kinds of logs for it: the questions of a partition (``index``), and the
-comparisons of a subject (kind, model, app), from which every process makes the same bands.
+comparisons of a subject, which is a kind, a model and an app (``evidence``).
 What fails here costs a hit and never an answer.
 """
 
@@ -22,22 +22,22 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
-from cachetools import LRUCache
 
 from cachecore.answer import Piece
 from cachecore.audit import RIGHT, Verdict, compared
 from cachecore.entry import Entry
 from cachecore.errors import StoreError, UnkeyableError
 from cachecore.events import Compared, Hook
-from cachecore.keys import Keyspace, mark_of
+from cachecore.keys import Keyspace
 from cachecore.lookup import Look, Lookup
 from cachecore.meaning import guards
-from cachecore.meaning.bands import ALONE, BOUNDS, WINDOW, Band, band_of
+from cachecore.meaning.bands import ALONE, band_of
+from cachecore.meaning.evidence import Evidence
 from cachecore.meaning.index import Index, Vector
 from cachecore.meaning.score import score
 from cachecore.policy import LENIENT, Reason
@@ -51,11 +51,7 @@ logger = logging.getLogger(__name__)
 _VERSION: Final = 1
 _CANDIDATES: Final = 4  # that are looked at, the nearest first
 _MOST_BEHIND: Final = 4  # answers that are learned from at a time, by one cache
-_MOST_COMPARISONS: Final = 8 * WINDOW  # in a log
-_EACH: Final = 3  # right comparisons of one kept answer that are evidence
-_LIFE: Final = 30 * 86400
-_MAX_SUBJECTS: Final = 256
-_AT_ONCE: Final = 1_000
+_MAX_MODELS: Final = 256
 _REST: Final = 30.0  # seconds
 
 
@@ -65,45 +61,14 @@ class Near:
 
     key: str
     question: str
+    subject: str  # whose comparisons count
     band: int
     entry: Entry
 
-
-@dataclass(slots=True)
-class _Trust:
-    """The comparisons of a subject, as far as this process has read them.
-
-    ``whole`` says that all of them were read; until then no band is trusted.
-    """
-
-    position: str = ""
-    whole: bool = False
-    bands: Sequence[Band] = field(default_factory=lambda: [Band() for _ in BOUNDS])
-    # How often each kept answer was right; the one compared earliest is first.
-    seen: dict[str, int] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, record: str) -> None:
-        """Count a comparison: its band, + or -, and a mark of the kept answer.
-
-        One kept answer is evidence a few times, however many questions are compared
-        with it; and what is wrong counts each time.
-        """
-        number = int(record[0]) if record[:1].isdigit() else len(self.bands)
-        sign, kept = record[1:2], record[2:]
-        if number >= len(self.bands) or sign not in ("+", "-"):
-            return
-        if sign == "-":
-            self.bands[number].add(right=False)
-        elif self.counts(kept):
-            self.seen[kept] = self.seen.get(kept, 0) + 1
-            self.bands[number].add(right=True)
-            if len(self.seen) > _MOST_COMPARISONS:
-                del self.seen[next(iter(self.seen))]
-
-    def counts(self, kept: str) -> bool:
-        """Whether another right comparison with this kept answer is evidence."""
-        return self.seen.get(kept, 0) < _EACH
+    @property
+    def served(self) -> str:
+        """What a vote against it names: the subject and the band."""
+        return f"{self.subject}.{self.band}"
 
 
 class MeaningTier:
@@ -127,8 +92,7 @@ class MeaningTier:
         self._emit = emit
         self._chance = chance
         self._index = Index(store, cipher_key)
-        self._trusts: LRUCache[str, _Trust] = LRUCache(_MAX_SUBJECTS)
-        self._lock = threading.Lock()  # guards _trusts
+        self._evidence = Evidence(store, keyspace)
         self._behind = threading.BoundedSemaphore(_MOST_BEHIND)
 
     def find(self, request: Request, look: Look) -> Near | None:
@@ -139,8 +103,12 @@ class MeaningTier:
         meaning = request.meaning
         if meaning is None or not _is_open(request, look):
             return None
-        trust = self._trusted(request, whole=False)
-        serving = [band.serves(meaning.max_wrong) for band in trust.bands]
+        mark = _mark(self._keyspace, request, meaning)
+        trust = self._evidence.trust(mark, whole=False)
+        serving = [
+            band.serves(meaning.max_wrong) and number not in meaning.locked
+            for number, band in enumerate(trust.bands)
+        ]
         # What serves has to be compared as well: not while no more can be learned from.
         if not trust.whole or not any(serving) or not self._may_learn():
             return None
@@ -162,14 +130,19 @@ class MeaningTier:
         return True
 
     def learn(self, request: Request, key: str, stamps: Stamps, answer: Piece) -> None:
-        """Compare an answer that was kept with its neighbour's and index it, behind."""
-        if request.meaning is None or not self._behind.acquire(blocking=False):
+        """Compare an answer that was kept with its neighbour's, and index it.
+
+        Behind, unless the models can be asked for their caller only.
+        """
+        meaning = request.meaning
+        if meaning is None or not self._behind.acquire(blocking=False):
+            return
+        work = request, meaning, key, stamps, answer
+        if not meaning.behind:
+            self._learn(*work)
             return
         thread = threading.Thread(
-            target=self._learn,
-            args=(request, request.meaning, key, stamps, answer),
-            name="cache-meaning",
-            daemon=True,
+            target=self._learn, args=work, name="cache-meaning", daemon=True
         )
         try:
             thread.start()
@@ -190,7 +163,7 @@ class MeaningTier:
                 return
             for near in self._candidates(request, meaning, vector, whole=True, own=key):
                 if self._judged(request, meaning, near) is not None:
-                    self._compare(request, near, answer)
+                    self._compare(request, meaning, near, answer)
                 break
             log = _log(self._keyspace, request, meaning, stamps)
             self._index.add(log, key, meaning.question, vector, request.lifetime)
@@ -201,11 +174,13 @@ class MeaningTier:
         finally:
             self._behind.release()
 
-    def _compare(self, request: Request, near: Near, answer: Piece) -> None:
+    def _compare(
+        self, request: Request, meaning: Meaning, near: Near, answer: Piece
+    ) -> None:
         verdict, judgement = compared(request, near.entry.payload, answer)
         if verdict is Verdict.DIFFERENT and request.judge and judgement is None:
             return  # The judge of answers has said nothing: that proves nothing.
-        self._record(request, near, right=verdict in RIGHT)
+        self._record(request, meaning, near, right=verdict in RIGHT)
 
     def _candidates(
         self,
@@ -221,7 +196,7 @@ class MeaningTier:
         What was invalidated or switched off since the look-up, however long a vector
         took, is none.
         """
-        now = self._look(request, self._lookup.key(request))
+        now = self._look(request, meaning, self._lookup.key(request))
         if now.stamps is None or None in now.stamps.values():
             return  # Nothing may be kept, or nothing is.
         stamps = {field: stamp for field, stamp in now.stamps.items() if stamp}
@@ -230,13 +205,16 @@ class MeaningTier:
             if one.key == own or one.question == meaning.question:
                 continue
             band = _band(meaning, one.question, cosine)
-            entry = None if band is None else self._look(request, one.key).entry
-            if band is not None and entry is not None:
-                yield Near(one.key, one.question, band, entry)
+            if band is None:
+                continue
+            entry = self._look(request, meaning, one.key).entry
+            if entry is not None:
+                mark = _mark(self._keyspace, request, meaning)
+                yield Near(one.key, one.question, mark, band, entry)
 
-    def _look(self, request: Request, key: str) -> Look:
+    def _look(self, request: Request, meaning: Meaning, key: str) -> Look:
         """What is kept under a key of the request's partition. Raises StoreError."""
-        look = self._lookup.at(request, key, Piece.from_payload)
+        look = self._lookup.at(request, key, meaning.read)
         if look.failed:
             raise StoreError("the store failed at a candidate")
         return look
@@ -252,7 +230,7 @@ class MeaningTier:
         except Exception as error:  # noqa: BLE001 - whatever it did, it is no yes
             self._rest("judge " + meaning.by, error)
             return None
-        entry = self._look(request, near.key).entry if yes else None
+        entry = self._look(request, meaning, near.key).entry if yes else None
         return None if entry is None else replace(near, entry=entry)
 
     def _asks(self, model: str) -> bool:
@@ -260,7 +238,7 @@ class MeaningTier:
         return self._timer() >= self._rests.get(model, 0.0)
 
     def _rest(self, model: str, error: Exception) -> None:
-        if len(self._rests) > _MAX_SUBJECTS:
+        if len(self._rests) > _MAX_MODELS:
             self._rests.clear()
         self._rests[model] = self._timer() + _REST
         logger.warning("a model for match: meaning failed: %s", type(error).__name__)
@@ -275,54 +253,24 @@ class MeaningTier:
             self._rest(meaning.by, error)
             return None
 
-    # --- bands ------------------------------------------------------------
-
-    def _trusted(self, request: Request, *, whole: bool) -> _Trust:
-        """What is known of a request's subject. Raises StoreError.
-
-        ``whole`` reads all that is new; else one read has to do, for somebody waits.
-        """
-        log = self._comparisons(request)
-        with self._lock:
-            trust = self._trusts.get(log)
-            if trust is None:
-                trust = self._trusts[log] = _Trust()
-        # Who is in a hurry waits for no other reader.
-        if not trust.lock.acquire(blocking=whole):
-            return trust
-        try:
-            while True:
-                new = self._store.tail(log, trust.position, _AT_ONCE, behind=whole)
-                trust.whole = len(new) < _AT_ONCE
-                for position, data in new:
-                    trust.position = position
-                    trust.add(data.decode("ascii", "replace"))
-                if trust.whole or not whole:
-                    return trust
-        finally:
-            trust.lock.release()
-
-    def _comparisons(self, request: Request) -> str:
-        by = request.meaning.by if request.meaning else ""
-        return self._keyspace.comparisons(
-            orjson.dumps([_VERSION, by, request.kind, request.label, request.app])
+    def _record(
+        self, request: Request, meaning: Meaning, near: Near, *, right: bool
+    ) -> None:
+        self._emit(Compared(request.subject, near.band, right, near.entry.cost))
+        trust = self._evidence.add(near.subject, near.band, near.key, right=right)
+        self._evidence.show(
+            near.subject,
+            request.subject,
+            near.band,
+            trust.bands[near.band],
+            meaning.max_wrong,
+            locked=near.band in meaning.locked,
         )
 
-    def _record(self, request: Request, near: Near, *, right: bool) -> None:
-        log, kept = self._comparisons(request), mark_of(near.key)
-        trust = self._trusted(request, whole=True)
-        cost = near.entry.cost
-        self._emit(Compared(request.subject, near.band, right=right, saved=cost))
-        # What is no evidence any more would only push evidence out of the log.
-        if right and not trust.counts(kept):
-            return
-        record = f"{near.band}{'+' if right else '-'}{kept}"
-        try:
-            self._store.append(log, [record.encode()], _MOST_COMPARISONS, _LIFE)
-        except StoreError:
-            with trust.lock:  # A wrong one closes the band here at least.
-                trust.add(record)
-            raise
+
+def _mark(keyspace: Keyspace, request: Request, meaning: Meaning) -> str:
+    """What names the log of a request's comparisons."""
+    return keyspace.subject(orjson.dumps([_VERSION, meaning.by, *request.subject]))
 
 
 def _is_open(request: Request, look: Look) -> bool:

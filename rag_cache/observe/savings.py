@@ -9,12 +9,12 @@ from cachecore.audit import RIGHT, Verdict, interval
 from cachecore.counters import AGES, PROMPT_TOKENS, Counts, percentile, place_of
 from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
-from cachecore.meaning.bands import BOUNDS
-from cachecore.policy import HITS, MISSES
+from cachecore.policy import BAND_STARTS, HITS, MISSES
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput
 from rag_cache.observe.words import Words
+from rag_cache.settings import Settings
 
 WINDOWS: Final[Mapping[str, int]] = {"24h": 86400, "1h": 3600, "7d": 7 * 86400}
 # Misses whose question had been asked before, for advice to rest on.
@@ -43,15 +43,18 @@ type Json = dict[str, Any]
 def of(caller: Caller, parameters: Mapping[str, Any]) -> Json:
     """The savings of a window, and the last decisions. Raises BadInput or ConfigError."""
     window = inputs.choice(parameters, "window", *WINDOWS)
-    statistics = settings.open_statistics(settings.read(caller.credentials))
+    read = settings.read(caller.credentials)
+    statistics = settings.open_statistics(read)
     try:
         counts = statistics.since(WINDOWS[window])
         decisions, invalidations = statistics.recent()
+        bands = band_rows(read)
     except StoreError as error:
         raise BadInput(f"The statistics could not be read. {error.remedy}") from error
     return {
         "window": window,
         **summed(counts),
+        "bands": bands,
         "decisions": decisions,
         "invalidations": invalidations,
     }
@@ -116,11 +119,28 @@ def _summary(counts: Counts) -> Json:
     }
 
 
+def band_rows(read: Settings) -> list[Json]:
+    """How the bands of each model and app stand. Raises StoreError."""
+    rows = []
+    for one in settings.open_cache(read).admin.bands():
+        state = "compares" if one.missing else "serves"
+        rows.append(
+            {
+                **one.subject._asdict(),
+                "from_score": BAND_STARTS[one.band],
+                "state": "locked" if one.locked else state,
+                "missing": one.missing,
+                "wrong": one.wrongs,
+            }
+        )
+    return rows
+
+
 def _meaning(counts: Counts) -> list[Json]:
     """The answers of questions in other words that were compared, by bands of scores."""
     found = _under(counts, "compared_meaning")
     bands = []
-    for number, bound in enumerate(BOUNDS):
+    for number, bound in enumerate(BAND_STARTS):
         right, wrong = (int(found.get(f"{number} {v}", 0)) for v in ("right", "wrong"))
         if right + wrong:
             bands.append({"from_score": bound, "right": right, "wrong": wrong})
@@ -290,6 +310,11 @@ def table(savings: Json) -> str:
         f"Questions in other words, scores from {band['from_score']:g}: {band['wrong']} of "
         f"{band['right'] + band['wrong']} that were compared were different."
         for band in savings["meaning"]
+    ]
+    said += [
+        f"{row['kind']} {row['label']} {row['app'][:_APP]}, scores from "
+        f"{row['from_score']:g}: {_ENGLISH('band_' + row['state'], count=row['missing'])}"
+        for row in savings["bands"]
     ]
     if savings["meaning_would_save_seconds"]:
         seconds = f"{savings['meaning_would_save_seconds']:g} s"

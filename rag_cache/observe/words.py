@@ -172,6 +172,14 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "正しかったものを返していれば、{time} の待ち時間を節約できました。",
         "Servir as que estavam certas teria poupado {time} de espera.",
     ),
+    "band_serves": ("serves", "已启用", "提供中", "serve"),
+    "band_locked": ("locked", "已锁定", "ロック中", "bloqueada"),
+    "band_compares": (
+        "compares; {count} more right ones open it",
+        "仅对比；再有 {count} 次一致即启用",
+        "比較のみ。あと {count} 回一致すると提供します",
+        "só compara; mais {count} certas a abrem",
+    ),
     "score": ("from {score}", "得分 ≥ {score}", "スコア {score} 以上", "de {score}"),
     "audits_by_age": (
         "Different answers, by age",

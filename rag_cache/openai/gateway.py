@@ -21,9 +21,9 @@ from rag_cache.openai import served
 from rag_cache.openai.chats import chat_of
 from rag_cache.openai.frames import Frames, paced
 from rag_cache.openai.served import Served
-from rag_cache.openai.vectors import FORMATS, AskVectors, vectors_of, written
+from rag_cache.openai.vectors import FORMATS, vectors_of, written
 from rag_cache.settings import Settings
-from rag_cache.work import AskModel, Chat, Work
+from rag_cache.work import AskModel, AskVectors, Chat, Work
 
 type Json = dict[str, Any]
 # What is asked of Dify goes there in one line of 5 MiB.

@@ -3,31 +3,23 @@
 import base64
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from dify_plugin.entities.model import EmbeddingInputType
 
 from cachecore.batch import Item
-from cachecore.entry import Cost
 from cachecore.errors import NothingCached
-from difykit.codec import embedding, vectors
-from rag_cache import http, inputs, settings, work
+from difykit.codec import vectors
+from rag_cache import http, inputs, work
 from rag_cache.caller import Caller
-from rag_cache.errors import BadInput, ReverseError
+from rag_cache.errors import BadInput
 from rag_cache.openai.served import Served
 from rag_cache.settings import Settings
-from rag_cache.work import Limits
+from rag_cache.work import AskVectors
 
 type Json = dict[str, Any]
-# (selector, texts, input type, limits) -> vectors, and the tokens they took.
-type AskVectors = Callable[
-    [Mapping[str, Any], Sequence[str], str, Limits], tuple[list[list[float]], int]
-]
 
-
-# Texts in one reverse invocation: their vectors come back in one line of 5 MiB.
-_TEXTS_AT_ONCE: Final = 16
 FORMATS: Final = ("float", "base64")
 _AROUND: Final = 60  # characters of JSON around a vector
 _MARGIN: Final = 0.95
@@ -43,33 +35,18 @@ def vectors_of(
     name = str(model.selector["model"])
     belongs = (f"model:{name}",)
     request = work.request_of(caller, read, body, "embedding", name, {}, belongs)
-    forms = [
-        {
-            "by": "gateway",
-            "provider": model.provider,
-            "model": name,
-            "input_type": kind,
-            "context": inputs.text(body, "context_keys"),
-            "text": text,
-        }
-        for text in texts
-    ]
-
-    def load(places: Sequence[int]) -> Iterator[Mapping[int, Item]]:
-        for start in range(0, len(places), _TEXTS_AT_ONCE):
-            some = places[start : start + _TEXTS_AT_ONCE]
-            sent = [texts[place] for place in some]
-            made, tokens = ask(model.selector, sent, kind, work.limits(read))
-            shares = embedding.shares(tokens, sent)
-            _check_size(body, made[0], len(texts))
-            yield {
-                place: Item(_packed(vector, model), Cost(share), keep=any(vector))
-                for place, vector, share in zip(some, made, shares, strict=True)
-            }
-
-    cache = settings.open_cache(read)
     try:
-        return embedding.ask(cache, request, forms, load, outlives=False)
+        return work.vectors_of(
+            read,
+            request,
+            model.selector,
+            texts,
+            kind,
+            ask,
+            work.limits(read),
+            context=inputs.text(body, "context_keys"),
+            check=lambda vector: _check_size(body, vector, len(texts)),
+        )
     except NothingCached as error:
         msg = "Cache control is 'only' and a vector is missing in the cache."
         raise BadInput(msg) from error
@@ -89,14 +66,6 @@ def _texts(body: Json) -> list[str]:
     if not 0 < len(texts) <= _MAX_TEXTS:
         raise BadInput(f"input must hold from 1 to {_MAX_TEXTS} texts.")
     return texts
-
-
-def _packed(vector: Sequence[float], model: Served) -> bytes:
-    try:
-        return vectors.pack(vector)
-    except ValueError as error:
-        msg = f"The embedding model {model.id} gave what is no vector."
-        raise ReverseError(msg) from error
 
 
 def written(item: Item, form: str) -> Any:

@@ -1,8 +1,16 @@
 """Knowledge retrieval: what is asked, of which version of which knowledge base, and kept."""
 
-from rag_cache.retrieval.asks import read
+from rag_cache.retrieval.asks import read, read_names
 from rag_cache.retrieval.external import answer
 from rag_cache.retrieval.knowledge import check
-from rag_cache.retrieval.search import choices, retrieve
+from rag_cache.retrieval.search import choices, retrieve, versions_of
 
-__all__ = ["answer", "check", "choices", "read", "retrieve"]
+__all__ = [
+    "answer",
+    "check",
+    "choices",
+    "read",
+    "read_names",
+    "retrieve",
+    "versions_of",
+]

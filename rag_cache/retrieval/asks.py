@@ -17,7 +17,7 @@ _METHODS: Final = (
     "",
     *("semantic_search", "full_text_search", "hybrid_search", "keyword_search"),
 )
-_FIELDS: Final[Mapping[str, str]] = {
+FIELDS: Final[Mapping[str, str]] = {
     "more_datasets": "More Knowledge Bases (more_datasets)",
     "knowledge_bases": "Knowledge Bases (knowledge_bases)",
 }
@@ -61,7 +61,7 @@ def read(
     """
     query, cut = shortened(inputs.required(parameters, "query").strip())
     datasets = inputs.ids(parameters, "datasets")
-    more = _names(parameters.get(names))
+    more = read_names(parameters, names)
     if not datasets and not more:
         raise BadInput(
             "The parameter datasets is empty; choose a knowledge base, or name one in More "
@@ -78,7 +78,7 @@ def read(
         cut=cut,
         datasets=datasets,
         named=more,
-        named_in=_FIELDS[names],
+        named_in=FIELDS[names],
         top_k=top_k,
         score_threshold=threshold,
         # A rerank model's scores are other ones: its threshold is not the search's.
@@ -116,7 +116,9 @@ def overrides(
     return given
 
 
-def _names(given: Any) -> tuple[str, ...]:
+def read_names(parameters: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Names or ids of knowledge bases: a list, or text with commas."""
+    given = parameters.get(name)
     words = (
         given if isinstance(given, list) else re.split(r"[,，;\n]", str(given or ""))
     )

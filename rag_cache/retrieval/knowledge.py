@@ -122,6 +122,15 @@ def _pages(
     )
 
 
+def check_set(place: Knowledge) -> None:
+    """Raise KnowledgeError unless the credentials say where the API is."""
+    if not place.url or not place.key:
+        raise KnowledgeError(
+            "Set Knowledge API URL (knowledge_api_url) and Knowledge API key "
+            "(knowledge_api_key) in the plugin's credentials."
+        )
+
+
 def _call(
     place: Knowledge,
     method: str,
@@ -130,11 +139,7 @@ def _call(
     deadline: float,
     body: Json | None = None,
 ) -> Json:
-    if not place.url or not place.key:
-        raise KnowledgeError(
-            "Set Knowledge API URL (knowledge_api_url) and Knowledge API key "
-            "(knowledge_api_key) in the plugin's credentials."
-        )
+    check_set(place)
     try:
         sent = None if body is None else orjson.dumps(body)
     except TypeError:

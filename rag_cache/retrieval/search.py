@@ -114,24 +114,50 @@ def _resolved(read: Settings, ask: Ask) -> Ask:
     """The ask, with the ids of the knowledge bases that it names. Raises BadInput."""
     if not ask.named:
         return ask
-    found = set(ask.datasets)
-    found |= {name.lower() for name in ask.named if inputs.is_id(name)}
-    wanted = [name for name in ask.named if not inputs.is_id(name)]
+    found = sorted({*ask.datasets, *_ids(read, ask.named, ask.named_in)})
+    if len(found) > inputs.MAX_IDS:
+        raise BadInput(
+            f"At most {inputs.MAX_IDS} knowledge bases are searched at once."
+        )
+    return replace(ask, datasets=tuple(found), named=())
+
+
+def versions_of(
+    read: Settings, names: Sequence[str], where: str
+) -> list[Dataset] | None:
+    """The knowledge bases of these names or ids, as they are now; None if nobody knows.
+
+    ``where`` is the field that names them. Raises BadInput; KnowledgeError where the
+    credentials do not say where the knowledge is.
+    """
+    if not names:
+        return []
+    knowledge.check_set(read.knowledge)
+    try:
+        ids = tuple(sorted(_ids(read, names, where)))
+    except KnowledgeError:
+        return None
+    _allow(read, ids)
+    described = versions.of_all(settings.open_cache(read), read, ids)
+    known = [one for one in described if isinstance(one, Dataset)]
+    return known if len(known) == len(described) else None
+
+
+def _ids(read: Settings, names: Sequence[str], where: str) -> set[str]:
+    """The ids of knowledge bases; ``where`` is the field that names them."""
+    found = {name.lower() for name in names if inputs.is_id(name)}
+    wanted = [name for name in names if not inputs.is_id(name)]
     listed = _listed(read) if wanted else []
     for name in wanted:
         ids = [one for one, shown in listed if shown.casefold() == name.casefold()]
         if len(ids) != 1:
             trouble = "Several knowledge bases are" if ids else "No knowledge base is"
             raise BadInput(
-                f"{trouble} called {name[:60]!r} in {ask.named_in}; write the id that "
+                f"{trouble} called {name[:60]!r} in {where}; write the id that "
                 "stands in its address."
             )
         found.add(ids[0])
-    if len(found) > inputs.MAX_IDS:
-        raise BadInput(
-            f"At most {inputs.MAX_IDS} knowledge bases are searched at once."
-        )
-    return replace(ask, datasets=tuple(sorted(found)), named=())
+    return found
 
 
 # The names of a workspace's knowledge bases, by whose they are, for some seconds.

@@ -29,12 +29,12 @@ from rag_cache.caller import Caller
 from rag_cache.errors import BadInput, ReverseError
 from rag_cache.outcome import Outcome, outcome_of
 from rag_cache.settings import Settings
-from rag_cache.work import models
+from rag_cache.work import meaning, models
 from rag_cache.work.calls import Call
+from rag_cache.work.meaning import Models
 from rag_cache.work.models import Chat
 from rag_cache.work.reverse import UNPROVEN, Limits
 
-type AskModel = Callable[[Chat, Limits], Iterator[Piece]]
 type AskApp = Callable[[str, str, Mapping[str, Any], Limits], Iterator[Piece]]
 
 
@@ -90,7 +90,7 @@ class Work:
         }
 
 
-def model(caller: Caller, parameters: Mapping[str, Any], ask: AskModel) -> Work:
+def model(caller: Caller, parameters: Mapping[str, Any], ask: Models) -> Work:
     """Ask a model. Raises BadInput or ConfigError; the texts raise ReverseError."""
     read = settings.read(caller.credentials)
     chosen = models.model_config(inputs.table(parameters, "model"), "model")
@@ -121,11 +121,15 @@ def model(caller: Caller, parameters: Mapping[str, Any], ask: AskModel) -> Work:
         (f"model:{chosen.model}",),
         question="prompt",
     )
+    by = meaning.chosen(parameters, read)
+    request = meaning.matched(read, request, "prompt", by, ask)
     chat = Chat(chosen, said, stop)
-    return begin(read, request, lambda: ask(chat, limits(read)))
+    return begin(read, request, lambda: ask.chat(chat, limits(read)))
 
 
-def app(caller: Caller, parameters: Mapping[str, Any], ask: AskApp) -> Work:
+def app(
+    caller: Caller, parameters: Mapping[str, Any], ask: AskApp, helpers: Models
+) -> Work:
     """Ask an app. Raises BadInput or ConfigError; the texts raise ReverseError."""
     read = settings.read(caller.credentials)
     chosen = inputs.table(parameters, "app")
@@ -157,6 +161,8 @@ def app(caller: Caller, parameters: Mapping[str, Any], ask: AskApp) -> Work:
         question="query",
     )
 
+    by = meaning.chosen(parameters, read)
+    request = meaning.matched(read, request, "query", by, helpers)
     call = Call(settings.open_cache(read), caller, app_id)
     call.enter()
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from cachecore.meaning.bands import BOUNDS, Band, band_of, needed
-from cachecore.meaning.tier import _Trust
+from cachecore.meaning.bands import Band, band_of, needed
+from cachecore.meaning.evidence import Trust
+from cachecore.policy import BAND_STARTS
 
 
 def after(right: int, wrong_before: int = 0) -> Band:
@@ -43,12 +44,12 @@ def test_a_band_that_serves_is_compared_less_the_more_it_has_shown() -> None:
 
 def test_a_score_lies_in_one_band_or_in_none() -> None:
     assert band_of(0.09) is None
-    assert [band_of(bound) for bound in BOUNDS] == list(range(len(BOUNDS)))
-    assert band_of(1.0) == len(BOUNDS) - 1
+    assert [band_of(bound) for bound in BAND_STARTS] == list(range(len(BAND_STARTS)))
+    assert band_of(1.0) == len(BAND_STARTS) - 1
 
 
 def test_bands_are_what_their_comparisons_make_of_them() -> None:
-    trust = _Trust()
+    trust = Trust()
     for record in [f"2+{n}" for n in range(299)] + ["0-a", "9+b", "", "x"]:
         trust.add(record)
     serving = [number for number, band in enumerate(trust.bands) if band.serves(0.01)]

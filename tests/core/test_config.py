@@ -127,6 +127,24 @@ def test_options_are_one_line_of_yaml_with_or_without_braces(text: str) -> None:
     assert read_options(text, Options).max_temperature == 0.5
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "audit_judge: bge-m3:latest, ttl_seconds:5",
+        "{audit_judge:bge-m3:latest, ttl_seconds:5}",
+        "ttl_seconds：5， audit_judge：bge-m3:latest",
+    ],
+)
+def test_a_value_may_hold_a_colon_and_a_name_needs_no_space_behind_its(
+    text: str,
+) -> None:
+    class Named(Options):
+        audit_judge: str = ""
+
+    options = read_options(text, Named)
+    assert (options.audit_judge, options.ttl_seconds) == ("bge-m3:latest", 5)
+
+
 def test_a_secret_is_in_no_sentence_and_no_repr() -> None:
     form = REDIS | {
         "redis_url": "redis://:hunter2hunter2@cache",

@@ -214,7 +214,7 @@ def test_what_changes_while_a_model_is_asked_counts(what: str, how: str) -> None
 def test_a_process_that_has_not_read_all_comparisons_serves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cachecore.meaning.tier._AT_ONCE", 4)
+    monkeypatch.setattr("cachecore.meaning.evidence._AT_ONCE", 4)
     store = MemoryStore(shared=True)
     ask(trusted(store), asking(one_way(LAST)), "kept")
     other = Bench(store)

@@ -20,6 +20,7 @@ from cached_model import form as forms
 from rag_cache import wrapping
 from rag_cache.caller import Caller
 from rag_cache.work import cached
+from rag_cache.work.meaning import Models
 from tests.fake_upstream import FakeUpstream
 from tests.plugins.helpers import ask, text
 
@@ -114,6 +115,10 @@ def test_cache_lookup_finds_a_key_typed_otherwise() -> None:
     assert wrapping.look_up(caller, {"key": TYPED, "name": "x"}).value is None
 
 
+def no_vectors(*_: Any) -> Any:
+    raise AssertionError
+
+
 MODEL = {"provider": "a/b/c", "model": "gpt", "model_type": "llm", "mode": "chat"}
 
 
@@ -131,8 +136,12 @@ def test_cached_llm_and_cached_app_answer_a_question_typed_otherwise(what: str) 
         given: dict[str, Any] = {"model": MODEL, "prompt": typed}
         if what == "app":
             given = {"app": {"app_id": "shop"}, "query": typed, "inputs": {}}
-        begin: Any = getattr(cached, what)
-        assert "".join(begin(caller, given, work).texts()) == "at 9"
+        models = Models(work, no_vectors)
+        if what == "app":
+            begun = cached.app(caller, given, work, models)
+        else:
+            begun = cached.model(caller, given, models)
+        assert "".join(begun.texts()) == "at 9"
     assert len(loads) == 1
 
 

@@ -21,7 +21,7 @@ from rag_cache import observe
 from rag_cache import settings as rag_settings
 from rag_cache.caller import Caller
 from tests.core.helpers import await_threads
-from tests.fake_upstream import FakeUpstream, Script, delta, finish
+from tests.fake_upstream import FakeUpstream, Script, delta, fake_upstream, finish
 from tests.plugins.helpers import ask, text
 
 THINGS = [
@@ -195,6 +195,22 @@ def test_a_document_is_no_question(server: Server, form: dict[str, str]) -> None
     assert server.embedded == []
 
 
+def test_vectors_come_from_another_address_without_the_endpoints_secrets(
+    server: Server, form: dict[str, str], upstream: FakeUpstream
+) -> None:
+    with fake_upstream() as other:
+        theirs = Server(other)
+        form |= {"api_key": "the-key", "extra_headers": '{"X-Team": "secret"}'}
+        form["cache_options"] += f", meaning_url: {other.url}"
+        trust(form)
+        assert say(form, ONE) == say(form, OTHER) == f"about {LAST}"
+    assert server.embedded == []
+    assert theirs.chats == []
+    assert len(set(theirs.embedded)) == len(theirs.embedded) > ENOUGH
+    sent = {name.lower() for headers in other.headers for name in headers}
+    assert not sent & {"authorization", "x-team"}
+
+
 def test_by_default_nothing_is_embedded(server: Server, form: dict[str, str]) -> None:
     form["cache_options"] = ""
     say(form, ONE)
@@ -214,6 +230,8 @@ def test_by_default_nothing_is_embedded(server: Server, form: dict[str, str]) ->
         ("max_wrong: few", "from 0.01 to 0.2 for max_wrong"),
         ("compare_percent: 0", "from 1 to 100 for compare_percent"),
         ("compare_percent: 101", "from 1 to 100 for compare_percent"),
+        (f"{OPTIONS}, meaning_url: host", "(meaning_url) in Cache options"),
+        (f"{OPTIONS}, meaning_url: http://u:p@host", "must not hold a user name"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(options: str, sentence: str) -> None:
@@ -223,12 +241,12 @@ def test_a_wrong_value_is_one_sentence(options: str, sentence: str) -> None:
     assert sentence in str(raised.value)
 
 
-def test_a_serverless_runtime_and_rag_cache_say_that_they_have_none(
+def test_a_serverless_runtime_says_that_it_has_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(ConfigError, match="is for Cached Model's form"):
-        rag_settings.read({"cache_secret": "x" * 20, "cache_options": "match: meaning"})
     monkeypatch.setenv("INSTALL_METHOD", "serverless")
     form = {"endpoint_url": "http://host/v1", "context_size": "4096"}
     with pytest.raises(ConfigError, match="needs a plugin daemon"):
         forms.read({**form, "cache_options": OPTIONS})
+    with pytest.raises(ConfigError, match="needs a plugin daemon"):
+        rag_settings.read({"cache_secret": "x" * 20, "cache_options": "match: meaning"})

@@ -47,13 +47,13 @@ def test_the_third_voter_drops_an_answer(caller: Caller) -> None:
 
 
 def test_a_voter_takes_no_more_room_than_a_name(caller: Caller) -> None:
-    key = kept(caller).outcome.cache_key
+    key, before = kept(caller).outcome.cache_key, len(operating._votes)
     for number in range(200):
         with suppress(BadInput):
             vote(caller, f"{number}" + "x" * 64_000, cache_key=key)
     remembered = [who for _, who in operating._votes]
     assert max(map(len, remembered)) <= 32
-    assert len(remembered) <= 130  # a minute may have held others
+    assert len(remembered) - before <= 130
 
 
 def test_one_voter_counts_once_however_often(caller: Caller) -> None:

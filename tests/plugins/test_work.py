@@ -21,6 +21,7 @@ from rag_cache.caller import Caller
 from rag_cache.errors import BadInput, ReverseError
 from rag_cache.work import apps, cached, models
 from rag_cache.work.cached import Work
+from rag_cache.work.meaning import Models
 
 MODEL = {
     "provider": "a/b/c",
@@ -98,7 +99,7 @@ def caller() -> Caller:
 
 def ask(session: FakeSession, caller: Caller, **parameters: Any) -> tuple[str, Work]:
     given = {"model": MODEL, "prompt": "When?", **parameters}
-    asked = cached.model(caller, given, partial(models.llm, session))  # type: ignore[arg-type]
+    asked = cached.model(caller, given, Models.of(session))  # type: ignore[arg-type]
     return "".join(asked.texts()), asked
 
 
@@ -106,7 +107,8 @@ def run_app(
     session: FakeSession, caller: Caller, **parameters: Any
 ) -> tuple[str, Work]:
     given = {"app": {"app_id": "app-2"}, "query": "When?", **parameters}
-    asked = cached.app(caller, given, partial(apps.ask, session))  # type: ignore[arg-type]
+    helpers = Models.of(session)  # type: ignore[arg-type]
+    asked = cached.app(caller, given, partial(apps.ask, session), helpers)  # type: ignore[arg-type]
     return "".join(asked.texts()), asked
 
 
@@ -141,7 +143,7 @@ def test_text_comes_before_the_answer_has_ended(
     asked = cached.model(
         caller,
         {"model": MODEL, "prompt": "x"},
-        partial(models.llm, session),  # type: ignore[arg-type]
+        Models.of(session),  # type: ignore[arg-type]
     )
     texts = asked.texts()
     assert next(texts) == "first "

@@ -14,10 +14,11 @@ from bench.meaning.fit import fit, folds
 from bench.meaning.pairs import Pair
 from bench.measure import Result, quartiles
 from bench.peers import installing
-from cachecore.meaning.bands import ALONE, BOUNDS
+from cachecore.meaning.bands import ALONE
 from cachecore.meaning.guards import veto
 from cachecore.meaning.index import MAX_QUESTIONS, Index, Vector
 from cachecore.meaning.score import features
+from cachecore.policy import BAND_STARTS
 from cachecore.stores.memory import MemoryStore
 
 _HERE = Path(__file__).parent
@@ -184,4 +185,4 @@ def main() -> None:
     for weight in learned:
         print(f"    {weight:.4f},")
     print(f")\nBIAS: Final = {bias:.4f}")
-    print(f"# bands from {BOUNDS}", file=sys.stderr)
+    print(f"# bands from {BAND_STARTS}", file=sys.stderr)

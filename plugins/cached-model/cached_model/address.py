@@ -30,16 +30,21 @@ _CONNECTIONS_OWN: Final = frozenset(
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-def read_base_url(text: str) -> str:
+def read_base_url(
+    text: str,
+    name: str = "endpoint_url",
+    shown: str = "API Endpoint URL (endpoint_url)",
+) -> str:
     """The base of an OpenAI-compatible API, without a slash at its end.
 
     One rule: an address without a path means its ``/v1``; a path is taken as
     it is. Where the path of a single endpoint was pasted, what stands before
     it is the base, even if that is nothing: some servers have no ``/v1``.
+    Raises ConfigError for the field ``name``, in which it is ``shown`` to people.
     """
 
     def mistake(rest: str) -> ConfigError:
-        return ConfigError("endpoint_url", f"API Endpoint URL (endpoint_url) {rest}.")
+        return ConfigError(name, f"{shown} {rest}.")
 
     if not text:
         raise mistake("is required, as in https://api.openai.com/v1")

@@ -1,7 +1,7 @@
 """One chat through the cache: request -> key -> cache or upstream -> pieces."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,13 +21,13 @@ from cachecore.answer import Piece, Usage, merge, split
 from cachecore.errors import ConfigError
 from cachecore.policy import Control, Scope, Traits
 from cachecore.request import Request
-from cached_model import caching, judge, meaning, schemas, upstream
+from cached_model import caching, helpers, meaning, schemas, upstream
 from cached_model.body import Call, build, parts
 from cached_model.caching import Caller
 from cached_model.form import Form
 from cached_model.rules import CONTROLS
 from cached_model.tokens import estimate
-from difykit import runtime
+from difykit import judges, runtime
 from difykit.codec import messages as codec
 from difykit.codec import urls
 
@@ -180,13 +180,19 @@ def _request(
         tags=config.read_tags(str(ours["cache_tags"] or "")),
         ttl=config.read_ttl(ttl) if ttl else None,
         accept=_schema_check(call.schema) if call.schema is not None else None,
-        judge=judge.of_answers(form, question)
-        if form.settings.options.audit_judge
-        else None,
+        judge=_judge_of_answers(form, question),
         meaning=meaning.of(form, key_form, asking)
         if alone and runtime.outlives()
         else None,
     )
+
+
+def _judge_of_answers(form: Form, question: Callable[[], str]) -> Any:
+    model = form.settings.options.audit_judge
+    if not model:
+        return None
+    ask = helpers.asking(form, model, judges.ANSWER_SECONDS)
+    return judges.of_answers(ask, question)
 
 
 def _control(value: Any) -> Control:

@@ -47,15 +47,8 @@ class ModelOptions(Options):
     audit_judge: str = _model_name("a chat model")
     meaning_model: str = _model_name("an embedding model")
     meaning_judge: str = _model_name("a chat model")
-    max_wrong: float = Field(
-        # Fewer wrong ones than one in a hundred would take more comparisons than are kept.
-        0.01,
-        ge=0.01,
-        le=0.2,
-        description="a number from 0.01 to 0.2",
-    )
-    compare_percent: float = Field(
-        5, ge=1, le=100, description="a number from 1 to 100"
+    meaning_url: str = Field(
+        "", max_length=500, description="an address, as in http://embeddings:8080/v1"
     )
 
 
@@ -232,12 +225,9 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
             "at the same endpoint, for match: meaning."
         )
         raise ConfigError("cache_options", sentence)
-    if options.match == "meaning" and at_once:
-        sentence = (
-            "Cache options (cache_options): match: meaning needs a plugin daemon that lives on "
-            "behind an answer, which a serverless runtime does not; use normalized."
-        )
-        raise ConfigError("cache_options", sentence)
+    if options.meaning_url:
+        shown = "The address (meaning_url) in Cache options (cache_options)"
+        read_base_url(options.meaning_url, "cache_options", shown)
     limits = options.read_timeout_seconds, options.deadline_seconds
     return Form(
         display_name=fields.text("display_name"),

@@ -5,11 +5,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 from cachecore.events import INTERNAL
+from cachecore.keys import canonical, fingerprint
 from cachecore.question import LONGEST
 from cachecore.request import Meaning
-from cached_model import embeddings, judge
+from cached_model import embeddings, helpers
+from cached_model.address import read_base_url
 from cached_model.caching import Caller
 from cached_model.form import Form
+from difykit import judges
 
 # An answer may wait for it: longer than it takes, and shorter than a model.
 _EMBED_SECONDS: Final = 2
@@ -36,8 +39,7 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
     if not 0 < len(question) <= LONGEST:
         return None
     rest = {**last, "content": ""}
-    # The vectors are another model's, under its own name at the endpoint.
-    embedding = replace(judge.in_a_hurry(form, _EMBED_SECONDS), endpoint_model_name="")
+    embedding = _embedding(form)
 
     def embed(text: str) -> Sequence[float]:
         texts = embeddings.prefixed(form, [text], "query")
@@ -51,15 +53,40 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
         question=question,
         partition={**key_form, "body": {**body, "messages": [*before, rest]}},
         embed=embed,
-        judge=judge.of_questions(form) if options.meaning_judge else None,
-        max_wrong=options.max_wrong,
-        compare_share=options.compare_percent / 100,
+        judge=_judge(form),
         by=" ".join(
             (
                 key_form["url"],
                 str(body.get("model")),
                 options.meaning_model,
+                *filter(None, [options.meaning_url]),
                 options.meaning_judge,
             )
         ),
+        **options.of_meaning(),
     )
+
+
+def _embedding(form: Form) -> Form:
+    """Where the vectors come from: the same endpoint, or one of their own."""
+    # The model goes by its own name there.
+    hurried = replace(helpers.in_a_hurry(form, _EMBED_SECONDS), endpoint_model_name="")
+    url = form.settings.options.meaning_url
+    if not url:
+        return hurried
+    # The key and the headers are for the endpoint, and go to no other server.
+    nothing = fingerprint(canonical({}))
+    return replace(
+        hurried,
+        base_url=read_base_url(url),
+        api_key="",
+        extra_headers={},
+        headers_digest=nothing,
+    )
+
+
+def _judge(form: Form) -> Any:
+    model = form.settings.options.meaning_judge
+    if not model:
+        return None
+    return judges.of_questions(helpers.asking(form, model, judges.QUESTION_SECONDS))

@@ -1,0 +1,169 @@
+"""Evidence: the comparisons of a subject, from which every process makes the same bands.
+
+They stand in a log of the store, one record each: the band, + or -, and a mark of the kept
+answer. A vote of users against an answer to another question is a wrong comparison. What an
+operator sees of the bands is written beside the log after each comparison.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+from cachetools import LRUCache
+
+from cachecore.errors import StoreError
+from cachecore.events import Subject
+from cachecore.keys import Keyspace, mark_of
+from cachecore.meaning.bands import WINDOW, Band, needed
+from cachecore.policy import BAND_STARTS
+from cachecore.stores.base import Page, Store
+
+_MOST: Final = 8 * WINDOW  # comparisons in a log
+_EACH: Final = 3  # right comparisons of one kept answer that are evidence
+_LIFE: Final = 30 * 86400
+_MAX_SUBJECTS: Final = 256
+_AT_ONCE: Final = 1_000
+
+
+@dataclass(slots=True)
+class Trust:
+    """The comparisons of a subject, as far as this process has read them.
+
+    ``whole`` says that all of them were read; until then no band is trusted.
+    """
+
+    position: str = ""
+    whole: bool = False
+    bands: Sequence[Band] = field(default_factory=lambda: [Band() for _ in BAND_STARTS])
+    # How often each kept answer was right; the one compared earliest is first.
+    seen: dict[str, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, record: str) -> None:
+        """Count a comparison.
+
+        One kept answer is evidence a few times, however many questions are compared
+        with it; and what is wrong counts each time.
+        """
+        number = int(record[0]) if record[:1].isdigit() else len(self.bands)
+        sign, kept = record[1:2], record[2:]
+        if number >= len(self.bands) or sign not in ("+", "-"):
+            return
+        if sign == "-":
+            self.bands[number].add(right=False)
+        elif self.counts(kept):
+            self.seen[kept] = self.seen.get(kept, 0) + 1
+            self.bands[number].add(right=True)
+            if len(self.seen) > _MOST:
+                del self.seen[next(iter(self.seen))]
+
+    def counts(self, kept: str) -> bool:
+        """Whether another right comparison with this kept answer is evidence."""
+        return self.seen.get(kept, 0) < _EACH
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BandState:
+    """What an operator sees of a band: ``missing`` right comparisons, and it serves.
+
+    ``locked`` says that the cache options keep it from that.
+    """
+
+    subject: Subject
+    band: int
+    missing: int
+    wrongs: int
+    locked: bool
+
+
+class Evidence:
+    """The logs of one namespace. Thread-safe; everything here raises StoreError."""
+
+    def __init__(self, store: Store, keyspace: Keyspace) -> None:
+        self._store = store
+        self._keyspace = keyspace
+        self._trusts: LRUCache[str, Trust] = LRUCache(_MAX_SUBJECTS)
+        self._lock = threading.Lock()  # guards _trusts
+
+    def trust(self, mark: str, *, whole: bool) -> Trust:
+        """What is known of the subject with this mark.
+
+        ``whole`` reads all that is new; else one read has to do, for somebody waits.
+        """
+        with self._lock:
+            trust = self._trusts.get(mark)
+            if trust is None:
+                trust = self._trusts[mark] = Trust()
+        log = self._keyspace.comparisons(mark)
+        # Who is in a hurry waits for no other reader.
+        if not trust.lock.acquire(blocking=whole):
+            return trust
+        try:
+            while True:
+                new = self._store.tail(log, trust.position, _AT_ONCE, behind=whole)
+                trust.whole = len(new) < _AT_ONCE
+                for position, data in new:
+                    trust.position = position
+                    trust.add(data.decode("ascii", "replace"))
+                if trust.whole or not whole:
+                    return trust
+        finally:
+            trust.lock.release()
+
+    def add(self, mark: str, band: int, key: str, *, right: bool) -> Trust:
+        """Record a comparison with the answer under ``key``; what is known then."""
+        trust, kept = self.trust(mark, whole=True), mark_of(key)
+        # What is no evidence any more would only push evidence out of the log.
+        if right and not trust.counts(kept):
+            return trust
+        record = f"{band}{'+' if right else '-'}{kept}"
+        try:
+            append(self._store, self._keyspace, mark, record)
+        except StoreError:
+            with trust.lock:  # A wrong one closes the band here at least.
+                trust.add(record)
+            raise
+        return self.trust(mark, whole=True)
+
+    def show(
+        self,
+        mark: str,
+        subject: Subject,
+        number: int,
+        band: Band,
+        max_wrong: float,
+        *,
+        locked: bool,
+    ) -> None:
+        """Write down for operators how a band stands."""
+        missing = max(0, needed(max_wrong, band.wrongs) - band.right_since)
+        said = orjson.dumps([*subject, number, missing, band.wrongs, locked]).decode()
+        fields = {f"{mark}.{number}": said}
+        self._store.publish([Page(self._keyspace.bands, fields, _LIFE)])
+
+
+def append(store: Store, keyspace: Keyspace, mark: str, record: str) -> None:
+    """Add a record to a subject's log. Raises StoreError."""
+    store.append(keyspace.comparisons(mark), [record.encode()], _MOST, _LIFE)
+
+
+def vote(store: Store, keyspace: Keyspace, served: str, key: str) -> None:
+    """Count users' votes against an answer that a band served. Raises StoreError.
+
+    ``served`` names the subject and its band, as ``Look.served`` does.
+    """
+    mark, _, band = served.partition(".")
+    append(store, keyspace, mark, f"{band}-{mark_of(key)}")
+
+
+def shown(store: Store, keyspace: Keyspace) -> Iterator[BandState]:
+    """How the bands stood after their last comparisons. Raises StoreError."""
+    for said in store.gather([keyspace.bands])[0].values():
+        try:
+            kind, label, app, band, missing, wrongs, locked = orjson.loads(said)
+            subject = Subject(str(kind), str(label), str(app))
+            yield BandState(subject, int(band), int(missing), int(wrongs), bool(locked))
+        except (ValueError, TypeError):
+            continue  # of another version

@@ -1,0 +1,37 @@
+"""The models of the same server that help to decide: judges, and vectors of questions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from dify_plugin.entities.model.message import PromptMessage
+
+from cachecore.answer import Piece, merge
+from cached_model import upstream
+from cached_model.body import build
+from cached_model.form import Form
+from difykit import judges
+
+
+def asking(
+    form: Form, model: str, seconds: int
+) -> Callable[[Sequence[PromptMessage]], Piece]:
+    """Asks a chat model within so many seconds; what it returns raises an InvokeError."""
+
+    def ask(messages: Sequence[PromptMessage]) -> Piece:
+        hurried = replace(in_a_hurry(form, seconds), endpoint_model_name=model)
+        limits = {"max_tokens": judges.MOST_TOKENS, "temperature": 0}
+        call = build(hurried, model, messages, limits, [], [])
+        return merge(upstream.ask(hurried, call, stream=True, user=None))
+
+    return ask
+
+
+def in_a_hurry(form: Form, seconds: int) -> Form:
+    """The form with these seconds for a call, where it has more."""
+    options = form.settings.options
+    limits = {
+        name: min(seconds, getattr(options, name))
+        for name in ("read_timeout_seconds", "deadline_seconds")
+    }
+    settings = replace(form.settings, options=options.model_copy(update=limits))
+    return replace(form, settings=settings)

@@ -1,0 +1,75 @@
+"""Vectors by a model of the workspace, through the cache: each text is sent once."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from cachecore.batch import Item
+from cachecore.entry import Cost
+from cachecore.request import Request
+from difykit.codec import embedding, vectors
+from rag_cache import settings
+from rag_cache.errors import ReverseError
+from rag_cache.settings import Settings
+from rag_cache.work.reverse import Limits
+
+# (selector, texts, input type, limits) -> vectors, and the tokens they took.
+type AskVectors = Callable[
+    [Mapping[str, Any], Sequence[str], str, Limits], tuple[list[list[float]], int]
+]
+
+# Texts in one reverse invocation: their vectors come back in one line of 5 MiB.
+_TEXTS_AT_ONCE: Final = 16
+
+
+def vectors_of(
+    read: Settings,
+    request: Request,
+    selector: Mapping[str, Any],
+    texts: Sequence[str],
+    kind: str,
+    ask: AskVectors,
+    limits: Limits,
+    *,
+    context: str = "",
+    check: Callable[[Sequence[float]], None] = lambda _: None,
+) -> list[Item]:
+    """A packed vector for each text. Raises ReverseError.
+
+    ``request`` says whose they are, ``kind`` for what (``EmbeddingInputType``). ``check``
+    is given one before more are paid for, and may raise.
+    """
+    model = str(selector["model"])
+    forms = [
+        {
+            "by": "gateway",
+            "provider": str(selector.get("provider") or ""),
+            "model": model,
+            "input_type": kind,
+            "context": context,
+            "text": text,
+        }
+        for text in texts
+    ]
+
+    def load(places: Sequence[int]) -> Iterator[Mapping[int, Item]]:
+        for start in range(0, len(places), _TEXTS_AT_ONCE):
+            some = places[start : start + _TEXTS_AT_ONCE]
+            sent = [texts[place] for place in some]
+            made, tokens = ask(selector, sent, kind, limits)
+            shares = embedding.shares(tokens, sent)
+            check(made[0])
+            yield {
+                place: Item(_packed(vector, model), Cost(share), keep=any(vector))
+                for place, vector, share in zip(some, made, shares, strict=True)
+            }
+
+    cache = settings.open_cache(read)
+    return embedding.ask(cache, request, forms, load, outlives=False)
+
+
+def _packed(vector: Sequence[float], model: str) -> bytes:
+    try:
+        return vectors.pack(vector)
+    except ValueError as error:
+        msg = f"The embedding model {model} gave what is no vector."
+        raise ReverseError(msg) from error
