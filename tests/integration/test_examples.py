@@ -56,6 +56,13 @@ def chosen(dataset: Dataset) -> dict[str, str]:
     return {before: before + pick}
 
 
+def only_in_retrieve(dataset: Dataset) -> dict[str, str]:
+    """The same, where other tools come before it."""
+    before = '          tool_name: cached_retrieve\n          tool_node_version: "2"\n'
+    ((old, new),) = chosen(dataset).items()
+    return {before + old: before + new}
+
+
 def run(
     host: Host, dsl: Path, credentials: dict[str, Any], question: str = QUESTION
 ) -> workflow.Run:
@@ -108,6 +115,27 @@ def test_a_knowledge_assistant_cites_cold_and_warm(
         "files": None,
         "summary": None,
     }
+
+
+def test_an_answer_from_knowledge_is_kept_until_the_knowledge_changes(
+    host: Host,
+    upstream: FakeUpstream,
+    api: FakeKnowledgeApi,
+    faq: Dataset,
+    credentials: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    dsl = example(tmp_path, "knowledge_answers.yml", **only_in_retrieve(faq))
+    cold, warm = (run(host, dsl, credentials) for _ in range(2))
+    assert cold.text == warm.text == f"echo: {QUESTION}"
+    assert (api.retrievals, upstream.calls) == (1, 1)
+    assert {"retrieve", "llm", "store"}.isdisjoint(warm.node_outputs)
+    faq.documents[0].text += " Sometimes four."
+    settings = credentials["tool_credentials"][0]["values"]
+    settings["cache_options"] = "dataset_check_seconds: 0"
+    anew = run(host, dsl, credentials)
+    assert anew.node_outputs["lookup"]["hit"] is False
+    assert (api.retrievals, upstream.calls) == (2, 2)
 
 
 def test_any_node_is_skipped_when_its_result_is_there(

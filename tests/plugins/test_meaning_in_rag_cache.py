@@ -292,7 +292,10 @@ def test_a_locked_band_is_compared_and_serves_nothing(
     say(workspace, Caller(mine, "here", "u"), OTHER)
     assert len(workspace.asked) == asked + 1
     read = settings.read(caller.credentials)
-    store, keyspace = settings.open_cache(read)._store, settings.open_cache(read)._keyspace
+    store, keyspace = (
+        settings.open_cache(read)._store,
+        settings.open_cache(read)._keyspace,
+    )
     states = list(evidence.shown(store, keyspace))
     assert [state.locked for state in states] == [True]
     kind = {llm: "llm", app: "app", value: "value"}[say]  # type: ignore[index]
@@ -338,7 +341,9 @@ def test_a_judge_that_is_no_model_is_one_sentence(
     workspace: Workspace, caller: Caller
 ) -> None:
     with pytest.raises(BadInput, match="meaning_judge"):
-        llm(workspace, caller, ONE, meaning_judge={"model": "x", "completion_params": 1})
+        llm(
+            workspace, caller, ONE, meaning_judge={"model": "x", "completion_params": 1}
+        )
 
 
 def test_a_question_too_long_for_a_ticket_is_stored_all_the_same(

@@ -19,7 +19,7 @@ from dify_plugin.entities.model.message import (
 from rag_cache import operating, settings
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput, ReverseError
-from rag_cache.work import apps, cached, models
+from rag_cache.work import apps, cached
 from rag_cache.work.cached import Work
 from rag_cache.work.meaning import Models
 
