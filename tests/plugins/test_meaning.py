@@ -4,11 +4,14 @@ import json
 import time
 import uuid
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any
 
 import pytest
 from dify_plugin.entities.model.message import (
+    AssistantPromptMessage,
     ImagePromptMessageContent,
+    PromptMessage,
     SystemPromptMessage,
     TextPromptMessageContent,
     UserPromptMessage,
@@ -16,7 +19,10 @@ from dify_plugin.entities.model.message import (
 
 from cachecore.errors import ConfigError
 from cachecore.meaning.bands import needed
+from cached_model import chat
 from cached_model import form as forms
+from cached_model.body import build
+from cached_model.caching import Caller as Asking
 from rag_cache import observe
 from rag_cache import settings as rag_settings
 from rag_cache.caller import Caller
@@ -250,3 +256,34 @@ def test_a_serverless_runtime_says_that_it_has_none(
         forms.read({**form, "cache_options": OPTIONS})
     with pytest.raises(ConfigError, match="needs a plugin daemon"):
         rag_settings.read({"cache_secret": "x" * 20, "cache_options": "match: meaning"})
+
+
+def _conversation(turns: list[dict[str, str]]) -> list[PromptMessage]:
+    kinds = {"user": UserPromptMessage, "assistant": AssistantPromptMessage}
+    return [kinds[turn["role"]](content=turn["content"]) for turn in turns]
+
+
+def test_no_conversation_of_fow_caches_is_answered_with_another_ones_answer(
+    form: dict[str, str],
+) -> None:
+    """They end alike and ask for different things: trap conversations, up to 40 turns."""
+    folder = files("fow_cache") / "data"
+    lines = [
+        line
+        for kind in ("conv-parts", "conv-long")
+        for part in (folder / kind).iterdir()
+        for line in part.read_text("utf-8").splitlines()
+    ]
+    read = forms.read(form)
+    keys = set()
+    for line in lines:
+        for side in ("a", "b"):
+            messages = _conversation(json.loads(line)[side])
+            ours = dict.fromkeys(chat.CACHE_PARAMETERS)
+            call = build(read, "m", messages, {}, [], [])
+            request = chat._request(
+                read, "m", call, messages, ours, Asking(), names_user=False
+            )
+            assert request.meaning is None
+            keys.add(read.cache.key(request))
+    assert len(keys) == 2 * len(lines) > 200

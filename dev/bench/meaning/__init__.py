@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.meaning import pairs
 from bench.meaning.fit import fit, folds
@@ -27,22 +28,47 @@ _JUDGE = (0.98, 0.01)  # how often it says yes to a restatement, and to a trap
 _FOLDS = 5
 
 
-def cosines(found: Sequence[Pair]) -> list[float] | None:
-    """Of the vectors of each pair, by a small model; None where it does not install."""
-    python = installing.python(_HERE / "requirements.txt")
+def vectors(found: Sequence[Pair]) -> dict[str, list[float]] | None:
+    """Of each text, by a small model; None where it does not install."""
+    texts = sorted({text for pair in found for text in (pair.one, pair.other)})
+    made = _in_its_own(_HERE / "requirements.txt", _HERE / "vectors.py", texts)
+    return None if made is None else dict(zip(texts, made, strict=True))
+
+
+def _in_its_own(requirements: Path, script: Path, given: Any) -> Any:
+    """What a script says to JSON in an environment of its own; None without one."""
+    python = installing.python(requirements)
     if python is None:
         return None
-    texts = [text for pair in found for text in (pair.one, pair.other)]
     done = subprocess.run(
-        [str(python), str(_HERE / "vectors.py")],
-        input=json.dumps(texts),
+        [str(python), str(script)],
+        input=json.dumps(given),
         capture_output=True,
         text=True,
         check=True,
     )
-    vectors = [Vector.of(numbers) for numbers in json.loads(done.stdout)]
-    both = zip(vectors[::2], vectors[1::2], strict=True)
-    return [one.cosine(other) for one, other in both]
+    return json.loads(done.stdout)
+
+
+def cosines(found: Sequence[Pair]) -> list[float] | None:
+    """Of the vectors of each pair; None where their model does not install."""
+    known = vectors(found)
+    if known is None:
+        return None
+    made = {text: Vector.of(numbers) for text, numbers in known.items()}
+    return [made[pair.one].cosine(made[pair.other]) for pair in found]
+
+
+def _peers(found: Sequence[Pair]) -> Iterator[Result]:
+    """What caches with a threshold serve of the same pairs, at their defaults."""
+    pairs_of = [(pair.one, pair.other) for pair in found]
+    given = {"pairs": pairs_of, "vectors": vectors(found)}
+    place = _HERE.parent / "semantic"
+    served = _in_its_own(place / "requirements.txt", place / "served.py", given)
+    for name, hits in (served or {}).items():
+        for same, what in ((True, "restatements"), (False, "traps")):
+            shares = [hit for hit, p in zip(hits, found, strict=True) if p.same is same]
+            yield _share(f"{what} that {name} serves", [statistics.mean(shares)])
 
 
 def weights() -> tuple[list[float], float]:
@@ -78,6 +104,7 @@ def run() -> Iterator[Result]:
     yield _share("restatements that pass with a judge", [one for one, _ in judged], 0.9)
     traps = [other for _, other in judged]
     yield _share("traps that pass with a judge", traps, 0.01, least=False)
+    yield from _peers(found)
     everything = fit(
         [row for row, no in zip(rows, vetoed, strict=True) if not no],
         [pair.same for pair, no in zip(found, vetoed, strict=True) if not no],

@@ -1,0 +1,1 @@
+"""Caches that match by a threshold, on the same pairs and vectors as ours."""
