@@ -20,6 +20,7 @@ from cachecore.meaning.words import (
     CONTRARIES_CHINESE,
     DATES,
     DATES_CHINESE,
+    LIGHT,
     NEGATIONS,
     NO_NEGATION,
     NUMBERS,
@@ -38,6 +39,7 @@ _THOUSANDS: Final = re.compile(r",(?=\d{3}(?!\d))")
 _SIGNS: Final = re.compile(r"[+*/^<>=#%€$£¥~|\\]|(?<![^\W_])-|-(?![^\W_])")
 _CODE: Final = re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]+\b")
 _CJK: Final = re.compile(r"[\u3400-\u9fff]")
+_LONGEST_WORD: Final = 4  # characters of a Chinese one
 
 
 _WAYS: Final = re.compile(
@@ -193,6 +195,23 @@ def _asked(read: Read) -> set[str]:
     }
 
 
+def exchanged(one: Read, other: Read) -> bool:
+    """One Chinese word in the place of another: most models' vectors hardly tell them apart.
+
+    It may be a word for the same; that costs a hit.
+    """
+    mine, theirs = list(one.tokens), list(other.tokens)
+    whole = len(mine)
+    for at in (0, -1):
+        while mine and theirs and mine[at] == theirs[at]:
+            del mine[at], theirs[at]
+    if not mine or not theirs or max(len(mine), len(theirs)) > _LONGEST_WORD:
+        return False
+    chinese = all(_CJK.fullmatch(token) for token in (*mine, *theirs))
+    weighs = not LIGHT.issuperset(mine) and not LIGHT.issuperset(theirs)
+    return chinese and weighs and len(mine) < whole and set(mine).isdisjoint(theirs)
+
+
 GUARDS: Final[Mapping[str, Callable[[Read, Read], bool]]] = {
     "numbers": numbers,
     "signs": signs,
@@ -203,6 +222,7 @@ GUARDS: Final[Mapping[str, Callable[[Read, Read], bool]]] = {
     "scope": scope,
     "order": order,
     "asking": asking,
+    "exchanged": exchanged,
 }
 
 

@@ -48,7 +48,7 @@ from cachecore.stores.base import Store
 logger = logging.getLogger(__name__)
 
 # Of guards and score together: what one found is no evidence for another.
-_VERSION: Final = 1
+_VERSION: Final = 2
 _CANDIDATES: Final = 4  # that are looked at, the nearest first
 _MOST_BEHIND: Final = 4  # answers that are learned from at a time, by one cache
 _MAX_MODELS: Final = 256

@@ -57,6 +57,10 @@ TRAPS = {
         ("When is the office open?", "Where is the office open?"),
         ("什么时候发货", "为什么发货"),
     ],
+    "exchanged": [
+        ("订单的价格是多少？", "订单的重量是多少？"),
+        ("可以在杭州使用吗？", "可以在苏州使用吗？"),
+    ],
 }
 SAME = [
     ("How do I cancel my order?", "how can i cancel my order"),
