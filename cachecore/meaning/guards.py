@@ -208,7 +208,8 @@ def exchanged(one: Read, other: Read) -> bool:
     if not mine or not theirs or max(len(mine), len(theirs)) > _LONGEST_WORD:
         return False
     chinese = all(_CJK.fullmatch(token) for token in (*mine, *theirs))
-    weighs = not LIGHT.issuperset(mine) and not LIGHT.issuperset(theirs)
+    light = LIGHT | NEGATIONS  # a no is another guard's
+    weighs = not light.issuperset(mine) and not light.issuperset(theirs)
     return chinese and weighs and len(mine) < whole and set(mine).isdisjoint(theirs)
 
 
