@@ -171,7 +171,8 @@ def replay(answer: Piece) -> Iterator[Piece]:
     Each chunk costs the plugin and its host more than Redis does, so a replay
     does not repeat the upstream's own chunking.
     """
-    return split(replace(answer, usage=unbilled(answer.usage)))
+    text, calls, usage = answer.text, answer.tool_calls, unbilled(answer.usage)
+    return split(Piece(text, calls, answer.finish_reason, usage, answer.data))
 
 
 def split(piece: Piece) -> Iterator[Piece]:

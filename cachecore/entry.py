@@ -46,6 +46,7 @@ _DEFLATED: Final = 1
 _ENCRYPTED: Final = 2
 _DIGEST_SIZE: Final = 16
 _NONCE_SIZE: Final = 12
+_NUMBERS: Final = (int, float)
 
 # Below this, deflating costs a hit more time than it saves the store in bytes.
 COMPRESS_FROM: Final = 4096
@@ -242,10 +243,13 @@ def _entry(text: bytes, read: Callable[[Any], Any]) -> Entry:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         msg = "an entry without the fields of this format"
         raise CorruptEntry(msg) from error
-    times = (entry.created_at, entry.fresh_until, entry.stale_until)
-    if not all(isinstance(time, int | float) for time in times) or not isinstance(
-        entry.stamps, dict
-    ):
+    sound = (
+        isinstance(entry.created_at, _NUMBERS)
+        and isinstance(entry.fresh_until, _NUMBERS)
+        and isinstance(entry.stale_until, _NUMBERS)
+        and isinstance(entry.stamps, dict)
+    )
+    if not sound:
         msg = "an entry whose fields have other types"
         raise CorruptEntry(msg)
     return entry

@@ -82,27 +82,40 @@ class Lookup:
             key = self.key(request)
         except UnkeyableError:
             return Look(Reason.UNKEYABLE)
-        started = self._timer()
-        look = self.at(request, key, read)
-        return replace(
-            look, seconds=self._timer() - started, key_seconds=started - began
-        )
+        return self.at(request, key, read, key_seconds=self._timer() - began)
 
-    def at(self, request: Request, key: str, read: Read = entries.as_it_is) -> Look:
+    def at(
+        self,
+        request: Request,
+        key: str,
+        read: Read = entries.as_it_is,
+        *,
+        key_seconds: float = 0.0,
+    ) -> Look:
         """What is kept under ``key``, and whether this request may have it now.
 
         The key is the request's own, or that of another one with the same tags.
         """
+        started = self._timer()
         fields = self._keyspace.stamp_fields(tags_of(request))
         try:
             found = self._store.look_up(
                 key, self._keyspace.stamps, [SWITCH_FIELD, *fields]
             )
         except StoreError:
-            return Look(Reason.UNAVAILABLE, key, failed=True)
+            seconds = self._timer() - started
+            return Look(
+                Reason.UNAVAILABLE,
+                key,
+                failed=True,
+                seconds=seconds,
+                key_seconds=key_seconds,
+            )
         switch, *stamps = found.fields
         standing = dict(zip(fields, stamps, strict=True))
-        return self._weigh(request, key, found.value, switch, standing, read)
+        return self._weigh(
+            request, key, found.value, switch, standing, read, started, key_seconds
+        )
 
     def find_many(
         self, request: Request, forms: Sequence[Mapping[str, object]], read: Read
@@ -143,7 +156,9 @@ class Lookup:
             elif failed:  # Weighing may have to delete what does not decode.
                 look = Look(Reason.UNAVAILABLE, failed=True)
             else:
-                look = self._weigh(request, key, found[key], switch, standing, read)
+                look = self._weigh(
+                    request, key, found[key], switch, standing, read, started
+                )
             failed = failed or look.failed
             looks.append(look)
         # Each has its share of the one round trip.
@@ -167,8 +182,14 @@ class Lookup:
         switch: str | None,
         standing: dict[str, str | None],
         read: Read,
+        started: float,
+        key_seconds: float = 0.0,
     ) -> Look:
-        """What a look-up for ``key`` means, by what was found there."""
+        """What a look-up for ``key`` means, by what was found there.
+
+        ``started`` is when the store was asked. The times are put in here: copying a
+        frozen object takes a hit several times as long.
+        """
         turned = Switch.read(switch)
         if turned is Switch.OFF:
             return Look(Reason.SWITCHED_OFF)
@@ -181,6 +202,8 @@ class Lookup:
             entry if reason is Reason.HIT else None,
             entry if reason is Reason.EXPIRED else None,
             failed=not sound,
+            seconds=self._timer() - started,
+            key_seconds=key_seconds,
         )
 
     def judge(
