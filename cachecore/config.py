@@ -65,18 +65,16 @@ def read[O: Options](
     behind a call: what is counted goes out before it ends.
     """
     options = read_options(_text(form, "cache_options"), options_type)
-    if at_once and options.audit_percent:
-        sentence = (
-            "Cache options (cache_options): audit_percent needs a plugin daemon that lives on "
-            "behind an answer, which a serverless runtime does not; leave it out."
-        )
-        raise ConfigError("cache_options", sentence)
-    if at_once and options.match == "meaning":
-        sentence = (
-            "Cache options (cache_options): match: meaning needs a plugin daemon that lives on "
-            "behind an answer, which a serverless runtime does not; use normalized."
-        )
-        raise ConfigError("cache_options", sentence)
+    for wanted, option, remedy in (
+        (options.audit_percent, "audit_percent", "leave it out"),
+        (options.match == "meaning", "match: meaning", "use normalized"),
+    ):
+        if at_once and wanted:
+            sentence = (
+                f"Cache options (cache_options): {option} needs a plugin daemon that lives on "
+                f"behind an answer, which a serverless runtime does not; {remedy}."
+            )
+            raise ConfigError("cache_options", sentence)
     lifetime = _text(form, "cache_ttl") or DEFAULT
     return Settings(
         store=replace(_read_store(form, environ, options, tenant), at_once=at_once),
