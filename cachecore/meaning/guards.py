@@ -20,6 +20,7 @@ from cachecore.meaning.words import (
     CONTRARIES_CHINESE,
     DATES,
     DATES_CHINESE,
+    FOLLOWING,
     LIGHT,
     NEGATIONS,
     NO_NEGATION,
@@ -40,6 +41,7 @@ _SIGNS: Final = re.compile(r"[+*/^<>=#%€$£¥~|\\]|(?<![^\W_])-|-(?![^\W_])")
 _CODE: Final = re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]+\b")
 _CJK: Final = re.compile(r"[\u3400-\u9fff]")
 _LONGEST_WORD: Final = 4  # characters of a Chinese one
+_SHORTEST: Final = 3  # words, or Chinese characters, of a question
 
 
 _WAYS: Final = re.compile(
@@ -225,6 +227,16 @@ GUARDS: Final[Mapping[str, Callable[[Read, Read], bool]]] = {
     "asking": asking,
     "exchanged": exchanged,
 }
+
+
+def stands_alone(question: str) -> bool:
+    """Whether a question says by itself what it asks: "And in red?" does not.
+
+    One that goes on with what was said before is never compared, nor one of a word or two.
+    """
+    said = read(question)
+    short = len(said.tokens) < _SHORTEST or LIGHT.issuperset(said.tokens)
+    return not (short or FOLLOWING.search(said.text.strip()))
 
 
 # Those that are right nearly always. A judge model knows better than the others.

@@ -103,6 +103,8 @@ class MeaningTier:
         meaning = request.meaning
         if meaning is None or not _is_open(request, look):
             return None
+        if not guards.stands_alone(meaning.question):
+            return None
         mark = _mark(self._keyspace, request, meaning)
         trust = self._evidence.trust(mark, whole=False)
         serving = [
@@ -135,7 +137,9 @@ class MeaningTier:
         Behind, unless the models can be asked for their caller only.
         """
         meaning = request.meaning
-        if meaning is None or not self._behind.acquire(blocking=False):
+        if meaning is None or not guards.stands_alone(meaning.question):
+            return
+        if not self._behind.acquire(blocking=False):
             return
         work = request, meaning, key, stamps, answer
         if not meaning.behind:

@@ -140,6 +140,12 @@ ASKING_CHINESE: Final[Mapping[str, re.Pattern[str]]] = {
     "reason": re.compile(r"为什么|为何"),
     "price": re.compile(r"多少钱|价格|费用"),
 }
+# How a question begins, or in Chinese ends, that goes on with what was said before.
+FOLLOWING: Final = re.compile(
+    r"^(?:and|or|but|also|then|plus|instead|otherwise|(?:what|how) about|(?:the )?same|"
+    r"(?:the )?other|another|this|that|these|those|it|its|they|them|he|him|she|her)\b|"
+    r"^(?:那|还有|以及|或者|但是|可是|然后|另外|其他|这|它|他|她)|^(?:.{1,6}呢|为什么|怎么办)[?？]?$"
+)
 # Words that carry little of what is asked.
 LIGHT: Final = _words(
     "a an the my your our their his her its i we you they it me us is are was were be been "

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachecore.meaning.guards import GUARDS, read, veto
+from cachecore.meaning.guards import GUARDS, read, stands_alone, veto
 
 TRAPS = {
     "numbers": [
@@ -88,6 +88,34 @@ def test_a_guard_tells_a_trap_apart_both_ways(guard: str, one: str, other: str) 
 def test_what_asks_for_the_same_passes_all_guards(one: str, other: str) -> None:
     assert veto(one, other) == ""
     assert veto(other, one) == ""
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        *("And in red?", "what about the blue one?", "It does not work, why?", "Why?"),
+        "How much is it?",
+        *(
+            "That one, how much is it?",
+            "refund?",
+            "",
+            "yes please",
+            "the same for Oslo",
+        ),
+        *("那红色的呢？", "红色的呢？", "还有别的颜色吗", "它多少钱", "为什么？"),
+    ],
+)
+def test_a_question_that_goes_on_with_another_does_not_stand_alone(
+    question: str,
+) -> None:
+    assert not stands_alone(question)
+
+
+@pytest.mark.parametrize(
+    "question", sorted({text for pair in SAME for text in pair} - {"How much is it?"})
+)
+def test_a_question_that_says_what_it_asks_stands_alone(question: str) -> None:
+    assert stands_alone(question)
 
 
 def test_each_guard_has_its_traps() -> None:

@@ -178,7 +178,7 @@ def test_an_embedding_server_that_failed_is_left_alone_for_a_while() -> None:
         ask(bench, asking(one_way(thing), embed=embed), "x")
     assert len(asked) == 1
     now[0] += 31
-    ask(bench, asking("another question", embed=embed), "x")
+    ask(bench, asking("a question of its own", embed=embed), "x")
     assert len(asked) == 2
 
 
