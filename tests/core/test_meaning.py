@@ -1,10 +1,7 @@
 """The same question in other words: compared first, served later, and never on trust."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +16,6 @@ from cachecore.request import Meaning, Request
 from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import Bench, FailingFrom, await_threads, request
 
-ROOT = Path(__file__).parents[2]
 THINGS = ["order", "parcel", "invoice", "account", "booking", "ticket", "contract"]
 THINGS += ["quote", "permit", "licence"]
 
@@ -139,17 +135,6 @@ def test_other_requests_get_nothing_of_it(asked: Request) -> None:
     bench = trusted()
     ask(bench, asking(one_way(LAST)), "kept")
     assert ask(bench, asked, "asked") == "asked"
-
-
-def test_who_does_not_opt_in_does_not_even_load_it() -> None:
-    code = (
-        "import sys; from cachecore import Piece, Request, StoreSettings, open_cache\n"
-        "cache = open_cache(StoreSettings('n', secret='s' * 20))\n"
-        "asked = Request(kind='llm', label='m', form={})\n"
-        "list(cache.stream(asked, lambda: [Piece('a', finish_reason='stop')]))\n"
-        "assert 'cachecore.meaning.tier' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def away(*_: Any) -> Any:

@@ -18,3 +18,15 @@ def test_the_example_of_the_core_asks_once_and_again_when_it_is_invalidated() ->
     )
     asked, answer = "(the model is asked)\n", "Parcels arrive after three days.\n"
     assert done.stdout == asked + answer + answer + asked + answer
+
+
+def test_who_does_not_opt_in_does_not_even_load_it() -> None:
+    code = (
+        "import sys; from cachecore import Piece, Request, StoreSettings, open_cache\n"
+        "cache = open_cache(StoreSettings('n', secret='s' * 20))\n"
+        "asked = Request(kind='llm', label='m', form={})\n"
+        "list(cache.stream(asked, lambda: [Piece('a', finish_reason='stop')]))\n"
+        "loaded = [name for name in sys.modules if name.startswith('cachecore.meaning.')]\n"
+        "assert loaded == [], loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
