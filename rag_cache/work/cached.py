@@ -181,7 +181,12 @@ def begin(
     """Begin to answer a request; ``load`` does the work where that is needed."""
     state = RequestState()
     cache = settings.open_cache(read)
-    return Work(cache.stream(request, load, outlives=False, state=state), state)
+
+    def begun() -> Iterator[Piece]:
+        meaning.begin_early(request)
+        return load()
+
+    return Work(cache.stream(request, begun, outlives=False, state=state), state)
 
 
 def limits(read: Settings) -> Limits:

@@ -2,20 +2,22 @@
 
 The operator permits it in the cache options; a node's builder chooses the embedding model,
 and a judge if wanted. Both are models of the workspace, asked by reverse invocation, which
-ends with its caller: so an answer is compared and indexed before the node ends.
+ends with its caller: so an answer is compared and indexed before the node ends, and the
+question is embedded while the answer is made.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import gevent
 from dify_plugin.core.runtime import Session
 from dify_plugin.entities.model import EmbeddingInputType
 from dify_plugin.entities.model.message import PromptMessage
 
 from cachecore.answer import Piece, merge
 from cachecore.events import INTERNAL
-from cachecore.policy import Traits
+from cachecore.policy import Traits, bypass
 from cachecore.question import LONGEST
 from cachecore.request import Meaning, Request
 from difykit import judges
@@ -87,6 +89,11 @@ def matched(
     # With a signed URL of a file in it, it is no text.
     if by is None or not isinstance(text, str) or not 0 < len(text) <= LONGEST:
         return request
+    # Who does not opt in does not even load it.
+    from cachecore.meaning.guards import stands_alone  # noqa: PLC0415
+
+    if not stands_alone(text):
+        return request
 
     def embed(text: str) -> Sequence[float]:
         # No user asked for it: it is neither a hit nor a miss of theirs.
@@ -107,7 +114,7 @@ def matched(
     meaning = Meaning(
         question=text,
         partition={**request.form, question: ""},
-        embed=embed,
+        embed=_Early(embed),
         by=" ".join(_names(by)),
         behind=False,
         read=as_answer,
@@ -124,6 +131,43 @@ def matched(
         meaning=replace(meaning, judge=about_questions),
         judge=about_answers,
     )
+
+
+def begin_early(request: Request) -> None:
+    """Embed the question of a request whose answer will be kept, while it is made.
+
+    So its caller does not wait for that when the answer is there.
+    """
+    meaning = request.meaning
+    kept = bypass(request.rules, request.control, request.traits) is None
+    if kept and meaning is not None and isinstance(meaning.embed, _Early):
+        meaning.embed.begin(meaning.question)
+
+
+class _Early:
+    """Gives a question's vector, which may have been asked for before."""
+
+    def __init__(self, embed: Callable[[str], Sequence[float]]) -> None:
+        self._embed = embed
+        self._begun: gevent.Greenlet[..., Sequence[float] | Exception] | None = None
+
+    def begin(self, question: str) -> None:
+        """Ask in a greenlet of its own."""
+        self._begun = self._begun or gevent.spawn(self._quietly, question)
+
+    def _quietly(self, question: str) -> Sequence[float] | Exception:
+        try:
+            return self._embed(question)
+        except Exception as error:  # noqa: BLE001 - for who asks for the vector
+            return error
+
+    def __call__(self, question: str) -> Sequence[float]:
+        if self._begun is None:
+            return self._embed(question)
+        made = self._begun.get()
+        if isinstance(made, Exception):
+            raise made
+        return made
 
 
 def _judge(

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import gevent
 import pytest
 from servers.documents import Document
 from servers.knowledge import KEY, FakeKnowledgeApi
@@ -151,6 +152,25 @@ def test_each_question_is_embedded_once(
     for control in ("default", "refresh", "refresh"):
         say(workspace, caller, ONE, cache_control=control)
     assert workspace.embedded == [ONE.lower().rstrip("?").replace(" i ", " I ")]
+
+
+@pytest.mark.parametrize("say", [llm, app])
+def test_a_question_is_embedded_while_its_answer_is_made(
+    workspace: Workspace, caller: Caller, say: Say
+) -> None:
+    seen: list[bool] = []
+    plain = workspace.answer
+
+    def answer(question: str) -> str:
+        gevent.sleep(0)  # whoever waits for it has its turn
+        seen.append(bool(workspace.embedded))
+        return plain(question)
+
+    workspace.answer = answer
+    say(workspace, caller, ONE)
+    say(workspace, caller, OTHER, cache_control="bypass")
+    assert seen == [True, True]
+    assert len(workspace.embedded) == 1, "what is not kept is not embedded"
 
 
 @EVERY
