@@ -7,7 +7,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cachecore.events import Hook, Invalidated
 from cachecore.keys import (
@@ -20,9 +20,6 @@ from cachecore.keys import (
 from cachecore.policy import Switch
 from cachecore.stamps import StampTable
 from cachecore.stores.base import Facts, Store
-
-if TYPE_CHECKING:
-    from cachecore.meaning.evidence import BandState
 
 _MAX_TAGS: Final = 20  # in an event
 _MAX_TAG: Final = 120
@@ -97,12 +94,6 @@ class Admin:
         self._store.delete(box)
         self._emit(Invalidated(("(votes)",), self._clock()))
         return Vote.DROPPED
-
-    def bands(self) -> "list[BandState]":
-        """How each band of ``match: meaning`` stood after its last comparison."""
-        from cachecore.meaning import evidence  # noqa: PLC0415 - as above
-
-        return sorted(evidence.shown(self._store, self._keyspace))
 
     def owns(self, key: str) -> bool:
         """Whether this is the key of an entry in this namespace."""

@@ -47,6 +47,7 @@ from cachecore.stamps import Stamps, StampTable
 from cachecore.stores.base import Store
 
 if TYPE_CHECKING:
+    from cachecore.meaning.evidence import BandState
     from cachecore.meaning.tier import MeaningTier
 
 logger = logging.getLogger(__name__)
@@ -514,6 +515,12 @@ class Cache:
             entry=near.entry,
             served=near.served,
         )
+
+    def bands(self) -> "list[BandState]":
+        """How each band stood after its last comparison. Raises StoreError."""
+        from cachecore.meaning import evidence  # noqa: PLC0415 - as above
+
+        return sorted(evidence.shown(self._store, self._keyspace, self._cipher_key))
 
     # --- stale answers ----------------------------------------------------
 

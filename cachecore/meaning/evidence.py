@@ -5,6 +5,7 @@ answer. A vote of users against an answer to another question is a wrong compari
 operator sees of the bands is written beside the log after each comparison.
 """
 
+import base64
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from typing import Final
 import orjson
 from cachetools import LRUCache
 
-from cachecore.errors import StoreError
+from cachecore import entry as entries
+from cachecore.errors import CorruptEntry, StoreError
 from cachecore.events import Subject
 from cachecore.keys import Keyspace, mark_of
 from cachecore.meaning.bands import WINDOW, Band, needed
@@ -81,9 +83,12 @@ class BandState:
 class Evidence:
     """The logs of one namespace. Thread-safe; everything here raises StoreError."""
 
-    def __init__(self, store: Store, keyspace: Keyspace) -> None:
+    def __init__(
+        self, store: Store, keyspace: Keyspace, cipher_key: bytes | None
+    ) -> None:
         self._store = store
         self._keyspace = keyspace
+        self._cipher_key = cipher_key
         self._trusts: LRUCache[str, Trust] = LRUCache(_MAX_SUBJECTS)
         self._lock = threading.Lock()  # guards _trusts
 
@@ -139,8 +144,9 @@ class Evidence:
     ) -> None:
         """Write down for operators how a band stands."""
         missing = max(0, needed(max_wrong, band.wrongs) - band.right_since)
-        said = orjson.dumps([*subject, number, missing, band.wrongs, locked]).decode()
-        fields = {f"{mark}.{number}": said}
+        said = orjson.dumps([*subject, number, missing, band.wrongs, locked])
+        sealed = entries.seal(said, self._keyspace.bands, self._cipher_key)
+        fields = {f"{mark}.{number}": base64.b85encode(sealed).decode()}
         self._store.publish([Page(self._keyspace.bands, fields, _LIFE)])
 
 
@@ -158,12 +164,18 @@ def vote(store: Store, keyspace: Keyspace, served: str, key: str) -> None:
     append(store, keyspace, mark, f"{band}-{mark_of(key)}")
 
 
-def shown(store: Store, keyspace: Keyspace) -> Iterator[BandState]:
+def shown(
+    store: Store, keyspace: Keyspace, cipher_key: bytes | None
+) -> Iterator[BandState]:
     """How the bands stood after their last comparisons. Raises StoreError."""
-    for said in store.gather([keyspace.bands])[0].values():
+    for sealed in store.gather([keyspace.bands])[0].values():
         try:
-            kind, label, app, band, missing, wrongs, locked = orjson.loads(said)
+            data = base64.b85decode(sealed)
+            said = orjson.loads(entries.unseal(data, keyspace.bands, cipher_key))
+            kind, label, app, band, missing, wrongs, locked = said
             subject = Subject(str(kind), str(label), str(app))
-            yield BandState(subject, int(band), int(missing), int(wrongs), bool(locked))
-        except (ValueError, TypeError):
-            continue  # of another version
+            counts = int(band), int(missing), int(wrongs)
+        except (CorruptEntry, ValueError, TypeError):
+            continue  # of another version, or of another secret
+        if 0 <= counts[0] < len(BAND_STARTS):
+            yield BandState(subject, *counts, locked=bool(locked))

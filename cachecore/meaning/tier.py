@@ -92,7 +92,7 @@ class MeaningTier:
         self._emit = emit
         self._chance = chance
         self._index = Index(store, cipher_key)
-        self._evidence = Evidence(store, keyspace)
+        self._evidence = Evidence(store, keyspace, cipher_key)
         self._behind = threading.BoundedSemaphore(_MOST_BEHIND)
 
     def find(self, request: Request, look: Look) -> Near | None:

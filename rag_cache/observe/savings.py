@@ -122,7 +122,7 @@ def _summary(counts: Counts) -> Json:
 def band_rows(read: Settings) -> list[Json]:
     """How the bands of each model and app stand. Raises StoreError."""
     rows = []
-    for one in settings.open_cache(read).admin.bands():
+    for one in settings.open_cache(read).bands():
         state = "compares" if one.missing else "serves"
         rows.append(
             {

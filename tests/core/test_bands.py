@@ -2,9 +2,13 @@
 
 import pytest
 
+from cachecore.events import Subject
+from cachecore.keys import Keyspace
 from cachecore.meaning.bands import Band, band_of, needed
-from cachecore.meaning.evidence import Trust
+from cachecore.meaning.evidence import Evidence, Trust, shown
 from cachecore.policy import BAND_STARTS
+from cachecore.stores.base import Page
+from cachecore.stores.memory import MemoryStore
 
 
 def after(right: int, wrong_before: int = 0) -> Band:
@@ -54,3 +58,16 @@ def test_bands_are_what_their_comparisons_make_of_them() -> None:
         trust.add(record)
     serving = [number for number, band in enumerate(trust.bands) if band.serves(0.01)]
     assert serving == [2]
+
+
+def test_how_a_band_stands_is_sealed_and_what_can_not_be_read_is_passed_over() -> None:
+    store, keyspace, secret = MemoryStore(), Keyspace("n"), b"k" * 32
+    mine = Evidence(store, keyspace, secret)
+    mine.show("mark", Subject("llm", "gpt"), 3, after(10), 0.01, locked=False)
+    store.publish([Page(keyspace.bands, {"x": "", "y": "{}", "z": "00000"}, 60)])
+    ((name, sealed), *_) = store.gather([keyspace.bands])[0].items()
+    assert name == "mark.3"
+    assert "gpt" not in sealed
+    (state,) = shown(store, keyspace, secret)
+    assert (state.subject.label, state.band, state.missing) == ("gpt", 3, 289)
+    assert list(shown(store, keyspace, None)) == []

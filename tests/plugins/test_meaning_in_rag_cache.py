@@ -12,7 +12,6 @@ from servers.knowledge import KEY, FakeKnowledgeApi
 
 from cachecore.answer import Piece
 from cachecore.errors import ConfigError
-from cachecore.meaning import evidence
 from cachecore.meaning.bands import needed
 from rag_cache import observe, operating, settings, wrapping
 from rag_cache.caller import Caller
@@ -312,11 +311,7 @@ def test_a_locked_band_is_compared_and_serves_nothing(
     say(workspace, Caller(mine, "here", "u"), OTHER)
     assert len(workspace.asked) == asked + 1
     read = settings.read(caller.credentials)
-    store, keyspace = (
-        settings.open_cache(read)._store,
-        settings.open_cache(read)._keyspace,
-    )
-    states = list(evidence.shown(store, keyspace))
+    states = settings.open_cache(read).bands()
     assert [state.locked for state in states] == [True]
     kind = {llm: "llm", app: "app", value: "value"}[say]  # type: ignore[index]
     assert states[0].subject[0] == kind
