@@ -25,7 +25,7 @@ from rag_cache import inputs, retrieval, settings, ticket, work
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput
 from rag_cache.outcome import Outcome, look_outcome
-from rag_cache.retrieval.versions import Dataset
+from rag_cache.retrieval import Dataset
 from rag_cache.settings import Settings
 from rag_cache.ticket import Ticket
 from rag_cache.work import Chosen, Models

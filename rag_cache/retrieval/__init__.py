@@ -4,8 +4,10 @@ from rag_cache.retrieval.asks import read, read_names
 from rag_cache.retrieval.external import answer
 from rag_cache.retrieval.knowledge import check
 from rag_cache.retrieval.search import choices, retrieve, versions_of
+from rag_cache.retrieval.versions import Dataset
 
 __all__ = [
+    "Dataset",
     "answer",
     "check",
     "choices",

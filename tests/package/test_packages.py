@@ -30,9 +30,9 @@ CORE = (
         "cachecore/stores",
         "base breaker connection memory messages redis",
     )
-    | modules("cachecore/meaning", "bands guards index score tier words")
+    | modules("cachecore/meaning", "bands evidence guards index score tier words")
 )
-KIT = modules("difykit", "plugin runtime web") | modules(
+KIT = modules("difykit", "judges plugin runtime web") | modules(
     "difykit/codec", "answers chats embedding few_shots messages urls vectors"
 )
 COMMON = {
@@ -79,7 +79,7 @@ SHIPPED = {
     | modules(
         "rag_cache/retrieval", "asks citations external knowledge search versions"
     )
-    | modules("rag_cache/work", "apps cached calls models reverse")
+    | modules("rag_cache/work", "apps cached calls meaning models reverse vectors")
     | modules("rag_cache/openai", "chats frames gateway served vectors")
     | modules(
         "rag_cache/observe",
@@ -93,8 +93,8 @@ SHIPPED = {
     | {"models/text_embedding/text_embedding.py", "models/rerank/rerank.py"}
     | modules(
         "cached_model",
-        "address body caching chat check embeddings form judge meaning reader reranking rules schema "
-        "schemas sse tokens upstream",
+        "address body caching chat check embeddings form helpers meaning reader reranking "
+        "rules schema schemas sse tokens upstream",
     ),
 }
 each = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
