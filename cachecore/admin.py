@@ -4,6 +4,7 @@ Everything here raises StoreError: whoever does it must know that it did not hap
 """
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
@@ -70,7 +71,10 @@ class Admin:
         A voter counts once. The votes end ``window`` seconds after the first one. Votes
         against an entry that a band served to another question count against the band.
         """
-        key, served = read_told_key(key)
+        key, told = read_told_key(key)
+        served = told.rpartition(".")[0]
+        if told and not hmac.compare_digest(told, self.signed(key, served)):
+            return Vote.NOTHING_KEPT  # Nobody was told that.
         found = self._store.look_up(key, self._keyspace.stamps, [SWITCH_FIELD])
         if found.value is None:
             return Vote.NOTHING_KEPT
@@ -89,11 +93,19 @@ class Admin:
             from cachecore.meaning import evidence  # noqa: PLC0415
 
             # First: where it fails, nothing is dropped, and a vote tries again.
-            evidence.vote(self._store, self._keyspace, served, key)
+            now = self._clock()
+            evidence.vote(self._store, self._keyspace, served, key, now)
         self._store.delete(key)
         self._store.delete(box)
         self._emit(Invalidated(("(votes)",), self._clock()))
         return Vote.DROPPED
+
+    def signed(self, key: str, served: str) -> str:
+        """What says that the answer under ``key`` was ``served`` by a band, for votes."""
+        text = f"{key}~{served}".encode()
+        return (
+            f"{served}.{hmac.digest(self.ticket_secret(), text, 'sha256').hex()[:16]}"
+        )
 
     def owns(self, key: str) -> bool:
         """Whether this is the key of an entry in this namespace."""

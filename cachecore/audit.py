@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
+import orjson
+
 from cachecore.answer import Piece, Recorder, spoken
 from cachecore.entry import Entry
 from cachecore.errors import StoreError
@@ -35,8 +37,16 @@ _MINUTE: Final = 60.0
 _MOST_AT_ONCE: Final = 4  # audits under way in one process
 _CONFIDENCE: Final = 1.959964  # of a normal distribution, for 95 %
 _SPACE: Final = re.compile(r"\s+")
-_THOUSANDS: Final = re.compile(r"(?<=\d)[,\u202f\u00a0' ](?=\d{3}(?!\d))")
-_ZEROS: Final = re.compile(r"(?<=\d)\.0+(?!\d)")
+_SORTED: Final = orjson.OPT_SORT_KEYS
+# Numbers written otherwise, and nothing that only looks so: 2.0.1 is not 2.1, and a telephone
+# number no amount.
+_AMOUNT: Final = re.compile(
+    r"(?<![\d.,])[1-9]\d{0,2}(?:[,\u202f\u00a0'’]\d{3})+(?![\d,])"
+)
+_GROUPS: Final = str.maketrans("", "", ",\u202f\u00a0'’")
+_ZEROS: Final = re.compile(r"(?<![\d.])(\d+)\.0+(?![\d.])")
+# Full-width signs: NFKC would also make 102 of 10².
+_WIDTH: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
 
 
 class Verdict(StrEnum):
@@ -54,14 +64,13 @@ RIGHT: Final = (Verdict.EQUAL, Verdict.SAME, Verdict.JUDGED)
 
 def compare(kept: Piece, fresh: Piece) -> Verdict:
     """Whether a fresh answer says what the kept one says."""
-    if (kept.text, kept.tool_calls, kept.data) == (
-        fresh.text,
-        fresh.tool_calls,
-        fresh.data,
-    ):
+    # As bytes: in Python true is 1.
+    data = [orjson.dumps(_folded(one.data), option=_SORTED) for one in (kept, fresh)]
+    if data[0] != data[1]:
+        return Verdict.DIFFERENT
+    if (kept.text, kept.tool_calls) == (fresh.text, fresh.tool_calls):
         return Verdict.EQUAL
     same = _plain(kept.text) == _plain(fresh.text) and _calls(kept) == _calls(fresh)
-    same = same and _plain_data(kept.data) == _plain_data(fresh.data)
     return Verdict.SAME if same else Verdict.DIFFERENT
 
 
@@ -70,7 +79,8 @@ def compared(
 ) -> tuple[Verdict, Judgement | None]:
     """The same with the request's judge, who is asked where the texts differ.
 
-    No judgement where there was no need of one, or where the judge failed.
+    No judgement where there was no need of one, or where the judge failed or could say
+    nothing.
     """
     verdict = compare(kept, fresh)
     # A judge reads texts and data: calls that differ are different.
@@ -82,6 +92,8 @@ def compared(
     except Exception as error:  # noqa: BLE001 - a judge that fails has said nothing
         logger.warning("the judge of two answers failed: %s", type(error).__name__)
         return verdict, None
+    if judgement is None:
+        return verdict, None
     return Verdict.JUDGED if judgement.same else Verdict.DIFFERENT, judgement
 
 
@@ -92,18 +104,22 @@ def _calls(answer: Piece) -> list[tuple[str, str]]:
 
 def _plain(text: str) -> str:
     """The text without what may differ: white space, case, numbers written otherwise."""
-    text = unicodedata.normalize("NFKC", spoken(text)).casefold()
-    text = _ZEROS.sub("", _THOUSANDS.sub("", text))
+    text = unicodedata.normalize("NFC", spoken(text)).translate(_WIDTH).casefold()
+    text = _AMOUNT.sub(lambda found: found[0].translate(_GROUPS), text)
+    text = _ZEROS.sub(r"\1", text)
     return _SPACE.sub(" ", text).strip().rstrip(".!。！")
 
 
-def _plain_data(data: object) -> object:
-    """The data with each of its texts so; a name in it is no text."""
+def _folded(data: object) -> object:
+    """The data without the white space that does not count in its texts.
+
+    They may be ids and addresses, so that letters and numbers count as they are.
+    """
     if isinstance(data, str):
-        return _plain(data)
+        return _SPACE.sub(" ", data).strip()
     if isinstance(data, dict):
-        return {name: _plain_data(item) for name, item in data.items()}
-    return [_plain_data(item) for item in data] if isinstance(data, list) else data
+        return {name: _folded(item) for name, item in data.items()}
+    return [_folded(item) for item in data] if isinstance(data, list) else data
 
 
 def interval(wrong: int, total: int) -> tuple[float, float]:

@@ -53,6 +53,7 @@ class _Batch:
     forms: Sequence[Mapping[str, object]]
     load: LoadMany
     idle: float
+    alone: bool = False
     items: dict[int, Item] = field(default_factory=dict)
     left: list[int] = field(default_factory=list)
     failed: bool = False  # The store has failed it, and is left alone.
@@ -101,15 +102,16 @@ class Batches:
         load: LoadMany,
         *,
         outlives: bool = True,
+        alone: bool = False,
     ) -> list[Item]:
         """The answer to each of ``forms``, in order; ``request`` says all else of them.
 
-        ``outlives`` says that ``load`` can go on when its caller has left. Raises what
-        ``load`` raises, and NothingCached where one is missing under ``only``.
+        ``outlives`` says that ``load`` can go on when its caller has left; ``alone``
+        waits for no other caller's load. Raises what ``load`` raises, and NothingCached
+        where one is missing under ``only``.
         """
-        batch = _Batch(
-            request, forms, load, IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT
-        )
+        idle = IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT
+        batch = _Batch(request, forms, load, idle, alone)
         batch.left = list(range(len(forms)))
         began, result = self._timer(), Result.FAILED
         try:
@@ -166,7 +168,7 @@ class Batches:
                 stamps,
                 request.credential,
                 since=since,
-                alone=request.control is Control.REFRESH,
+                alone=batch.alone or request.control is Control.REFRESH,
                 idle=batch.idle,
             )
             if flight is None:

@@ -152,6 +152,7 @@ class Cache:
     ) -> None:
         emit = guarded(hook)
         self._store = store
+        self._clock = clock
         self._emit = emit
         self._timer = timer
         self._event_log = event_log
@@ -242,7 +243,13 @@ class Cache:
         """A look-up; where it misses, one in other words if the request opts in."""
         if state.failed and state.look:
             return state.look
-        return self._in_other_words(request, self.look_up(request))
+        look = self.look_up(request)
+        found = self._in_other_words(request, look)
+        if request.meaning is not None and found is look and look.stale is not None:
+            # It may have taken seconds, and an invalidation may have come: a stale answer
+            # is to stand in by what stands now.
+            return self.look_up(request)
+        return found
 
     def _join(
         self,
@@ -371,6 +378,8 @@ class Cache:
         """Ask the upstream; keep the answer where a lease gave the right to."""
         request, flight = job.request, job.flight
         recorder = Recorder(request.rules.max_entry_bytes)
+        if lead is not None and request.meaning is not None:
+            self._meaning.begin(request)
         started, first = self._timer(), None
         shown.begin()
         try:
@@ -490,7 +499,7 @@ class Cache:
         from cachecore.meaning.tier import MeaningTier  # noqa: PLC0415
 
         parts = self._store, self._keyspace, self._lookup, self._cipher_key, self._emit
-        return MeaningTier(*parts)
+        return MeaningTier(*parts, clock=self._clock)
 
     def _in_other_words(self, request: Request, look: Look) -> Look:
         """The look-up, with the answer to the same question in other words, if any.
@@ -499,8 +508,10 @@ class Cache:
         """
         if request.meaning is None or look.entry is not None:
             return look
+        began = self._timer()
         try:
             near = self._meaning.find(request, look)
+            served = self.admin.signed(near.key, near.served) if near else ""
         except (StoreError, UnkeyableError):
             return look
         except Exception as error:  # noqa: BLE001 - it may cost a hit, never an answer
@@ -513,14 +524,16 @@ class Cache:
             reason=Reason.MEANING,
             key=near.key,
             entry=near.entry,
-            served=near.served,
+            served=served,
+            seconds=look.seconds + self._timer() - began,
         )
 
     def bands(self) -> "list[BandState]":
         """How each band stood after its last comparison. Raises StoreError."""
         from cachecore.meaning import evidence  # noqa: PLC0415 - as above
 
-        return sorted(evidence.shown(self._store, self._keyspace, self._cipher_key))
+        of = self._store, self._keyspace, self._cipher_key
+        return evidence.shown(*of, self._clock())
 
     # --- stale answers ----------------------------------------------------
 
@@ -674,9 +687,10 @@ class Cache:
         load: LoadMany,
         *,
         outlives: bool = True,
+        alone: bool = False,
     ) -> list[Item]:
         """The answer to each of ``forms``, in order; see ``batch.Batches.batch``."""
-        return self._batches.batch(request, forms, load, outlives=outlives)
+        return self._batches.batch(request, forms, load, outlives=outlives, alone=alone)
 
     # --- values that are made by other means than a load ------------------
 

@@ -28,7 +28,7 @@ PREFIX: Final = "dify:cache:v1"
 type Kind = Literal["llm", "embedding", "rerank", "retrieval", "app", "value"]
 
 _MARK: Final = re.compile(r"\{[0-9a-f]{64}\}")
-_SERVED: Final = re.compile(r"[0-9a-f]{32}\.\d")
+_SERVED: Final = re.compile(r"[0-9a-f]{32}\.[0-9]\.[0-9a-f]{16}")
 _BEHIND_KEY: Final = "~"
 SWITCH_FIELD: Final = "switch"
 TICKET_FIELD: Final = "ticket"
@@ -193,10 +193,9 @@ class Keyspace:
         """The log of the comparisons of the subject with this mark."""
         return f"{PREFIX}:{self.namespace}:comparisons:{subject}"
 
-    @property
-    def bands(self) -> str:
-        """The hash that says how the bands of all subjects stand."""
-        return f"{PREFIX}:{self.namespace}:bands"
+    def bands(self, week: int) -> str:
+        """The hash that says how the bands stand that were compared in a week."""
+        return f"{PREFIX}:{self.namespace}:bands:{week}"
 
     @property
     def events(self) -> str:

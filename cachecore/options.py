@@ -22,7 +22,7 @@ _SIGNS: Final = str.maketrans(
     {"：": ":", "，": ",", "｛": "{", "｝": "}", "“": '"', "”": '"', "\u3000": " "}
 )
 # YAML wants a space behind a name's colon. Values may hold one, as in bge-m3:latest.
-_NAME: Final = re.compile(r"((?:^|[{,])\s*\w+):(?=\S)")
+_NAME: Final = re.compile(r"((?:^|[{,])\s*[\"']?\w+[\"']?\s*):(?=\S)", re.MULTILINE)
 
 
 _STARTS: Final = ", ".join(map(str, BAND_STARTS))

@@ -32,7 +32,8 @@ class Meaning:
     ``max_wrong`` may be wrong; at least ``compare_share`` goes on being compared, and the
     bands of ``locked`` serve nothing. ``by`` names the models that are asked: what was found
     with others is no evidence. ``behind`` says that they can be asked when the caller has
-    its answer. ``read`` makes an answer of a kept payload.
+    its answer; where they can't, ``early`` begins to make the vector of a question that
+    ``embed`` will be asked for. ``read`` makes an answer of a kept payload.
     """
 
     question: str
@@ -44,6 +45,7 @@ class Meaning:
     locked: frozenset[int] = frozenset()
     by: str = ""
     behind: bool = True
+    early: Callable[[str], None] = lambda _: None
     read: Callable[[object], Piece] = Piece.from_payload
 
 
@@ -64,8 +66,8 @@ class Request:
     ``excuses`` whether an error of the load is one that a stale answer may stand
     in for, and ``revive`` makes an error again of its class's name and its text,
     as another process told them; None for one it does not know. ``judge`` is asked by
-    audits whether a kept answer and a fresh one that differ say the same. ``meaning``
-    opts in to answers of other questions.
+    audits whether a kept answer and a fresh one that differ say the same; None is that
+    it can't tell. ``meaning`` opts in to answers of other questions.
     """
 
     kind: Kind
@@ -85,7 +87,7 @@ class Request:
     accept: Callable[[Piece], bool] | None = None
     excuses: Callable[[Exception], bool] = lambda _: True
     revive: Callable[[str, str], Exception | None] = lambda _name, _text: None
-    judge: Callable[[Piece, Piece], Judgement] | None = None
+    judge: Callable[[Piece, Piece], Judgement | None] | None = None
     meaning: Meaning | None = None
 
     _subject: list[Subject] = field(default_factory=list, init=False, compare=False)

@@ -50,12 +50,18 @@ _QUESTIONS: Final = (
 
 def of_answers(
     ask: Ask, question: Callable[[], str]
-) -> Callable[[Piece, Piece], Judgement]:
-    """Asks whether two answers to ``question`` say the same. Raises what ``ask`` raises."""
+) -> Callable[[Piece, Piece], Judgement | None]:
+    """Asks whether two answers to ``question`` say the same. Raises what ``ask`` raises.
 
-    def judge(kept: Piece, fresh: Piece) -> Judgement:
+    It can't tell of answers that are too long for it.
+    """
+
+    def judge(kept: Piece, fresh: Piece) -> Judgement | None:
         texts = {"question": question(), "first": _said(kept), "second": _said(fresh)}
-        answer = ask(_messages(_ANSWERS, texts))
+        messages = _messages(_ANSWERS, texts)
+        if messages is None:
+            return None
+        answer = ask(messages)
         return Judgement(same=_word(answer) == _SAME, usage=answer.usage or Usage())
 
     return judge
@@ -73,7 +79,8 @@ def of_questions(ask: Ask) -> Callable[[str, str, Piece], bool]:
             "answered_question": other,
             "answer": _said(answer),
         }
-        return _word(ask(_messages(_QUESTIONS, texts))) == _YES
+        messages = _messages(_QUESTIONS, texts)
+        return messages is not None and _word(ask(messages)) == _YES
 
     return judge
 
@@ -86,11 +93,11 @@ def _said(answer: Piece) -> str:
     return f"{text}\n{json.dumps(answer.data, ensure_ascii=False)}".strip()
 
 
-def _messages(task: str, texts: Mapping[str, str]) -> list[PromptMessage]:
+def _messages(task: str, texts: Mapping[str, str]) -> list[PromptMessage] | None:
+    """What a judge is asked; None where that is too long."""
     data = json.dumps(texts, ensure_ascii=False)
     if len(data) > _LONGEST:
-        msg = "the answers are too long for a judge"
-        raise ValueError(msg)
+        return None
     return [SystemPromptMessage(content=task), UserPromptMessage(content=data)]
 
 

@@ -71,18 +71,22 @@ def look_up(
     read = settings.read(caller.credentials)
     cache = settings.open_cache(read)
     by = work.chosen(parameters, read) if models else None
-    names = retrieval.read_names(parameters, "knowledge_bases")
+    bypassed = inputs.control(parameters, *_CONTROLS) is Control.BYPASS
+    names = () if bypassed else retrieval.read_names(parameters, "knowledge_bases")
     datasets = retrieval.versions_of(read, names, _KNOWLEDGE)
     if datasets is None:  # Without a version there is no key.
         return Lookup(Outcome("version_unknown"), ticket.NOTHING)
     request = _request(caller, read, parameters, datasets)
+    most = retrieval.longest_life(read, datasets) if datasets else None
+    if most is not None:
+        request = replace(request, ttl=min(request.lifetime, most))
     if models:
         request = work.matched(read, request, "key", by, models, _as_answer)
     look = cache.find(request, _as_answer)
     cache.report(request, look)
     return Lookup(
         look_outcome(look),
-        ticket=_ticket(cache, request, look, by),
+        ticket=_ticket(cache, request, look, by, most),
         value=_as_value(look.entry.payload) if look.entry else None,
     )
 
@@ -96,7 +100,9 @@ def _as_value(answer: Piece) -> Any:
     return answer.text if answer.data is None else answer.data[0]
 
 
-def _ticket(cache: Cache, request: Request, look: Look, by: Chosen | None) -> str:
+def _ticket(
+    cache: Cache, request: Request, look: Look, by: Chosen | None, most: int | None
+) -> str:
     # A hit's ticket names the key, for feedback; nothing can be stored under it.
     stamps = None if look.entry else cache.settle(look)
     key = told_key(look.key, look.served) if stamps or look.entry else ""
@@ -112,7 +118,7 @@ def _ticket(cache: Cache, request: Request, look: Look, by: Chosen | None) -> st
     try:
         order = cache.admin.order(key) if key else 0
         at = round(time(), 3)
-        made = Ticket(key, stamps or {}, order, at, label, request.ttl, asked)
+        made = Ticket(key, stamps or {}, order, at, label, request.ttl, most, asked)
         return ticket.write(made, cache.admin.ticket_secret())
     except StoreError:
         return ticket.NOTHING
@@ -184,8 +190,10 @@ def store(
         reason = "already_kept" if held.key else "not_cacheable"
         return Stored(stored=False, reason=reason, value=value)
     request = _asked(caller, read, held, value)
-    request = replace(request, ttl=inputs.lifetime(parameters) or held.ttl)
-    if models and held.asked and _has_key(cache, request, held.key):
+    ttl = inputs.lifetime(parameters) or held.ttl or request.lifetime
+    request = replace(request, ttl=min(ttl, held.most or ttl))
+    permitted = read.cache.options.match == "meaning"
+    if models and permitted and held.asked and _has_key(cache, request, held.key):
         by = work.Chosen(**held.asked["by"])
         request = work.matched(read, request, "key", by, models, _as_answer)
     seconds = max(0.0, time() - held.issued_at)
@@ -237,6 +245,12 @@ def store_all(caller: Caller, body: Mapping[str, Any]) -> list[str]:
         msg = (
             f"The parameter items must be a list of 1 to {MAX_ITEMS} objects, each with key "
             "and value."
+        )
+        raise BadInput(msg)
+    if body.get("knowledge_bases"):
+        msg = (
+            "The parameter knowledge_bases is not taken here; leave it out, and look the "
+            "values up in a Cache Lookup without knowledge bases."
         )
         raise BadInput(msg)
     read = settings.read(caller.credentials)

@@ -7,7 +7,7 @@ operator sees of the bands is written beside the log after each comparison.
 
 import base64
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,6 +27,10 @@ _EACH: Final = 3  # right comparisons of one kept answer that are evidence
 _LIFE: Final = 30 * 86400
 _MAX_SUBJECTS: Final = 256
 _AT_ONCE: Final = 1_000
+# The bands that an operator sees are those compared in this week or the last: the names in
+# them may be as many as somebody likes.
+_WEEK: Final = 7 * 86400
+_MOST_SHOWN: Final = 100
 
 
 @dataclass(slots=True)
@@ -84,8 +88,13 @@ class Evidence:
     """The logs of one namespace. Thread-safe; everything here raises StoreError."""
 
     def __init__(
-        self, store: Store, keyspace: Keyspace, cipher_key: bytes | None
+        self,
+        store: Store,
+        keyspace: Keyspace,
+        cipher_key: bytes | None,
+        clock: Callable[[], float],
     ) -> None:
+        self._clock = clock
         self._store = store
         self._keyspace = keyspace
         self._cipher_key = cipher_key
@@ -127,8 +136,11 @@ class Evidence:
         try:
             append(self._store, self._keyspace, mark, record)
         except StoreError:
-            with trust.lock:  # A wrong one closes the band here at least.
-                trust.add(record)
+            # A wrong one closes the band here at least. A right one may stand in the log
+            # all the same, and is evidence once.
+            if not right:
+                with trust.lock:
+                    trust.add(record)
             raise
         return self.trust(mark, whole=True)
 
@@ -145,9 +157,10 @@ class Evidence:
         """Write down for operators how a band stands."""
         missing = max(0, needed(max_wrong, band.wrongs) - band.right_since)
         said = orjson.dumps([*subject, number, missing, band.wrongs, locked])
-        sealed = entries.seal(said, self._keyspace.bands, self._cipher_key)
+        name = self._keyspace.bands(int(self._clock() // _WEEK))
+        sealed = entries.seal(said, name, self._cipher_key)
         fields = {f"{mark}.{number}": base64.b85encode(sealed).decode()}
-        self._store.publish([Page(self._keyspace.bands, fields, _LIFE)])
+        self._store.publish([Page(name, fields, 2 * _WEEK)])
 
 
 def append(store: Store, keyspace: Keyspace, mark: str, record: str) -> None:
@@ -155,27 +168,45 @@ def append(store: Store, keyspace: Keyspace, mark: str, record: str) -> None:
     store.append(keyspace.comparisons(mark), [record.encode()], _MOST, _LIFE)
 
 
-def vote(store: Store, keyspace: Keyspace, served: str, key: str) -> None:
+def vote(store: Store, keyspace: Keyspace, served: str, key: str, now: float) -> None:
     """Count users' votes against an answer that a band served. Raises StoreError.
 
-    ``served`` names the subject and its band, as ``Look.served`` does.
+    ``served`` names the subject and its band, as ``Near.served`` does.
     """
     mark, _, band = served.partition(".")
     append(store, keyspace, mark, f"{band}-{mark_of(key)}")
+    for week in (int(now // _WEEK), int(now // _WEEK) - 1):  # It stands otherwise now.
+        store.forget(keyspace.bands(week), served)
 
 
 def shown(
-    store: Store, keyspace: Keyspace, cipher_key: bytes | None
-) -> Iterator[BandState]:
-    """How the bands stood after their last comparisons. Raises StoreError."""
-    for sealed in store.gather([keyspace.bands])[0].values():
-        try:
-            data = base64.b85decode(sealed)
-            said = orjson.loads(entries.unseal(data, keyspace.bands, cipher_key))
-            kind, label, app, band, missing, wrongs, locked = said
-            subject = Subject(str(kind), str(label), str(app))
-            counts = int(band), int(missing), int(wrongs)
-        except (CorruptEntry, ValueError, TypeError):
-            continue  # of another version, or of another secret
-        if 0 <= counts[0] < len(BAND_STARTS):
-            yield BandState(subject, *counts, locked=bool(locked))
+    store: Store, keyspace: Keyspace, cipher_key: bytes | None, now: float
+) -> list[BandState]:
+    """How the bands of the last week stood after their last comparisons.
+
+    Raises StoreError.
+    """
+    week = int(now // _WEEK)
+    names = [keyspace.bands(week - 1), keyspace.bands(week)]
+    found: dict[str, BandState] = {}
+    for name, fields in zip(names, store.gather(names), strict=True):
+        for field_, sealed in fields.items():
+            state = _state(name, sealed, cipher_key)
+            if state is not None:
+                found[field_] = state
+    return sorted(found.values())[:_MOST_SHOWN]
+
+
+def _state(name: str, sealed: str, cipher_key: bytes | None) -> BandState | None:
+    """A band's state; None for one of another version, or of another secret."""
+    try:
+        data = base64.b85decode(sealed)
+        said = orjson.loads(entries.unseal(data, name, cipher_key))
+        kind, label, app, band, missing, wrongs, locked = said
+        subject = Subject(str(kind), str(label), str(app))
+        counts = int(band), int(missing), int(wrongs)
+    except (CorruptEntry, ValueError, TypeError):
+        return None
+    if not 0 <= counts[0] < len(BAND_STARTS):
+        return None
+    return BandState(subject, *counts, locked=bool(locked))

@@ -23,6 +23,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -41,7 +42,7 @@ from cachecore.meaning.evidence import Evidence
 from cachecore.meaning.index import Index, Vector
 from cachecore.meaning.score import score
 from cachecore.policy import LENIENT, Reason
-from cachecore.request import Meaning, Request, form_of
+from cachecore.request import Judgement, Meaning, Request, form_of
 from cachecore.stamps import Stamps, mark
 from cachecore.stores.base import Store
 
@@ -81,6 +82,7 @@ class MeaningTier:
         lookup: Lookup,
         cipher_key: bytes | None,
         emit: Hook,
+        clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -92,7 +94,7 @@ class MeaningTier:
         self._emit = emit
         self._chance = chance
         self._index = Index(store, cipher_key)
-        self._evidence = Evidence(store, keyspace, cipher_key)
+        self._evidence = Evidence(store, keyspace, cipher_key, clock)
         self._behind = threading.BoundedSemaphore(_MOST_BEHIND)
 
     def find(self, request: Request, look: Look) -> Near | None:
@@ -124,6 +126,14 @@ class MeaningTier:
                 return None
             return self._judged(request, meaning, near)
         return None
+
+    def begin(self, request: Request) -> None:
+        """An answer will be kept and learned from: its question's vector can be made."""
+        meaning = request.meaning
+        if meaning is None or meaning.behind or not self._asks(meaning.by):
+            return
+        if guards.stands_alone(meaning.question) and self._may_learn():
+            meaning.early(meaning.question)
 
     def _may_learn(self) -> bool:
         if not self._behind.acquire(blocking=False):
@@ -165,7 +175,9 @@ class MeaningTier:
             vector = self._vector(meaning)
             if vector is None:
                 return
-            for near in self._candidates(request, meaning, vector, whole=True, own=key):
+            # All that is new, unless a caller waits for it.
+            all_ = meaning.behind
+            for near in self._candidates(request, meaning, vector, whole=all_, own=key):
                 if self._judged(request, meaning, near) is not None:
                     self._compare(request, meaning, near, answer)
                 break
@@ -181,10 +193,28 @@ class MeaningTier:
     def _compare(
         self, request: Request, meaning: Meaning, near: Near, answer: Piece
     ) -> None:
-        verdict, judgement = compared(request, near.entry.payload, answer)
+        judged = replace(request, judge=self._judge_of_answers(request, meaning))
+        verdict, judgement = compared(judged, near.entry.payload, answer)
         if verdict is Verdict.DIFFERENT and request.judge and judgement is None:
             return  # The judge of answers has said nothing: that proves nothing.
         self._record(request, meaning, near, right=verdict in RIGHT)
+
+    def _judge_of_answers(
+        self, request: Request, meaning: Meaning
+    ) -> Callable[[Piece, Piece], Judgement | None] | None:
+        """The request's judge, left alone for a while when it has failed."""
+        judge, name = request.judge, "answers " + meaning.by
+        if judge is None or not self._asks(name):
+            return None
+
+        def ask(kept: Piece, fresh: Piece) -> Judgement | None:
+            try:
+                return judge(kept, fresh)
+            except Exception as error:  # noqa: BLE001 - whatever it did, it said nothing
+                self._rest(name, error)
+                return None
+
+        return ask
 
     def _candidates(
         self,
@@ -262,14 +292,15 @@ class MeaningTier:
     ) -> None:
         self._emit(Compared(request.subject, near.band, right, near.entry.cost))
         trust = self._evidence.add(near.subject, near.band, near.key, right=right)
-        self._evidence.show(
-            near.subject,
-            request.subject,
-            near.band,
-            trust.bands[near.band],
-            meaning.max_wrong,
-            locked=near.band in meaning.locked,
-        )
+        with suppress(StoreError):  # What is only looked at.
+            self._evidence.show(
+                near.subject,
+                request.subject,
+                near.band,
+                trust.bands[near.band],
+                meaning.max_wrong,
+                locked=near.band in meaning.locked,
+            )
 
 
 def _mark(keyspace: Keyspace, request: Request, meaning: Meaning) -> str:

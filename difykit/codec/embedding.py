@@ -18,13 +18,14 @@ def ask(
     load: LoadMany,
     *,
     outlives: bool,
+    alone: bool = False,
 ) -> list[Item]:
     """A packed vector for each of ``forms``; see ``Batches.batch``.
 
     Where they differ in size, another model has taken the name since some were kept:
     all are loaded anew. What a model server gives in one go is given on, as it is.
     """
-    items = cache.batch(request, forms, load, outlives=outlives)
+    items = cache.batch(request, forms, load, outlives=outlives, alone=alone)
     differ = len({vectors.size(item.payload) for item in items}) > 1
     if not differ or all(item.billed for item in items):
         return items

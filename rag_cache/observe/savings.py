@@ -120,9 +120,13 @@ def _summary(counts: Counts) -> Json:
 
 
 def band_rows(read: Settings) -> list[Json]:
-    """How the bands of each model and app stand. Raises StoreError."""
-    rows = []
-    for one in settings.open_cache(read).bands():
+    """How the bands of each model and app stand; none where that can't be known."""
+    rows: list[Json] = []
+    try:
+        states = settings.open_cache(read).bands()
+    except StoreError:
+        return rows
+    for one in states:
         state = "compares" if one.missing else "serves"
         rows.append(
             {

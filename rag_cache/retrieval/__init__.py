@@ -3,7 +3,12 @@
 from rag_cache.retrieval.asks import read, read_names
 from rag_cache.retrieval.external import answer
 from rag_cache.retrieval.knowledge import check
-from rag_cache.retrieval.search import choices, retrieve, versions_of
+from rag_cache.retrieval.search import (
+    choices,
+    longest_life,
+    retrieve,
+    versions_of,
+)
 from rag_cache.retrieval.versions import Dataset
 
 __all__ = [
@@ -11,6 +16,7 @@ __all__ = [
     "answer",
     "check",
     "choices",
+    "longest_life",
     "read",
     "read_names",
     "retrieve",

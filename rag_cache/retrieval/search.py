@@ -137,10 +137,21 @@ def versions_of(
         ids = tuple(sorted(_ids(read, names, where)))
     except KnowledgeError:
         return None
+    if len(ids) > inputs.MAX_IDS:
+        raise BadInput(f"{where} takes at most {inputs.MAX_IDS} knowledge bases.")
     _allow(read, ids)
     described = versions.of_all(settings.open_cache(read), read, ids)
     known = [one for one in described if isinstance(one, Dataset)]
     return known if len(known) == len(described) else None
+
+
+def longest_life(read: Settings, datasets: Sequence[Dataset]) -> int:
+    """How long something may be kept that was made of these knowledge bases, in seconds."""
+    most = read.cache.options.retrieval_max_age_seconds
+    latest = max((one.since for one in datasets), default=0.0)
+    if time.time() - latest < _SETTLING_SECONDS:
+        most = min(most, int(_SETTLING_LIFE))
+    return most
 
 
 def _ids(read: Settings, names: Sequence[str], where: str) -> set[str]:

@@ -181,12 +181,7 @@ def begin(
     """Begin to answer a request; ``load`` does the work where that is needed."""
     state = RequestState()
     cache = settings.open_cache(read)
-
-    def begun() -> Iterator[Piece]:
-        meaning.begin_early(request)
-        return load()
-
-    return Work(cache.stream(request, begun, outlives=False, state=state), state)
+    return Work(cache.stream(request, load, outlives=False, state=state), state)
 
 
 def limits(read: Settings) -> Limits:

@@ -17,7 +17,7 @@ from dify_plugin.entities.model.message import PromptMessage
 
 from cachecore.answer import Piece, merge
 from cachecore.events import INTERNAL
-from cachecore.policy import Traits, bypass
+from cachecore.policy import Traits
 from cachecore.question import LONGEST
 from cachecore.request import Meaning, Request
 from difykit import judges
@@ -89,11 +89,6 @@ def matched(
     # With a signed URL of a file in it, it is no text.
     if by is None or not isinstance(text, str) or not 0 < len(text) <= LONGEST:
         return request
-    # Who does not opt in does not even load it.
-    from cachecore.meaning.guards import stands_alone  # noqa: PLC0415
-
-    if not stands_alone(text):
-        return request
 
     def embed(text: str) -> Sequence[float]:
         # No user asked for it: it is neither a hit nor a miss of theirs.
@@ -108,15 +103,19 @@ def matched(
         )
         limits = Limits(_EMBED_SECONDS, _EMBED_SECONDS)
         kind = EmbeddingInputType.QUERY.value
-        found = vectors_of(read, ours, by.embedding, [text], kind, ask.embed, limits)
+        # Another caller's load may take longer.
+        asked = by.embedding, [text], kind, ask.embed, limits
+        found = vectors_of(read, ours, *asked, alone=True)
         return vectors.unpack(found[0].payload)
 
+    early = _Early(embed)
     meaning = Meaning(
         question=text,
         partition={**request.form, question: ""},
-        embed=_Early(embed),
+        embed=early,
         by=" ".join(_names(by)),
         behind=False,
+        early=early.begin,
         read=as_answer,
         **read.cache.options.of_meaning(),
     )
@@ -131,17 +130,6 @@ def matched(
         meaning=replace(meaning, judge=about_questions),
         judge=about_answers,
     )
-
-
-def begin_early(request: Request) -> None:
-    """Embed the question of a request whose answer will be kept, while it is made.
-
-    So its caller does not wait for that when the answer is there.
-    """
-    meaning = request.meaning
-    kept = bypass(request.rules, request.control, request.traits) is None
-    if kept and meaning is not None and isinstance(meaning.embed, _Early):
-        meaning.embed.begin(meaning.question)
 
 
 class _Early:

@@ -31,12 +31,14 @@ def vectors_of(
     limits: Limits,
     *,
     context: str = "",
+    alone: bool = False,
     check: Callable[[Sequence[float]], None] = lambda _: None,
 ) -> list[Item]:
     """A packed vector for each text. Raises ReverseError.
 
     ``request`` says whose they are, ``kind`` for what (``EmbeddingInputType``). ``check``
-    is given one before more are paid for, and may raise.
+    is given one before more are paid for, and may raise. ``alone`` waits for no other
+    caller's load.
     """
     model = str(selector["model"])
     forms = [
@@ -64,7 +66,7 @@ def vectors_of(
             }
 
     cache = settings.open_cache(read)
-    return embedding.ask(cache, request, forms, load, outlives=False)
+    return embedding.ask(cache, request, forms, load, outlives=False, alone=alone)
 
 
 def _packed(vector: Sequence[float], model: str) -> bytes:

@@ -246,6 +246,37 @@ def test_answers_are_compared_by_what_they_say(
     assert compare(Piece(kept), Piece(fresh)) is verdict
 
 
+@pytest.mark.parametrize(
+    ("kept", "fresh"),
+    [
+        *(("2.0.1", "2.1"), ("10.0.0.1", "10.1"), ("10² m", "102 m")),
+        *(("030 123", "030123"), ("1,200,5", "12005"), ("0,123", "0123")),
+    ],
+)
+def test_what_only_looks_like_a_number_written_otherwise_is_different(
+    kept: str, fresh: str
+) -> None:
+    assert compare(Piece(kept), Piece(fresh)) is Verdict.DIFFERENT
+
+
+@pytest.mark.parametrize(
+    ("kept", "fresh", "verdict"),
+    [
+        ({"ok": True}, {"ok": 1}, "different"),
+        ({"ok": False}, {"ok": 0}, "different"),
+        ({"id": "aBc"}, {"id": "AbC"}, "different"),
+        ([1, 2], [2, 1], "different"),
+        ({"a": None}, {}, "different"),
+        ({"v": "2.0"}, {"v": "2"}, "different"),
+        ({"a": 1, "b": "x  y"}, {"b": "x y ", "a": 1}, "equal"),
+    ],
+)
+def test_data_is_compared_by_letter_and_type(
+    kept: object, fresh: object, verdict: str
+) -> None:
+    assert compare(Piece(data=kept), Piece(data=fresh)) == verdict
+
+
 def test_calls_are_compared_without_their_ids() -> None:
     def calling(name: str, **call: str) -> Piece:
         one = {"id": name, "type": "function", "name": "f", "arguments": "{}", **call}

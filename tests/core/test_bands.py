@@ -62,12 +62,15 @@ def test_bands_are_what_their_comparisons_make_of_them() -> None:
 
 def test_how_a_band_stands_is_sealed_and_what_can_not_be_read_is_passed_over() -> None:
     store, keyspace, secret = MemoryStore(), Keyspace("n"), b"k" * 32
-    mine = Evidence(store, keyspace, secret)
+    week = 7 * 86400.0
+    mine = Evidence(store, keyspace, secret, lambda: 3 * week)
     mine.show("mark", Subject("llm", "gpt"), 3, after(10), 0.01, locked=False)
-    store.publish([Page(keyspace.bands, {"x": "", "y": "{}", "z": "00000"}, 60)])
-    ((name, sealed), *_) = store.gather([keyspace.bands])[0].items()
+    hash_ = keyspace.bands(3)
+    store.publish([Page(hash_, {"x": "", "y": "{}", "z": "00000"}, 60)])
+    ((name, sealed), *_) = store.gather([hash_])[0].items()
     assert name == "mark.3"
     assert "gpt" not in sealed
-    (state,) = shown(store, keyspace, secret)
+    (state,) = shown(store, keyspace, secret, 4.5 * week)
     assert (state.subject.label, state.band, state.missing) == ("gpt", 3, 289)
-    assert list(shown(store, keyspace, None)) == []
+    assert shown(store, keyspace, None, 3.5 * week) == []
+    assert shown(store, keyspace, secret, 5.5 * week) == [], "a week that is over"

@@ -465,3 +465,25 @@ def test_each_text_has_its_share_of_the_round_trips_time() -> None:
     bench.batch(*map(str, range(PER_ROUND_TRIP)))
     looks = [event for event in bench.events if isinstance(event, Lookup)]
     assert sum(look.key_seconds for look in looks) == pytest.approx(1)
+
+
+def test_who_wants_to_wait_for_nobody_asks_though_another_does() -> None:
+    bench, asked, go = Shelf(), threading.Event(), threading.Event()
+
+    def before(_: list[str]) -> None:
+        if not asked.is_set():
+            asked.set()
+            assert go.wait(10)
+
+    bench.before = before
+    other = threading.Thread(target=bench.batch, args=("a",))
+    other.start()
+    assert asked.wait(10)
+    load = bench.loader(["a"])
+    (item,) = bench.cache.batch(BATCH, [{"text": "a"}], load, alone=True)
+    assert item.payload == b"a"
+    go.set()
+    other.join(10)
+    assert bench.sent == [["a"], ["a"]]
+    (again,) = bench.cache.batch(BATCH, [{"text": "a"}], load, alone=True)
+    assert not again.billed, "what is kept is kept for all"

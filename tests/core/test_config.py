@@ -133,6 +133,11 @@ def test_options_are_one_line_of_yaml_with_or_without_braces(text: str) -> None:
         "audit_judge: bge-m3:latest, ttl_seconds:5",
         "{audit_judge:bge-m3:latest, ttl_seconds:5}",
         "ttl_seconds：5， audit_judge：bge-m3:latest",
+        "ttl_seconds ：5, audit_judge :bge-m3:latest",
+        "ttl_seconds:5\naudit_judge:bge-m3:latest",
+        '"ttl_seconds":5\n"audit_judge":"bge-m3:latest"',
+        "# note\nttl_seconds:5\naudit_judge: bge-m3:latest",
+        "---\nttl_seconds:5\naudit_judge: bge-m3:latest",
     ],
 )
 def test_a_value_may_hold_a_colon_and_a_name_needs_no_space_behind_its(

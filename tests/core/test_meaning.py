@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from cachecore.answer import Piece
+from cachecore.errors import StoreError
 from cachecore.events import Compared
 from cachecore.meaning.bands import needed
 from cachecore.meaning.index import MAX_QUESTIONS, Index, Vector
 from cachecore.meaning.score import score
-from cachecore.policy import Control, Switch
+from cachecore.policy import Control, Rules, Switch
 from cachecore.request import Meaning, Request
 from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import Bench, FailingFrom, await_threads, request
@@ -194,6 +195,54 @@ def test_what_changes_while_a_model_is_asked_counts(what: str, how: str) -> None
 
     changes: dict[str, Any] = {"judge": judge, what: change}
     assert bench.text(asking(other_way(LAST), **changes), "asked") == "asked"
+
+
+def test_a_stale_answer_that_was_invalidated_while_a_model_was_asked_is_not_served() -> (
+    None
+):
+    bench = trusted()
+    rules = Rules(ttl=10, stale_while_revalidate=1000)
+    ask(bench, replace(asking(other_way(LAST)), rules=rules), "old")
+    bench.clock.pass_by(15)
+
+    def embed(question: str) -> Any:
+        bench.cache.admin.invalidate(["*"])
+        return vector(question)
+
+    mine = replace(asking(other_way(LAST), embed=embed), rules=rules)
+    assert ask(bench, mine, "new") == "new"
+
+
+def test_a_judge_of_answers_that_failed_is_left_alone_for_a_while() -> None:
+    bench, asked = Bench(), []
+
+    def judge(*_: Any) -> Any:
+        asked.append(1)
+        raise OSError
+
+    for thing in THINGS[:4]:
+        for way, answer in ((one_way, f"about {thing}"), (other_way, f"of {thing}")):
+            ask(bench, replace(asking(way(thing)), judge=judge), answer)
+    assert len(asked) == 1
+    assert verdicts(bench) == []
+
+
+def test_a_right_comparison_whose_record_was_written_unheard_counts_once() -> None:
+    class Unheard(MemoryStore):
+        def append(self, *args: Any, **more: Any) -> None:
+            super().append(*args, **more)
+            if ":comparisons:" in args[0]:
+                raise StoreError("no answer came")
+
+    bench = Bench(Unheard())
+    for thing in THINGS[:3]:
+        ask(bench, asking(one_way(thing)), f"about {thing}")
+        ask(bench, asking(other_way(thing)), f"about {thing}")
+    ((_, trust),) = bench.cache._meaning._evidence._trusts.items()
+    bench.cache._meaning._evidence.trust(
+        next(iter(bench.cache._meaning._evidence._trusts)), whole=True
+    )
+    assert sum(band.right_since for band in trust.bands) == 3
 
 
 def test_a_process_that_has_not_read_all_comparisons_serves_nothing(

@@ -10,6 +10,7 @@ import pytest
 from servers.documents import Document
 from servers.knowledge import KEY, FakeKnowledgeApi
 
+from cachecore import entry as entries
 from cachecore.answer import Piece
 from cachecore.errors import ConfigError
 from cachecore.meaning.bands import needed
@@ -17,6 +18,7 @@ from rag_cache import observe, operating, settings, wrapping
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput, KnowledgeError, ReverseError
 from rag_cache.outcome import Outcome
+from rag_cache.retrieval import search
 from rag_cache.work import cached
 from rag_cache.work.meaning import Models
 from rag_cache.work.models import Chat
@@ -45,6 +47,7 @@ class Workspace:
         self.asked: list[str] = []
         self.embedded: list[str] = []
         self.judged: list[dict[str, str]] = []
+        self.away, self.failed = "", 0  # which model fails, and how often it was asked
         self.judge: Callable[[Mapping[str, str]], str] = lambda _: "yes"
         self.answer: Callable[[str], str] = lambda question: (
             f"about {next((one for one in THINGS if one in question), '')}"
@@ -56,6 +59,7 @@ class Workspace:
 
     def _chat(self, chat: Chat, _limits: Limits) -> Iterator[Piece]:
         said = str(chat.messages[-1].content)
+        self._fail_where_away(chat.config.model)
         if chat.config.model == "judge":
             self.judged.append(json.loads(said))
             yield Piece(self.judge(self.judged[-1]))
@@ -63,6 +67,11 @@ class Workspace:
             self.asked.append(said)
             yield Piece(self.answer(said))
         yield Piece(finish_reason="stop")
+
+    def _fail_where_away(self, model: str) -> None:
+        if model == self.away:
+            self.failed += 1
+            raise ReverseError("gone")
 
     def app(self, _: str, query: str, *_more: Any) -> Iterator[Piece]:
         self.asked.append(query)
@@ -73,6 +82,7 @@ class Workspace:
     def _embed(
         self, _selector: Any, texts: Sequence[str], _kind: str, _limits: Limits
     ) -> tuple[list[list[float]], int]:
+        self._fail_where_away("vectors")
         self.embedded += texts
         return [[float(t in text) for t in THINGS] + [0.1] for text in texts], 1
 
@@ -239,25 +249,70 @@ def test_the_judge_also_compares_answers_that_are_worded_differently(
 
 
 @EVERY
-@pytest.mark.parametrize("what", ["_embed", "_chat"])
+@pytest.mark.parametrize("what", ["vectors", "judge"])
 def test_a_model_that_fails_costs_a_hit_and_no_answer(
-    workspace: Workspace,
-    caller: Caller,
-    say: Say,
-    what: str,
-    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace, caller: Caller, say: Say, what: str
 ) -> None:
-    def away(*_: Any) -> Any:
-        raise ReverseError("gone")
-
-    judge = JUDGE if what == "_chat" and say is not llm else {}
+    judge = JUDGE if what == "judge" else {}
     trust(say, workspace, caller, meaning_judge=judge)
     say(workspace, caller, ONE, meaning_judge=judge)
-    if what == "_embed" or judge:
-        monkeypatch.setattr(workspace, what, away)
-    question = f"how can I cancel my {THINGS[-2]}"
-    text, _ = say(workspace, caller, question, meaning_judge=judge)
-    assert text == f"about {THINGS[-2]}"
+    workspace.away = what
+    text, outcome = say(workspace, caller, OTHER, meaning_judge=judge)
+    assert (text, outcome.reason) == (f"about {LAST}", "absent")
+    assert workspace.failed == 1
+
+
+@EVERY
+def test_an_embedding_model_that_failed_is_left_alone_for_a_while(
+    workspace: Workspace, caller: Caller, say: Say
+) -> None:
+    workspace.away = "vectors"
+    for thing in THINGS[:5]:
+        say(workspace, caller, f"How do I cancel my {thing}?")
+    assert workspace.failed == 1
+
+
+def test_an_answer_too_long_for_a_judge_is_none_and_the_judge_goes_on(
+    workspace: Workspace, caller: Caller
+) -> None:
+    trust(llm, workspace, caller, meaning_judge=JUDGE)
+    plain, workspace.answer = workspace.answer, lambda _: "x" * 120_000
+    llm(workspace, caller, ONE, meaning_judge=JUDGE)
+    judged = len(workspace.judged)
+    assert not llm(workspace, caller, OTHER, meaning_judge=JUDGE)[1].hit
+    assert len(workspace.judged) == judged
+    workspace.answer = plain
+    fresh = THINGS[-2]
+    llm(workspace, caller, f"How do I cancel my {fresh}?", meaning_judge=JUDGE)
+    _, outcome = llm(
+        workspace, caller, f"how can I cancel my {fresh}", meaning_judge=JUDGE
+    )
+    assert outcome.reason == "meaning"
+
+
+def test_a_look_up_by_meaning_has_the_same_tags_scope_and_user(
+    workspace: Workspace, caller: Caller
+) -> None:
+    mine = Caller({**caller.credentials, "cache_scope": "user"}, "here", "u")
+    trust(value, workspace, mine, cache_tags="t", name="n")
+    value(workspace, mine, ONE, cache_tags="t", name="n")
+    other = Caller(mine.credentials, "here", "w")
+    asked = {"key": OTHER, "cache_tags": "t", "name": "n", "meaning_model": VECTORS}
+    assert not wrapping.look_up(other, asked, workspace.models).outcome.hit
+    assert wrapping.look_up(mine, asked, workspace.models).outcome.hit
+    operating.invalidate(mine, {"target": "tag", "name": "t"})
+    assert not wrapping.look_up(mine, asked, workspace.models).outcome.hit
+
+
+def test_nothing_is_learned_under_a_ticket_once_the_operator_has_ended_it(
+    workspace: Workspace, caller: Caller
+) -> None:
+    given = {"key": ONE, "meaning_model": VECTORS}
+    found = wrapping.look_up(caller, given, workspace.models)
+    ended = Caller({**caller.credentials, "cache_options": "match: normalized"})
+    stored = {"ticket": found.ticket, "value": "x"}
+    assert wrapping.store(ended, stored, workspace.models).stored
+    assert workspace.embedded == []
 
 
 @EVERY
@@ -273,10 +328,12 @@ def test_votes_against_an_answer_to_another_question_close_its_band(
         for voter in ("a", "b", "c")
     ]
     assert votes == ["counted", "counted", "dropped"]
-    say(workspace, caller, ONE)
-    asked = len(workspace.asked)
-    say(workspace, caller, f"{OTHER} now")
-    assert len(workspace.asked) == asked + 1
+    (band,) = settings.open_cache(settings.read(caller.credentials)).bands() or [None]
+    assert band is None, "it does not stand as it was shown"
+    fresh = THINGS[-2]
+    say(workspace, caller, f"How do I cancel my {fresh}?")
+    _, outcome = say(workspace, caller, f"how can I cancel my {fresh}")
+    assert outcome.reason == "absent"
 
 
 def test_votes_against_an_answer_to_the_question_itself_close_no_band(
@@ -290,13 +347,30 @@ def test_votes_against_an_answer_to_the_question_itself_close_no_band(
     assert llm(workspace, caller, OTHER)[1].reason == "meaning"
 
 
-@pytest.mark.parametrize("served", ["x", "0" * 32 + ".x", "0" * 31 + ".1", ".1"])
+@pytest.mark.parametrize(
+    "served", ["x", "0" * 32 + ".1", "0" * 32 + ".1." + "0" * 15, ".1", "1" * 33]
+)
 def test_a_key_with_a_band_that_nobody_was_told_is_refused(
     workspace: Workspace, caller: Caller, served: str
 ) -> None:
     _, outcome = llm(workspace, caller, ONE)
     with pytest.raises(BadInput, match="cache_key"):
         operating.feedback(caller, {"cache_key": f"{outcome.cache_key}~{served}"}, "a")
+
+
+def test_a_key_with_a_band_of_another_answer_counts_against_nothing(
+    workspace: Workspace, caller: Caller
+) -> None:
+    trust(llm, workspace, caller)
+    llm(workspace, caller, ONE)
+    told = llm(workspace, caller, OTHER)[1].cache_key
+    other = value(workspace, caller, ONE)[1].cache_key
+    glued = f"{other}~{told.partition('~')[2]}"
+    for voter in ("a", "b", "c"):
+        vote = operating.feedback(caller, {"cache_key": glued}, voter)
+        assert vote == "nothing_kept"
+    assert value(workspace, caller, ONE)[1].hit
+    assert llm(workspace, caller, OTHER)[1].reason == "meaning"
 
 
 @EVERY
@@ -384,6 +458,65 @@ def test_a_value_is_found_until_its_knowledge_changes(
     operating.invalidate(mine, {"target": "dataset", "name": faq.id})
     _, outcome = value(workspace, mine, ONE, knowledge_bases="FAQ")
     assert outcome.reason == "invalidated"
+
+
+def test_a_value_is_kept_no_longer_than_a_retrieval(
+    workspace: Workspace,
+    caller: Caller,
+    api: FakeKnowledgeApi,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor longer than some seconds while Dify's index may be behind the new version."""
+    api.add("FAQ", Document("a.md", "Parcels arrive after three days."))
+    place = {"knowledge_api_url": api.url, "knowledge_api_key": KEY}
+    options = f"{OPTIONS}, retrieval_max_age_seconds: 600"
+    given = {**caller.credentials, **place, "cache_options": options}
+    mine = Caller({**given, "cache_ttl": "7 days"}, "here", "u")
+    cache = settings.open_cache(settings.read(mine.credentials))
+
+    def life(question: str) -> float:
+        asked = {"key": question, "knowledge_bases": "FAQ"}
+        found = wrapping.look_up(mine, asked, workspace.models)
+        stored = {"ticket": found.ticket, "value": "x", "cache_ttl": "7 days"}
+        assert wrapping.store(mine, stored, workspace.models).stored
+        kept = cache._store.look_up(found.outcome.cache_key, "", []).value
+        entry = entries.decode(kept, found.outcome.cache_key, cache._cipher_key)
+        return entry.stale_until - entry.created_at
+
+    assert life(ONE) <= 17
+    monkeypatch.setattr(search, "_SETTLING_SECONDS", 0)
+    assert 17 < life(OTHER) <= 660
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("Nowhere", "No knowledge base is called 'Nowhere' in Knowledge Bases"),
+        (",".join(str(uuid.uuid4()) for _ in range(21)), "takes at most 20"),
+    ],
+)
+def test_knowledge_bases_that_make_no_sense_are_one_sentence_where_they_count(
+    workspace: Workspace,
+    caller: Caller,
+    api: FakeKnowledgeApi,
+    given: str,
+    sentence: str,
+) -> None:
+    place = {"knowledge_api_url": api.url, "knowledge_api_key": KEY}
+    mine = Caller({**caller.credentials, **place}, "here", "u")
+    asked = {"key": ONE, "knowledge_bases": given}
+    with pytest.raises(BadInput, match=sentence):
+        wrapping.look_up(mine, asked, workspace.models)
+    bypassed = wrapping.look_up(mine, {**asked, "cache_control": "bypass"})
+    assert bypassed.outcome.reason == "bypass_asked"
+
+
+def test_the_endpoint_that_keeps_values_takes_no_knowledge_bases(
+    caller: Caller,
+) -> None:
+    items = [{"key": ONE, "value": "x"}]
+    with pytest.raises(BadInput, match="knowledge_bases"):
+        wrapping.store_all(caller, {"items": items, "knowledge_bases": "FAQ"})
 
 
 def test_where_the_version_is_unknown_nothing_is_kept(

@@ -53,11 +53,12 @@ def embed(
     asking: Caller,
     *,
     label: str = "",
+    alone: bool = False,
 ) -> Embeddings:
     """The vector of each input, from the cache or the model server.
 
     Texts have their prefix already. ``label`` is the name in the statistics, if it is not
-    the model's. Raises an InvokeError.
+    the model's; ``alone`` waits for no other caller's. Raises an InvokeError.
     """
     shown = [one.url for one in inputs if isinstance(one, Picture)]
     traits = Traits(
@@ -81,6 +82,7 @@ def embed(
             forms,
             load,
             outlives=runtime.outlives(),
+            alone=alone,
         )
     for item in items[:1]:
         _check_size(len(items), item.payload)

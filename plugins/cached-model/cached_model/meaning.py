@@ -45,7 +45,7 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
         texts = embeddings.prefixed(form, [text], "query")
         # No user asked for it: it is neither a hit nor a miss of theirs.
         found = embeddings.embed(
-            embedding, options.meaning_model, texts, asking, label=INTERNAL
+            embedding, options.meaning_model, texts, asking, label=INTERNAL, alone=True
         )
         return found.vectors[0]
 
