@@ -301,9 +301,12 @@ def test_a_process_that_is_killed_in_an_audit_leaves_its_entry_as_it_was(
     upstream.script = Script(events=[delta(content="x"), finish()], delay=0.5)
     assert Caller(hosts[0], form | audited, question).text() == ANSWER
     until(lambda: upstream.calls == before + 1)
-    os.kill(pid_of(hosts[0]), signal.SIGKILL)
+    process = hosts[0].plugin(PLUGIN).process
+    os.kill(process.pid, signal.SIGKILL)
     assert Caller(hosts[1], form | DEFAULTS, question).text() == ANSWER
     assert upstream.calls == before + 1
+    # The next test asks the host, which has to have noticed.
+    until(lambda: bool(process.why_gone))
 
 
 STALE = (
