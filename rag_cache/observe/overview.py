@@ -46,13 +46,14 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
                 _apart(saved, told),
                 _audits(saved, told),
                 _audits_by_age(saved, told),
-                _meaning(saved, savings.band_rows(read), told),
+                _meaning(saved, told),
                 _provider(saved, told),
                 _redis(_facts(read), told),
             )
             if chart["picture"] or chart["lines"]
         ],
         "models": [_model(part) for part in saved["by"]],
+        "bands": [_band(row, told) for row in savings.band_rows(read)],
         "invalidations": [
             {"at": _when(row["at"]), "tags": ", ".join(map(str, row["tags"]))}
             for row in invalidations
@@ -219,7 +220,7 @@ def _audits_by_age(saved: Json, told: Words) -> Json:
     return _chart(told("audits_by_age"), bars)
 
 
-def _meaning(saved: Json, bands: list[Json], told: Words) -> Json:
+def _meaning(saved: Json, told: Words) -> Json:
     bars = []
     for band in saved["meaning"]:
         label = told("score", score=f"{band['from_score']:g}")
@@ -230,15 +231,19 @@ def _meaning(saved: Json, bands: list[Json], told: Words) -> Json:
                     Bar(f"{label}: {told(f'audit_{name}')}", band[name], shown, kind)
                 )
     seconds = saved["meaning_would_save_seconds"]
-    lines = []
-    for row in bands:
-        what = f"{row['label']} {row['app']}".strip()
-        score = told("score", score=f"{row['from_score']:g}")
-        state = told(f"band_{row['state']}", count=charts.count(row["missing"]))
-        lines.append(f"{what}, {score}: {state}")
-    if seconds:
-        lines.append(told("meaning_would_save", time=charts.span_of(seconds)))
-    return _chart(told("meaning_compared"), bars, lines=lines)
+    line = told("meaning_would_save", time=charts.span_of(seconds))
+    return _chart(told("meaning_compared"), bars, lines=[line] if seconds else [])
+
+
+def _band(row: Json, told: Words) -> Json:
+    return {
+        "kind": row["kind"],
+        "label": row["label"],
+        "app": row["app"],
+        "scores": told("score", score=f"{row['from_score']:g}"),
+        "wrong": charts.count(row["wrong"]),
+        "state": told(f"band_{row['state']}", count=charts.count(row["missing"])),
+    }
 
 
 def _provider(saved: Json, told: Words) -> Json:

@@ -172,6 +172,15 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "正しかったものを返していれば、{time} の待ち時間を節約できました。",
         "Servir as que estavam certas teria poupado {time} de espera.",
     ),
+    "bands": (
+        "Questions in other words, by model and app",
+        "同义问题（按模型与应用）",
+        "言い換えの質問（モデル・アプリ別）",
+        "Em outras palavras, por modelo e app",
+    ),
+    "scores": ("score", "得分", "スコア", "pontuação"),
+    "wrong_ones": ("different", "不同", "異なる", "diferentes"),
+    "state": ("state", "状态", "状態", "estado"),
     "band_serves": ("serves", "已启用", "提供中", "serve"),
     "band_locked": ("locked", "已锁定", "ロック中", "bloqueada"),
     "band_compares": (

@@ -17,6 +17,8 @@ from cachecore.meaning.bands import needed
 from rag_cache import observe, operating, settings, wrapping
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput, KnowledgeError, ReverseError
+from rag_cache.observe import overview
+from rag_cache.observe.words import Words
 from rag_cache.outcome import Outcome
 from rag_cache.retrieval import search
 from rag_cache.work import cached
@@ -407,6 +409,11 @@ def test_the_summary_says_how_each_band_stands(
         "missing": ENOUGH - 1,
         "wrong": 0,
     }
+    read = settings.read(caller.credentials)
+    page = overview.shown(read, caller.credentials, "24h", Words("en-US"))
+    assert [row["state"] for row in page["bands"]] == [
+        f"compares; {ENOUGH - 1} more right ones open it"
+    ]
     said = observe.summary_table(observe.summary(caller, {}))
     assert f"compares; {ENOUGH - 1} more right ones open it" in said
 
