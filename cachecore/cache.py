@@ -523,6 +523,7 @@ class Cache:
             look,
             reason=Reason.MEANING,
             key=near.key,
+            own=look.key,
             entry=near.entry,
             served=served,
             seconds=look.seconds + self._timer() - began,

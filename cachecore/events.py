@@ -52,7 +52,8 @@ class Lookup(NamedTuple):
     """The verdict on one request. Times in seconds; ``at`` since the epoch.
 
     ``seconds`` is what asking the store took, ``key_seconds`` making the key.
-    ``mark`` is the head of the key's fingerprint.
+    ``mark`` is the head of the key's fingerprint; of both keys, where the answer of another
+    question was given.
     """
 
     of: Subject

@@ -32,8 +32,8 @@ class Look:
     field (None: absent); it is None where nothing may be kept. ``entry`` is there on a
     hit only; ``stale`` is one past its time that may still be served in need. ``failed``
     says that the store failed this request. ``key_seconds`` is what making the key took,
-    ``seconds`` what came after it. ``served`` names the subject and the band that gave this
-    request the answer of another question.
+    ``seconds`` what came after it. Where it is given the answer of another question, ``key``
+    is that one's, ``own`` its own, and ``served`` names the subject and the band.
     """
 
     reason: Reason
@@ -44,6 +44,7 @@ class Look:
     failed: bool = False
     seconds: float = 0.0
     key_seconds: float = 0.0
+    own: str = ""
     served: str = ""
 
 

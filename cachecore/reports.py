@@ -37,7 +37,7 @@ class Reports:
                 # A late one is paid for all the same, behind.
                 entry.cost if entry and look.reason is not Reason.LATE else None,
                 now - entry.created_at if entry else None,
-                mark_of(look.key) if look.key else "",
+                " = ".join(mark_of(key) for key in (look.own, look.key) if key),
             )
         )
 
