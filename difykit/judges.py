@@ -7,7 +7,7 @@ is not the one plain word is a no.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from dify_plugin.entities.model.message import (
     PromptMessage,
@@ -86,11 +86,22 @@ def of_questions(ask: Ask) -> Callable[[str, str, Piece], bool]:
 
 
 def _said(answer: Piece) -> str:
-    """What an answer tells: its text without reasoning, and its data."""
+    """What an answer tells: its text without reasoning, and its data.
+
+    An app's outputs are its text once more, mostly.
+    """
     text = spoken(answer.text)
-    if answer.data is None:
+    if answer.data is None or all(one == answer.text for one in _leaves(answer.data)):
         return text
-    return f"{text}\n{json.dumps(answer.data, ensure_ascii=False)}".strip()
+    data = json.dumps(answer.data, ensure_ascii=False)
+    return data if answer.text in _leaves(answer.data) else f"{text}\n{data}".strip()
+
+
+def _leaves(data: Any) -> list[Any]:
+    if isinstance(data, dict | list):
+        inner = data.values() if isinstance(data, dict) else data
+        return [leaf for one in inner for leaf in _leaves(one)]
+    return [data]
 
 
 def _messages(task: str, texts: Mapping[str, str]) -> list[PromptMessage] | None:

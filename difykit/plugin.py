@@ -11,6 +11,7 @@ import traceback
 from typing import Any, Final
 
 from dify_plugin import Plugin
+from dify_plugin.config.logger_format import plugin_logger_handler
 from dify_plugin.core.server.__base.response_writer import ResponseWriter
 from dify_plugin.errors.model import (
     CredentialsValidateFailedError,
@@ -29,6 +30,9 @@ _LONGEST_ERROR: Final = 4000
 _INVOKES: Final = '"type":"invoke"'
 _HEAD: Final = 300
 
+# Whose warnings go to the daemon's log, in the protocol. What is written to stderr the daemon
+# keeps to itself (D/internal/core/local_runtime/instance.go:281-338).
+_OURS: Final = ("cachecore", "difykit", "rag_cache", "cached_model")
 _REMEDIES: Final = {
     "invoke_text_embedding": "lower Texts per Request (max_chunks)",
     "invoke_multimodal_embedding": "lower Texts per Request (max_chunks)",
@@ -59,6 +63,8 @@ class GuardedPlugin(Plugin):
         # looking at all of them again and again takes the seventh part of a hit's time.
         gc.collect()
         gc.freeze()
+        for name in _OURS:
+            logging.getLogger(name).addHandler(plugin_logger_handler)
         super().run()
 
     # The SDK's signature; what comes behind ``writer`` is handed on as it is.

@@ -9,6 +9,10 @@ class KnowledgeError(Exception):
     """The knowledge API did not do what it was asked; ``str`` is one sentence."""
 
 
+class NoKnowledgeBase(KnowledgeError):
+    """The knowledge API has none with this id."""
+
+
 class ReverseError(Exception):
     """The workspace did not do what it was asked; ``str`` is one sentence.
 

@@ -40,8 +40,8 @@ class Ticket:
     ``order`` is when the value was asked for, on the store's clock; ``issued_at``, in
     seconds since the epoch, when the work began; ``label`` what work it is, for the
     statistics; ``ttl`` how long the value is kept in seconds, None for the credentials'.
-    ``asked`` says what was asked for, where that is compared by its meaning; ``most`` is
-    how long the value may be kept in any case, in seconds.
+    ``asked`` says what was asked for, where that is compared by its meaning; ``ends_at`` is
+    when the value is over in any case, in seconds since the epoch.
     """
 
     key: str
@@ -50,14 +50,14 @@ class Ticket:
     issued_at: float
     label: str
     ttl: int | None = None
-    most: int | None = None
+    ends_at: float | None = None
     asked: dict[str, Any] | None = None
 
 
 def write(ticket: Ticket, secret: bytes) -> str:
     """The ticket as one word."""
     fields = [ticket.key, ticket.stamps, ticket.order, ticket.issued_at]
-    fields += [ticket.label, ticket.ttl, ticket.most]
+    fields += [ticket.label, ticket.ttl, ticket.ends_at]
     body = orjson.dumps([*fields, ticket.asked])
     if len(body) > _MAX_BODY:
         body = orjson.dumps(fields)

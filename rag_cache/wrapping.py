@@ -77,16 +77,14 @@ def look_up(
     if datasets is None:  # Without a version there is no key.
         return Lookup(Outcome("version_unknown"), ticket.NOTHING)
     request = _request(caller, read, parameters, datasets)
-    most = retrieval.longest_life(read, datasets) if datasets else None
-    if most is not None:
-        request = replace(request, ttl=min(request.lifetime, most))
+    ends_at = time() + retrieval.longest_life(read, datasets) if datasets else None
     if models:
         request = work.matched(read, request, "key", by, models, _as_answer)
     look = cache.find(request, _as_answer)
     cache.report(request, look)
     return Lookup(
         look_outcome(look),
-        ticket=_ticket(cache, request, look, by, most),
+        ticket=_ticket(cache, request, look, by, ends_at),
         value=_as_value(look.entry.payload) if look.entry else None,
     )
 
@@ -101,7 +99,11 @@ def _as_value(answer: Piece) -> Any:
 
 
 def _ticket(
-    cache: Cache, request: Request, look: Look, by: Chosen | None, most: int | None
+    cache: Cache,
+    request: Request,
+    look: Look,
+    by: Chosen | None,
+    ends_at: float | None,
 ) -> str:
     # A hit's ticket names the key, for feedback; nothing can be stored under it.
     stamps = None if look.entry else cache.settle(look)
@@ -118,7 +120,7 @@ def _ticket(
     try:
         order = cache.admin.order(key) if key else 0
         at = round(time(), 3)
-        made = Ticket(key, stamps or {}, order, at, label, request.ttl, most, asked)
+        made = Ticket(key, stamps or {}, order, at, label, request.ttl, ends_at, asked)
         return ticket.write(made, cache.admin.ticket_secret())
     except StoreError:
         return ticket.NOTHING
@@ -190,8 +192,7 @@ def store(
         reason = "already_kept" if held.key else "not_cacheable"
         return Stored(stored=False, reason=reason, value=value)
     request = _asked(caller, read, held, value)
-    ttl = inputs.lifetime(parameters) or held.ttl or request.lifetime
-    request = replace(request, ttl=min(ttl, held.most or ttl))
+    request = replace(request, ttl=inputs.lifetime(parameters) or held.ttl)
     permitted = read.cache.options.match == "meaning"
     if models and permitted and held.asked and _has_key(cache, request, held.key):
         by = work.Chosen(**held.asked["by"])
@@ -212,6 +213,7 @@ def _asked(caller: Caller, read: Settings, held: Ticket, value: Any) -> Request:
     """The look-up's request, as far as its ticket says."""
     rules, asked = read.cache.rules, held.asked or {}
     whose = rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id)
+    ends = [one for one in (urls.expires_at(value), held.ends_at) if one is not None]
     return Request(
         kind="value",
         label=held.label,
@@ -219,7 +221,7 @@ def _asked(caller: Caller, read: Settings, held: Ticket, value: Any) -> Request:
         rules=rules,
         app=caller.app_id,
         asked=lambda: str(asked.get("form", {}).get("key", "")),
-        traits=Traits(scope_id=whose, ends_at=urls.expires_at(value)),
+        traits=Traits(scope_id=whose, ends_at=min(ends, default=None)),
         tags=tuple(asked.get("tags", ())),
         belongs=tuple(asked.get("belongs", ())),
     )

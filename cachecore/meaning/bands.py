@@ -64,6 +64,11 @@ class Band:
         if len(self._last) > WINDOW:
             self.wrongs -= not self._last.popleft()
 
+    @property
+    def rights(self) -> int:
+        """How many of the last comparisons were right."""
+        return len(self._last) - self.wrongs
+
     def serves(self, max_wrong: float) -> bool:
         """Whether the law above lets it."""
         return self.right_since >= needed(max_wrong, self.wrongs)

@@ -74,12 +74,14 @@ class Trust:
 class BandState:
     """What an operator sees of a band: ``missing`` right comparisons, and it serves.
 
-    ``locked`` says that the cache options keep it from that.
+    ``rights`` and ``wrongs`` count the last comparisons. ``locked`` says that the cache
+    options keep it from that.
     """
 
     subject: Subject
     band: int
     missing: int
+    rights: int
     wrongs: int
     locked: bool
 
@@ -156,7 +158,9 @@ class Evidence:
     ) -> None:
         """Write down for operators how a band stands."""
         missing = max(0, needed(max_wrong, band.wrongs) - band.right_since)
-        said = orjson.dumps([*subject, number, missing, band.wrongs, locked])
+        said = orjson.dumps(
+            [*subject, number, missing, band.rights, band.wrongs, locked]
+        )
         name = self._keyspace.bands(int(self._clock() // _WEEK))
         sealed = entries.seal(said, name, self._cipher_key)
         fields = {f"{mark}.{number}": base64.b85encode(sealed).decode()}
@@ -202,11 +206,11 @@ def _state(name: str, sealed: str, cipher_key: bytes | None) -> BandState | None
     try:
         data = base64.b85decode(sealed)
         said = orjson.loads(entries.unseal(data, name, cipher_key))
-        kind, label, app, band, missing, wrongs, locked = said
+        kind, label, app, *counted, locked = said
         subject = Subject(str(kind), str(label), str(app))
-        counts = int(band), int(missing), int(wrongs)
+        band, missing, rights, wrongs = map(int, counted)
     except (CorruptEntry, ValueError, TypeError):
         return None
-    if not 0 <= counts[0] < len(BAND_STARTS):
+    if not 0 <= band < len(BAND_STARTS):
         return None
-    return BandState(subject, *counts, locked=bool(locked))
+    return BandState(subject, band, missing, rights, wrongs, bool(locked))

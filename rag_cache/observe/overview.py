@@ -240,7 +240,8 @@ def _band(row: Json, told: Words) -> Json:
         "kind": row["kind"],
         "label": row["label"],
         "app": row["app"],
-        "scores": told("score", score=f"{row['from_score']:g}"),
+        "scores": f"≥ {row['from_score']:g}",
+        "right": charts.count(row["right"]),
         "wrong": charts.count(row["wrong"]),
         "state": told(f"band_{row['state']}", count=charts.count(row["missing"])),
     }

@@ -134,6 +134,7 @@ def band_rows(read: Settings) -> list[Json]:
                 "from_score": BAND_STARTS[one.band],
                 "state": "locked" if one.locked else state,
                 "missing": one.missing,
+                "right": one.rights,
                 "wrong": one.wrongs,
             }
         )

@@ -179,6 +179,7 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "Em outras palavras, por modelo e app",
     ),
     "scores": ("score", "得分", "スコア", "pontuação"),
+    "right_ones": ("the same", "相同", "同じ", "iguais"),
     "wrong_ones": ("different", "不同", "異なる", "diferentes"),
     "state": ("state", "状态", "状態", "estado"),
     "band_serves": ("serves", "已启用", "提供中", "serve"),
@@ -189,7 +190,12 @@ _WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
         "比較のみ。あと {count} 回一致すると提供します",
         "só compara; mais {count} certas a abrem",
     ),
-    "score": ("from {score}", "得分 ≥ {score}", "スコア {score} 以上", "de {score}"),
+    "score": (
+        "score from {score}",
+        "得分 ≥ {score}",
+        "スコア {score} 以上",
+        "pontuação de {score}",
+    ),
     "audits_by_age": (
         "Different answers, by age",
         "不同的回答（按保留时间）",

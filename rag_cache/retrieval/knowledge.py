@@ -16,7 +16,7 @@ import orjson
 import urllib3
 
 from difykit import web
-from rag_cache.errors import KnowledgeError
+from rag_cache.errors import KnowledgeError, NoKnowledgeBase
 from rag_cache.settings import Knowledge
 
 # Dify's own limit (services/hit_testing_service.py: hit_testing_args_check).
@@ -39,7 +39,8 @@ def credential(place: Knowledge, seconds: float) -> str:
 
 def revived(name: str, text: str) -> KnowledgeError | None:
     """The error again that another process met."""
-    return KnowledgeError(text) if name == KnowledgeError.__name__ else None
+    kinds = {kind.__name__: kind for kind in (KnowledgeError, NoKnowledgeBase)}
+    return kinds[name](text) if name in kinds else None
 
 
 def side_by_side[A, B](
@@ -223,4 +224,5 @@ def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:
         rest = "; check Knowledge API URL (knowledge_api_url), it leads elsewhere"
     else:
         rest = f": it does not accept these settings for {which}"
-    return KnowledgeError(said + rest + ".")
+    missing = dataset_id and status == HTTPStatus.NOT_FOUND
+    return (NoKnowledgeBase if missing else KnowledgeError)(said + rest + ".")

@@ -23,7 +23,12 @@ from difykit import runtime
 from difykit.codec import urls
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
-from rag_cache.errors import BadInput, KnowledgeError, ReverseError
+from rag_cache.errors import (
+    BadInput,
+    KnowledgeError,
+    NoKnowledgeBase,
+    ReverseError,
+)
 from rag_cache.outcome import Outcome, outcome_of
 from rag_cache.retrieval import citations, knowledge, versions
 from rag_cache.retrieval.asks import Ask, Json
@@ -127,8 +132,8 @@ def versions_of(
 ) -> list[Dataset] | None:
     """The knowledge bases of these names or ids, as they are now; None if nobody knows.
 
-    ``where`` is the field that names them. Raises BadInput; KnowledgeError where the
-    credentials do not say where the knowledge is.
+    ``where`` is the field that names them. Raises BadInput, and KnowledgeError for one that
+    is not there or where the credentials do not say where the knowledge is.
     """
     if not names:
         return []
@@ -141,6 +146,9 @@ def versions_of(
         raise BadInput(f"{where} takes at most {inputs.MAX_IDS} knowledge bases.")
     _allow(read, ids)
     described = versions.of_all(settings.open_cache(read), read, ids)
+    for one in described:
+        if isinstance(one, NoKnowledgeBase):
+            raise one
     known = [one for one in described if isinstance(one, Dataset)]
     return known if len(known) == len(described) else None
 

@@ -1,6 +1,5 @@
 """``match: meaning`` over the real protocol: vectors of a workspace's model, in a tool's time."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -27,16 +26,13 @@ def thing_in(question: str) -> str:
 
 
 def vectors(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    marks = [
-        hashlib.sha256(thing_in(text).encode()).digest() for text in request["texts"]
-    ]
+    made = [[float(thing in text) for thing in THINGS] for text in request["texts"]]
     usage = {
         **dict.fromkeys(("tokens", "total_tokens"), 1),
         **dict.fromkeys(("unit_price", "price_unit", "total_price"), "0"),
         "currency": "USD",
         "latency": 0,
     }
-    made = [[byte - 127.5 for byte in mark] for mark in marks]
     yield {"model": "vectors", "embeddings": made, "usage": usage}
 
 

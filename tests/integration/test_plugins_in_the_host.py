@@ -284,3 +284,19 @@ def test_a_cut_answer_reaches_the_host_and_is_asked_again(
     for _ in range(2):
         assert ask(host, form)[-1]["delta"]["finish_reason"] == "length"
     assert upstream.calls == 2
+
+
+@pytest.mark.parametrize("plugin", [MODEL, TOOLS])
+def test_a_warning_reaches_the_hosts_log(
+    host: Host, form: dict[str, str], cache_fields: dict[str, str], plugin: str
+) -> None:
+    nowhere = {"redis_url": "redis://127.0.0.1:1", "cache_namespace": "logged"}
+    log = host.plugin(plugin).process.log
+    log.clear()
+    if plugin == MODEL:
+        assert text(ask(host, form | nowhere)) == "echo: hi"
+    else:
+        found = tool(host, "cache_lookup", cache_fields | nowhere, key="q")
+        assert found["reason"] == "cache_unavailable"
+    (line,) = [line for line in log if "is unavailable" in line]
+    assert line.startswith("WARNING the cache at ")
