@@ -375,6 +375,20 @@ def test_a_key_with_a_band_of_another_answer_counts_against_nothing(
     assert llm(workspace, caller, OTHER)[1].reason == "meaning"
 
 
+def test_votes_against_an_answer_and_against_its_use_for_another_question_are_two_counts(
+    workspace: Workspace, caller: Caller
+) -> None:
+    trust(llm, workspace, caller)
+    llm(workspace, caller, ONE)
+    used = llm(workspace, caller, OTHER)[1].cache_key
+    own = llm(workspace, caller, ONE)[1].cache_key
+    cast = [(own, "a"), (used, "a"), (own, "b"), (used, "b")]
+    for key, voter in cast:
+        vote = operating.feedback(caller, {"cache_key": key}, voter)
+        assert vote == "counted"
+    assert llm(workspace, caller, ONE)[1].hit
+
+
 @EVERY
 def test_a_locked_band_is_compared_and_serves_nothing(
     workspace: Workspace, caller: Caller, say: Say
