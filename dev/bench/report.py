@@ -24,6 +24,8 @@ _TITLES = {
     "burst": "Many hits at one instant",
     "replay": "A kept answer of 20 KB as a stream",
     "knowledge": "Retrieval, prompts, embeddings",
+    "warming": "Filling a cache, and asking hits again",
+    "meaning": "The same question in other words",
     "publishing": "What events and statistics cost",
     "memory": "Memory",
     "traffic": "A day of an assistant",
