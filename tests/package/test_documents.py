@@ -1,5 +1,6 @@
 """What is written down leads somewhere, and says what the product says."""
 
+import ast
 import re
 import subprocess
 from itertools import pairwise
@@ -86,6 +87,29 @@ def test_what_troubleshooting_lists_is_what_the_product_says() -> None:
             unknown.append(sentence)
     assert len(sentences) > 80
     assert not unknown
+
+
+def test_each_warning_of_the_plugins_stands_in_troubleshooting() -> None:
+    text = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
+    logs = text.partition("## Logs")[2].partition("\n## ")[0]
+    shapes = re.sub(r"\{[^}]*\}", "%s", logs)
+    said = [
+        ast.literal_eval(node.args[0])
+        for folder in ("cachecore", "difykit", "rag_cache", "plugins/cached-model")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and _is_log(node.func) and node.args
+    ]
+    assert len(said) > 15
+    missing = [one for one in said if one.partition("\n")[0] not in shapes]
+    assert missing == []
+
+
+def _is_log(function: ast.expr) -> bool:
+    if not isinstance(function, ast.Attribute):
+        return False
+    levels = ("debug", "info", "warning", "error", "exception")
+    return function.attr in levels and ast.unparse(function.value) == "logger"
 
 
 def test_each_paragraph_on_correctness_names_tests_that_exist() -> None:
