@@ -16,6 +16,7 @@ from cachecore.keys import (
     TICKET_FIELD,
     Keyspace,
     read_told_key,
+    told_key,
     votes_key,
 )
 from cachecore.policy import Switch
@@ -102,10 +103,9 @@ class Admin:
 
     def signed(self, key: str, served: str) -> str:
         """What says that the answer under ``key`` was ``served`` by a band, for votes."""
-        text = f"{key}~{served}".encode()
-        return (
-            f"{served}.{hmac.digest(self.ticket_secret(), text, 'sha256').hex()[:16]}"
-        )
+        text = told_key(key, served).encode()
+        signature = hmac.digest(self.ticket_secret(), text, "sha256").hex()[:16]
+        return f"{served}.{signature}"
 
     def owns(self, key: str) -> bool:
         """Whether this is the key of an entry in this namespace."""

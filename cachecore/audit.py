@@ -27,6 +27,7 @@ from cachecore.keep import Keeper, Sealed, refusal_of
 from cachecore.lease import Lead, Leases
 from cachecore.lookup import Look
 from cachecore.policy import LENIENT, Reason
+from cachecore.question import WIDTH
 from cachecore.request import Judgement, Request
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,6 @@ _AMOUNT: Final = re.compile(
 )
 _GROUPS: Final = str.maketrans("", "", ",\u202f\u00a0'’")
 _ZEROS: Final = re.compile(r"(?<![\d.])(\d+)\.0+(?![\d.])")
-# Full-width signs: NFKC would also make 102 of 10².
-_WIDTH: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
 
 
 class Verdict(StrEnum):
@@ -104,7 +103,7 @@ def _calls(answer: Piece) -> list[tuple[str, str]]:
 
 def _plain(text: str) -> str:
     """The text without what may differ: white space, case, numbers written otherwise."""
-    text = unicodedata.normalize("NFC", spoken(text)).translate(_WIDTH).casefold()
+    text = unicodedata.normalize("NFC", spoken(text)).translate(WIDTH).casefold()
     text = _AMOUNT.sub(lambda found: found[0].translate(_GROUPS), text)
     text = _ZEROS.sub(r"\1", text)
     return _SPACE.sub(" ", text).strip().rstrip(".!。！")

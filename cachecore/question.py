@@ -29,7 +29,8 @@ _WIDE_WORD: Final = re.compile(r"[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]+")
 _NARROW_WORD: Final = re.compile(r"[0-9A-Za-z]+")
 _SPACE: Final = re.compile(r"\s+")
 LONGEST: Final = 2_000  # characters; what is longer is a document, not a question
-_WIDTH: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
+# Full-width signs; NFKC would also make 102 of 10².
+WIDTH: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
 _QUOTES: Final = str.maketrans("‘’“”", "''\"\"")
 # Words with which questions begin, and that mean the same with and without a capital.
 _ASKING: Final = frozenset(
@@ -55,7 +56,7 @@ def normalized(question: str) -> str:
     """The one text for all questions that are the same but for their typing."""
     if len(question) > LONGEST:
         return question
-    text = unicodedata.normalize("NFC", question).translate(_WIDTH)
+    text = unicodedata.normalize("NFC", question).translate(WIDTH)
     text = text.translate(_QUOTES).strip()
     if _CODE.search(text) or _has_both_widths(question):
         return unicodedata.normalize("NFC", question).strip()
@@ -70,7 +71,7 @@ def normalized(question: str) -> str:
 
 def _has_both_widths(question: str) -> bool:
     """Whether a word in full-width letters stands beside the same one of half width."""
-    narrow = {word.translate(_WIDTH) for word in _WIDE_WORD.findall(question)}
+    narrow = {word.translate(WIDTH) for word in _WIDE_WORD.findall(question)}
     return bool(narrow) and not narrow.isdisjoint(_NARROW_WORD.findall(question))
 
 

@@ -53,7 +53,7 @@ def of_answers(
 ) -> Callable[[Piece, Piece], Judgement | None]:
     """Asks whether two answers to ``question`` say the same. Raises what ``ask`` raises.
 
-    It can't tell of answers that are too long for it.
+    There is no judgement of answers that are too long for a judge.
     """
 
     def judge(kept: Piece, fresh: Piece) -> Judgement | None:

@@ -33,7 +33,6 @@ from rag_cache.work import Chosen, Models
 # Work that takes longer has met too many changes that no stamp shows.
 _TICKET_SECONDS: Final = 86400
 _MAX_LABEL: Final = 80
-_KNOWLEDGE: Final = "Knowledge Bases (knowledge_bases)"
 _CONTROLS: Final = (Control.DEFAULT, Control.BYPASS, Control.REFRESH)
 MAX_ITEMS: Final = 200
 _OF_ALL_ITEMS: Final = ("name", "context_keys", "cache_tags", "cache_ttl")
@@ -72,8 +71,7 @@ def look_up(
     cache = settings.open_cache(read)
     by = work.chosen(parameters, read) if models else None
     bypassed = inputs.control(parameters, *_CONTROLS) is Control.BYPASS
-    names = () if bypassed else retrieval.read_names(parameters, "knowledge_bases")
-    datasets = retrieval.versions_of(read, names, _KNOWLEDGE)
+    datasets = [] if bypassed else retrieval.versions_of(read, parameters)
     if datasets is None:  # Without a version there is no key.
         return Lookup(Outcome("version_unknown"), ticket.NOTHING)
     request = _request(caller, read, parameters, datasets)
@@ -139,13 +137,13 @@ def _request(
         "context": urls.unsigned(inputs.text(parameters, "context_keys")),
     }
     if datasets:
-        form["datasets"] = [[one.id, one.version, one.since] for one in datasets]
+        form["datasets"] = [one.in_key for one in datasets]
     return Request(
         kind="value",
         label=inputs.text(parameters, "name") or "value",
         form=settings.matched_form(read, form, "key"),
         rules=rules,
-        belongs=tuple(f"dataset:{one.id}" for one in datasets),
+        belongs=tuple(one.tag for one in datasets),
         app=caller.app_id,
         asked=lambda: inputs.text(parameters, "key"),
         parts=lambda: {"context": [form["context"], form.get("datasets")]},
@@ -191,8 +189,8 @@ def store(
         # A hit's ticket names a key: the value is there already.
         reason = "already_kept" if held.key else "not_cacheable"
         return Stored(stored=False, reason=reason, value=value)
-    request = _asked(caller, read, held, value)
-    request = replace(request, ttl=inputs.lifetime(parameters) or held.ttl)
+    ttl = inputs.lifetime(parameters) or held.ttl
+    request = _asked(caller, read, held, value, ttl)
     permitted = read.cache.options.match == "meaning"
     if models and permitted and held.asked and _has_key(cache, request, held.key):
         by = work.Chosen(**held.asked["by"])
@@ -209,21 +207,25 @@ def store(
     )
 
 
-def _asked(caller: Caller, read: Settings, held: Ticket, value: Any) -> Request:
+def _asked(
+    caller: Caller, read: Settings, held: Ticket, value: Any, ttl: int | None
+) -> Request:
     """The look-up's request, as far as its ticket says."""
     rules, asked = read.cache.rules, held.asked or {}
+    form = asked.get("form", {})
     whose = rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id)
     ends = [one for one in (urls.expires_at(value), held.ends_at) if one is not None]
     return Request(
         kind="value",
         label=held.label,
-        form=asked.get("form", {}),
+        form=form,
         rules=rules,
         app=caller.app_id,
-        asked=lambda: str(asked.get("form", {}).get("key", "")),
+        asked=lambda: str(form.get("key", "")),
         traits=Traits(scope_id=whose, ends_at=min(ends, default=None)),
         tags=tuple(asked.get("tags", ())),
         belongs=tuple(asked.get("belongs", ())),
+        ttl=ttl,
     )
 
 

@@ -161,7 +161,7 @@ class Evidence:
         said = orjson.dumps(
             [*subject, number, missing, band.rights, band.wrongs, locked]
         )
-        name = self._keyspace.bands(int(self._clock() // _WEEK))
+        name = _hashes(self._keyspace, self._clock())[-1]
         sealed = entries.seal(said, name, self._cipher_key)
         fields = {f"{mark}.{number}": base64.b85encode(sealed).decode()}
         self._store.publish([Page(name, fields, 2 * _WEEK)])
@@ -179,8 +179,8 @@ def vote(store: Store, keyspace: Keyspace, served: str, key: str, now: float) ->
     """
     mark, _, band = served.partition(".")
     append(store, keyspace, mark, f"{band}-{mark_of(key)}")
-    for week in (int(now // _WEEK), int(now // _WEEK) - 1):  # It stands otherwise now.
-        store.forget(keyspace.bands(week), served)
+    for name in _hashes(keyspace, now):  # It stands otherwise now.
+        store.forget(name, served)
 
 
 def shown(
@@ -190,8 +190,7 @@ def shown(
 
     Raises StoreError.
     """
-    week = int(now // _WEEK)
-    names = [keyspace.bands(week - 1), keyspace.bands(week)]
+    names = _hashes(keyspace, now)
     found: dict[str, BandState] = {}
     for name, fields in zip(names, store.gather(names), strict=True):
         for field_, sealed in fields.items():
@@ -199,6 +198,12 @@ def shown(
             if state is not None:
                 found[field_] = state
     return sorted(found.values())[:_MOST_SHOWN]
+
+
+def _hashes(keyspace: Keyspace, now: float) -> list[str]:
+    """What says how bands stand: last week's, and this week's."""
+    week = int(now // _WEEK)
+    return [keyspace.bands(week - 1), keyspace.bands(week)]
 
 
 def _state(name: str, sealed: str, cipher_key: bytes | None) -> BandState | None:

@@ -107,8 +107,8 @@ class MeaningTier:
             return None
         if not guards.stands_alone(meaning.question):
             return None
-        mark = _mark(self._keyspace, request, meaning)
-        trust = self._evidence.trust(mark, whole=False)
+        subject = _subject(self._keyspace, request, meaning)
+        trust = self._evidence.trust(subject, whole=False)
         serving = [
             band.serves(meaning.max_wrong) and number not in meaning.locked
             for number, band in enumerate(trust.bands)
@@ -235,6 +235,7 @@ class MeaningTier:
             return  # Nothing may be kept, or nothing is.
         stamps = {field: stamp for field, stamp in now.stamps.items() if stamp}
         log = _log(self._keyspace, request, meaning, stamps)
+        subject = _subject(self._keyspace, request, meaning)
         for cosine, one in self._index.nearest(log, vector, _CANDIDATES, whole=whole):
             if one.key == own or one.question == meaning.question:
                 continue
@@ -243,8 +244,7 @@ class MeaningTier:
                 continue
             entry = self._look(request, meaning, one.key).entry
             if entry is not None:
-                mark = _mark(self._keyspace, request, meaning)
-                yield Near(one.key, one.question, mark, band, entry)
+                yield Near(one.key, one.question, subject, band, entry)
 
     def _look(self, request: Request, meaning: Meaning, key: str) -> Look:
         """What is kept under a key of the request's partition. Raises StoreError."""
@@ -303,7 +303,7 @@ class MeaningTier:
             )
 
 
-def _mark(keyspace: Keyspace, request: Request, meaning: Meaning) -> str:
+def _subject(keyspace: Keyspace, request: Request, meaning: Meaning) -> str:
     """What names the log of a request's comparisons."""
     return keyspace.subject(orjson.dumps([_VERSION, meaning.by, *request.subject]))
 

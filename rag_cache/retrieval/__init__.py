@@ -1,6 +1,6 @@
 """Knowledge retrieval: what is asked, of which version of which knowledge base, and kept."""
 
-from rag_cache.retrieval.asks import read, read_names
+from rag_cache.retrieval.asks import read
 from rag_cache.retrieval.external import answer
 from rag_cache.retrieval.knowledge import check
 from rag_cache.retrieval.search import (
@@ -18,7 +18,6 @@ __all__ = [
     "choices",
     "longest_life",
     "read",
-    "read_names",
     "retrieve",
     "versions_of",
 ]

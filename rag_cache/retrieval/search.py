@@ -31,7 +31,7 @@ from rag_cache.errors import (
 )
 from rag_cache.outcome import Outcome, outcome_of
 from rag_cache.retrieval import citations, knowledge, versions
-from rag_cache.retrieval.asks import Ask, Json
+from rag_cache.retrieval.asks import FIELDS, Ask, Json, read_names
 from rag_cache.retrieval.knowledge import MAX_QUERY
 from rag_cache.retrieval.versions import Dataset
 from rag_cache.settings import Settings
@@ -127,14 +127,14 @@ def _resolved(read: Settings, ask: Ask) -> Ask:
     return replace(ask, datasets=tuple(found), named=())
 
 
-def versions_of(
-    read: Settings, names: Sequence[str], where: str
-) -> list[Dataset] | None:
-    """The knowledge bases of these names or ids, as they are now; None if nobody knows.
+def versions_of(read: Settings, parameters: Mapping[str, Any]) -> list[Dataset] | None:
+    """The knowledge bases of ``knowledge_bases``, as they are now; None if nobody knows.
 
-    ``where`` is the field that names them. Raises BadInput, and KnowledgeError for one that
-    is not there or where the credentials do not say where the knowledge is.
+    Raises BadInput, and KnowledgeError for one that is not there or where the credentials
+    do not say where the knowledge is.
     """
+    names = read_names(parameters, "knowledge_bases")
+    where = FIELDS["knowledge_bases"]
     if not names:
         return []
     knowledge.check_set(read.knowledge)
@@ -156,10 +156,14 @@ def versions_of(
 def longest_life(read: Settings, datasets: Sequence[Dataset]) -> int:
     """How long something may be kept that was made of these knowledge bases, in seconds."""
     most = read.cache.options.retrieval_max_age_seconds
-    latest = max((one.since for one in datasets), default=0.0)
-    if time.time() - latest < _SETTLING_SECONDS:
+    if any(_is_settling(one.since) for one in datasets):
         most = min(most, int(_SETTLING_LIFE))
     return most
+
+
+def _is_settling(since: float) -> bool:
+    """Whether Dify's index may be behind a version that was first seen at ``since``."""
+    return time.time() - since < _SETTLING_SECONDS
 
 
 def _ids(read: Settings, names: Sequence[str], where: str) -> set[str]:
@@ -216,7 +220,7 @@ def _form(read: Settings, ask: Ask, datasets: Sequence[Dataset]) -> Json:
     return {
         "of": read.knowledge.digest(),
         "query": ask.query,
-        "datasets": [[one.id, one.version, one.since] for one in datasets],
+        "datasets": [one.in_key for one in datasets],
         # Another form may let it grow older.
         "max_age": read.cache.options.retrieval_max_age_seconds,
         "overrides": ask.overrides,
@@ -242,7 +246,7 @@ def _request(
         asked=lambda: ask.query,
         parts=lambda: {
             "parameters": [ask.overrides, ask.top_k],
-            "context": [[one.id, one.version, one.since] for one in datasets],
+            "context": [one.in_key for one in datasets],
         },
         control=ask.control,
         traits=Traits(
@@ -250,7 +254,7 @@ def _request(
             ends_at=time.time() + life,
         ),
         tags=ask.tags,
-        belongs=tuple(f"dataset:{one.id}" for one in datasets),
+        belongs=tuple(one.tag for one in datasets),
         credential=knowledge.credential(
             place, read.cache.options.knowledge_deadline_seconds
         ),
@@ -264,7 +268,7 @@ def _at_most(since: float, answer: Piece) -> float | None:
     most = []
     if not result:
         most.append(float(EMPTY_SECONDS))
-    if now - since < _SETTLING_SECONDS:
+    if _is_settling(since):
         most.append(_SETTLING_LIFE)
     ends = urls.expires_at(result)  # images in a segment, under Dify's signatures
     if ends is not None:

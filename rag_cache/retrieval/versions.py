@@ -62,6 +62,16 @@ class Dataset:
     own_settings: Any = None
     economical: bool = False
 
+    @property
+    def in_key(self) -> list[object]:
+        """What tells this version from others in a key."""
+        return [self.id, self.version, self.since]
+
+    @property
+    def tag(self) -> str:
+        """The tag by which all that was made of it can be invalidated."""
+        return f"dataset:{self.id}"
+
 
 # What this process knows, and since when: so that a hit costs one round trip.
 _near: LRUCache[tuple[str, str, str, int, bool], tuple[Dataset, float]] = LRUCache(4096)

@@ -467,22 +467,23 @@ def test_each_text_has_its_share_of_the_round_trips_time() -> None:
     assert sum(look.key_seconds for look in looks) == pytest.approx(1)
 
 
-def test_who_wants_to_wait_for_nobody_asks_though_another_does() -> None:
-    bench, asked, go = Shelf(), threading.Event(), threading.Event()
+def test_a_batch_that_waits_for_nobody_loads_what_another_one_loads() -> None:
+    bench = Shelf()
+    loading, may_end = threading.Event(), threading.Event()
 
     def before(_: list[str]) -> None:
-        if not asked.is_set():
-            asked.set()
-            assert go.wait(10)
+        if not loading.is_set():
+            loading.set()
+            assert may_end.wait(10)
 
     bench.before = before
     other = threading.Thread(target=bench.batch, args=("a",))
     other.start()
-    assert asked.wait(10)
+    assert loading.wait(10)
     load = bench.loader(["a"])
     (item,) = bench.cache.batch(BATCH, [{"text": "a"}], load, alone=True)
     assert item.payload == b"a"
-    go.set()
+    may_end.set()
     other.join(10)
     assert bench.sent == [["a"], ["a"]]
     (again,) = bench.cache.batch(BATCH, [{"text": "a"}], load, alone=True)
