@@ -1,4 +1,4 @@
-"""An answer in pieces: record one as it passes, replay a kept one.
+"""An answer in pieces: record one as it passes, split a kept one.
 
 A recorded stream is complete only after the upstream's own end. A stream that
 fails, is closed early or outgrows its limit is never kept: half an answer must
@@ -73,12 +73,19 @@ class Piece:
 
     @classmethod
     def from_payload(cls, payload: Any) -> "Piece":
-        """The piece that ``payload`` was made of; raises ValueError otherwise."""
+        """The piece that ``payload`` was made of; raises ValueError otherwise.
+
+        Its tokens were paid for by whoever made the payload.
+        """
         try:
             text, usage = payload["text"], payload["usage"]
             finish_reason, data = payload["finish_reason"], payload.get("data")
             calls = tuple(_tool_call(call) for call in payload["tool_calls"])
-            tokens = None if usage is None else Usage(int(usage[0]), int(usage[1]))
+            tokens = (
+                None
+                if usage is None
+                else Usage(int(usage[0]), int(usage[1]), billed=False)
+            )
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             msg = "the payload is not an answer"
             raise ValueError(msg) from error
@@ -165,18 +172,12 @@ class Recorder:
         )
 
 
-def replay(answer: Piece) -> Iterator[Piece]:
-    """The answer in as few pieces as the host's line limit allows; one, mostly.
+def split(piece: Piece) -> Iterator[Piece]:
+    """The piece in as few as the host's line limit allows; what ends it comes last.
 
-    Each chunk costs the plugin and its host more than Redis does, so a replay
+    Each chunk costs the plugin and its host more than Redis does, so a kept answer
     does not repeat the upstream's own chunking.
     """
-    text, calls, usage = answer.text, answer.tool_calls, unbilled(answer.usage)
-    return split(Piece(text, calls, answer.finish_reason, usage, answer.data))
-
-
-def split(piece: Piece) -> Iterator[Piece]:
-    """The piece in as few as the host's line limit allows; what ends it comes last."""
     text = piece.text
     if len(text) <= PIECE_CHARACTERS:
         yield piece
@@ -200,13 +201,9 @@ def data_of(pieces: Iterable[Piece]) -> Any:
     return merge(pieces).data
 
 
-def unbilled(usage: Usage | None) -> Usage | None:
-    """The same tokens, paid for by another call."""
-    if usage is None:
-        return None
-    return Usage(
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        billed=False,
-        currency=usage.currency,
-    )
+def unbilled(piece: Piece) -> Piece:
+    """The same piece, its tokens paid for by another call."""
+    if piece.usage is None or not piece.usage.billed:
+        return piece
+    prompt, completion, *_ = piece.usage.tokens
+    return replace(piece, usage=Usage(prompt, completion, billed=False))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from cachecore import entry as entries
 from cachecore.admin import Admin
-from cachecore.answer import Piece, Recorder, Usage, merge, replay, unbilled
+from cachecore.answer import Piece, Recorder, Usage, merge, split, unbilled
 from cachecore.audit import Auditor
 from cachecore.batch import Batches, Item, LoadMany
 from cachecore.entry import Cost, Entry
@@ -219,7 +219,7 @@ class Cache:
                 reported = True
                 self._reports.look(request, look)
             if look.entry is not None:
-                yield from replay(look.entry.payload)
+                yield from split(look.entry.payload)
                 self._auditor.begin(request, look, load, outlives=outlives)
                 return
             if not wanted:
@@ -294,7 +294,7 @@ class Cache:
         """What another caller of this process loads, or this one's ``own`` load behind."""
         job.state.shared = not own
         for pieces in job.flight.follow(job.request.credential):
-            yield merge(pieces) if own else _shared(merge(pieces))
+            yield merge(pieces) if own else unbilled(merge(pieces))
         job.state.load = job.flight.token
         if not own:
             self._emit(Followed(job.request.subject))
@@ -366,7 +366,7 @@ class Cache:
 
     def _replay(self, job: _Job, entry: Entry, shown: Shown) -> Iterator[Piece]:
         shown.begin()
-        for piece in replay(entry.payload):
+        for piece in split(entry.payload):
             rest = shown.take(piece)
             if rest is not None:
                 job.flight.publish(rest)
@@ -476,7 +476,7 @@ class Cache:
                 if rest is not None:
                     shown.add(rest)
                     job.flight.publish(rest)
-                    yield _shared(rest)
+                    yield rest
             shown.end()
         except LeaderFailed as error:
             revived = request.revive(error.name, error.text)
@@ -519,8 +519,7 @@ class Cache:
             return look
         if near is None:
             return look
-        return replace(
-            look,
+        return look._replace(
             reason=Reason.MEANING,
             key=near.key,
             own=look.key,
@@ -560,7 +559,7 @@ class Cache:
         if not lags and not (budget and may(request, stale, rules.stale_if_error)):
             return look, None, False
         reason = Reason.STALE if lags else Reason.LATE
-        served = replace(look, reason=reason, entry=stale)
+        served = look._replace(reason=reason, entry=stale)
         if not self._behind.acquire(blocking=False):
             return served, None, False  # Enough is asked of the upstream already.
         job, own = self._load_behind(request, look, load, since, alone=lags)
@@ -630,7 +629,7 @@ class Cache:
             self._emit(Stale(request.subject))
             key = state.look.key if state.look else ""
             state.look = Look(Reason.STALE, key, entry=spare)
-            yield from replay(spare.payload)
+            yield from split(spare.payload)
 
     def _spare(self, request: Request, error: Exception) -> Entry | None:
         """What may be served in place of ``error``; looked up anew.
@@ -775,8 +774,3 @@ def _loaded(
     saved = price.saved_by_provider(cached, written)
     counted = prompt, cached, written, saved, price.currency
     return Loaded(request.subject, first, seconds, *counted)
-
-
-def _shared(piece: Piece) -> Piece:
-    """A piece that another caller has paid for."""
-    return replace(piece, usage=unbilled(piece.usage)) if piece.usage else piece

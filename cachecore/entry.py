@@ -27,9 +27,9 @@ import hmac
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -56,8 +56,7 @@ _BYTES: Final = b"\0"
 MAX_TEXT: Final = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What the load cost: the tokens, money and seconds that a hit saves.
 
     ``cached_tokens`` and ``written_tokens`` are those of the prompt that the provider's
@@ -86,7 +85,7 @@ class Entry:
     fresh_until: float
     stale_until: float
     stamps: dict[str, str]
-    cost: Cost = Cost()
+    cost: Cost = Cost()  # noqa: RUF009 - frozen
 
 
 def as_it_is(payload: Any) -> Any:
@@ -113,7 +112,7 @@ def serialise(entry: Entry) -> bytes:
             "fresh_until": entry.fresh_until,
             "stale_until": entry.stale_until,
             "stamps": entry.stamps,
-            "cost": asdict(entry.cost),
+            "cost": entry.cost._asdict(),
         }
     )
     return text + _BYTES + payload if binary else text

@@ -141,7 +141,7 @@ def _cost(usage: Usage | None, seconds: float, price: Price) -> Cost:
         return Cost(seconds=seconds, currency=price.currency)
     cost = policy.cost(*usage.tokens, seconds=seconds, price=price)
     if usage.price is not None:
-        cost = replace(cost, price=usage.price, currency=usage.currency)
+        cost = cost._replace(price=usage.price, currency=usage.currency)
     return cost
 
 

@@ -5,8 +5,8 @@ What the store raises never leaves this module.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 from cachecore import entry as entries
 from cachecore import policy
@@ -24,8 +24,7 @@ PER_ROUND_TRIP: Final = 32
 type Read = Callable[[Any], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What a look-up found.
 
     ``key`` is empty where the cache may not be used. ``stamps`` has those that stand, by
@@ -166,7 +165,7 @@ class Lookup:
         seconds = (self._timer() - started) / len(looks)
         key_seconds = (started - began) / len(looks)
         return [
-            replace(look, seconds=seconds, key_seconds=key_seconds) for look in looks
+            look._replace(seconds=seconds, key_seconds=key_seconds) for look in looks
         ]
 
     def _key_or_none(self, request: Request) -> str | None:
@@ -188,8 +187,7 @@ class Lookup:
     ) -> Look:
         """What a look-up for ``key`` means, by what was found there.
 
-        ``started`` is when the store was asked. The times are put in here: copying a
-        frozen object takes a hit several times as long.
+        ``started`` is when the store was asked.
         """
         turned = Switch.read(switch)
         if turned is Switch.OFF:

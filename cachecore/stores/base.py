@@ -9,11 +9,10 @@ and nothing else, when it could not do its work.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """The answer to a look-up: ``value`` is None for an absent key.
 
     ``fields`` has the text of each field asked for, in order; None is absent.

@@ -6,13 +6,13 @@ from cachecore.answer import (
     Recorder,
     Usage,
     merge,
-    replay,
+    split,
 )
 
 CALL = {"id": "1", "type": "function", "name": "f", "arguments": "{}"}
 
 
-def test_a_recorded_answer_replays_as_it_was() -> None:
+def test_a_recorded_answer_comes_again_as_it_was() -> None:
     recorder = Recorder(1000)
     for piece in (
         Piece("<think>\nhm"),
@@ -22,7 +22,7 @@ def test_a_recorded_answer_replays_as_it_was() -> None:
     ):
         recorder.add(piece)
     kept = Piece.from_payload(recorder.answer().payload())
-    (piece,) = replay(kept)
+    (piece,) = split(kept)
     assert piece.text == "<think>\nhm\n</think>hello"
     assert piece.tool_calls == (CALL,)
     assert piece.finish_reason == "stop"
@@ -31,7 +31,7 @@ def test_a_recorded_answer_replays_as_it_was() -> None:
 
 def test_a_long_answer_replays_in_pieces_that_fit_the_hosts_line() -> None:
     text = "x" * (3 * PIECE_CHARACTERS + 5)
-    pieces = list(replay(Piece(text, (), "stop", Usage(1, 1))))
+    pieces = list(split(Piece(text, (), "stop", Usage(1, 1))))
     assert [len(piece.text) for piece in pieces] == [PIECE_CHARACTERS] * 3 + [5]
     assert "".join(piece.text for piece in pieces) == text
     assert [piece.usage is None for piece in pieces] == [True, True, True, False]

@@ -10,7 +10,7 @@ import pytest
 from cachecore.errors import NotAsked, StillConnecting
 from cachecore.redis_url import parse
 from cachecore.stores import messages
-from cachecore.stores.connection import Budget, BudgetedSocket, _Pool
+from cachecore.stores.connection import Budget, BudgetedSocket, _packed, _Pool
 from cachecore.stores.messages import ErrorReply
 from cachecore.stores.redis import RedisStore
 
@@ -138,6 +138,41 @@ def test_what_has_arrived_is_read_before_a_call_is_given_up(
     assert there.recv(100) == b"in time"
     with pytest.raises(TimeoutError):
         there.recv(100)
+
+
+def test_what_does_not_fit_into_the_socket_at_once_arrives_whole(
+    pair: tuple[socket.socket, BudgetedSocket],
+) -> None:
+    other, ours = pair
+    sent, came = bytes(range(256)) * 40_000, bytearray()
+
+    def read() -> None:
+        while len(came) < len(sent):
+            came.extend(other.recv(65536))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    ours.budget = Budget(10)
+    ours.sendall(sent)
+    reader.join(10)
+    assert came == sent
+
+
+def test_a_server_that_reads_nothing_ends_the_call(
+    pair: tuple[socket.socket, BudgetedSocket],
+) -> None:
+    _, ours = pair
+    ours.budget = Budget(0.001)
+    with pytest.raises(TimeoutError):
+        ours.sendall(bytes(10_000_000))
+
+
+def test_a_command_is_sent_as_the_protocol_has_it() -> None:
+    commands = ("SET", "clé", b"\0\r\n", "PX", 1500), ("GET", "")
+    assert _packed(commands) == (
+        b"*5\r\n$3\r\nSET\r\n$4\r\ncl\xc3\xa9\r\n$3\r\n\0\r\n\r\n$2\r\nPX\r\n$4\r\n1500\r\n"
+        b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n"
+    )
 
 
 def test_a_connection_is_stale_once_the_other_end_has_left_or_spoken(

@@ -4,9 +4,9 @@ from datetime import date
 import pytest
 
 from cachecore import keys
-from cachecore.entry import Cost
 from cachecore.errors import UnkeyableError
 from cachecore.keys import Keyspace, canonical, fingerprint
+from cachecore.policy import Price
 
 
 def test_the_order_of_a_list_matters() -> None:
@@ -81,7 +81,7 @@ def test_a_tag_does_not_appear_in_its_field() -> None:
     assert "alice" not in Keyspace("shop").stamp_field("alice@example.com")
 
 
-@pytest.mark.parametrize("value", [date(2026, 1, 1), uuid.UUID(int=1), Cost()])
+@pytest.mark.parametrize("value", [date(2026, 1, 1), uuid.UUID(int=1), Price()])
 def test_what_the_json_library_knows_and_json_does_not_is_refused(
     value: object,
 ) -> None:
