@@ -6,13 +6,13 @@ anew for every call, so what was read is remembered here, by the text it came fr
 """
 
 import re
-import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, Final
 
-from cachetools import LRUCache
+import orjson
 
 from cachecore import redis_url
 from cachecore.errors import ConfigError, NoTenant, UnkeyableError
@@ -132,6 +132,8 @@ def read_ttl(text: str, name: str = "cache_ttl") -> int:
 
 def read_tags(text: str, name: str = "cache_tags") -> tuple[str, ...]:
     """Tags from a comma-separated list, without empty and repeated ones."""
+    if not text:
+        return ()
     given = (plain_tag(tag) for tag in text.replace("，", ",").split(","))
     tags = tuple(dict.fromkeys(filter(None, given)))
     if len(tags) > _MAX_TAGS or any(len(tag) > _MAX_TAG for tag in tags):
@@ -242,40 +244,30 @@ def _choice(
     return value
 
 
-class Remembered[F]:
-    """Reads a form, and once only: what was read is remembered by what it came from.
+def remembered[F](
+    read: Callable[[Mapping[str, Any]], F],
+) -> Callable[[Mapping[str, Any]], F]:
+    """``read``, done once only for equal forms.
 
-    ``read`` may raise ConfigError; so does this for a form that is no text.
+    ``read`` may raise ConfigError; so does what this returns, for a form that is no text.
     """
 
-    def __init__(self, read: Callable[[Mapping[str, Any]], F]) -> None:
-        self._read = read
-        self._forms: LRUCache[Hashable, F] = LRUCache(_REMEMBERED_FORMS)
-        self._lock = threading.Lock()  # guards _forms
+    @lru_cache(_REMEMBERED_FORMS)
+    def once(memo: tuple[tuple[str, str], ...] | bytes) -> F:
+        return read(orjson.loads(memo if isinstance(memo, bytes) else _text_of(memo)))
 
-    def __call__(self, form: Mapping[str, Any]) -> F:
-        """The form in ``form``."""
-        memo = _memo(form)
-        with self._lock:
-            read = self._forms.get(memo)
-        if read is None:
-            _digest(form)  # Half a surrogate pair would fail each request by itself.
-            read = self._read(form)
-            with self._lock:
-                self._forms[memo] = read
-        return read
+    def call(form: Mapping[str, Any]) -> F:
+        # As a form is, where it holds texts alone, as most do: each request asks for it.
+        texts = all(type(value) is str for value in form.values())
+        return once(tuple(form.items()) if texts else _text_of(form.items()))
+
+    return call
 
 
-def _memo(form: Mapping[str, Any]) -> Hashable:
-    """What tells a form from others: itself, where it is texts alone, as most are."""
-    if all(type(value) is str for value in form.values()):
-        return tuple(form.items())
-    return _digest(form)
-
-
-def _digest(form: Mapping[str, Any]) -> str:
+def _text_of(items: Iterable[tuple[str, Any]]) -> bytes:
     try:
-        return fingerprint(canonical(dict(form)))
+        return canonical(dict(items))
     except UnkeyableError:
+        # Half a surrogate pair, for one, would fail each request by itself.
         sentence = "The form holds characters that are no text; type the fields again."
         raise ConfigError("credentials", sentence) from None

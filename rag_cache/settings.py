@@ -99,7 +99,7 @@ def _read(credentials: Mapping[str, Any]) -> Settings:
     return Settings(cache, _read_knowledge(credentials))
 
 
-_forms = config.Remembered(_read)
+_forms = config.remembered(_read)
 
 
 def _read_knowledge(credentials: Mapping[str, Any]) -> Knowledge:

@@ -182,7 +182,7 @@ def _request(
         accept=_schema_check(call.schema) if call.schema is not None else None,
         judge=_judge_of_answers(form, question),
         meaning=meaning.of(form, key_form, asking)
-        if alone and runtime.outlives()
+        if match == "meaning" and runtime.outlives()
         else None,
     )
 

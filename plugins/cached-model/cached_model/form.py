@@ -108,9 +108,7 @@ def read(credentials: Mapping[str, Any]) -> Form:
     return _forms(credentials)
 
 
-_forms: config.Remembered[Form] = config.Remembered(
-    lambda credentials: _read(credentials, os.environ)
-)
+_forms = config.remembered(lambda credentials: _read(credentials, os.environ))
 
 
 # Select fields: what people call them, and their values, the default first.

@@ -21,13 +21,13 @@ _EMBED_SECONDS: Final = 2
 def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | None:
     """How a chat with this key may be answered in other words.
 
-    None where the form does not want it, or where its question is not one text: with a
-    file, in the mode for completions, or as long as a document.
+    None where its question is not one text: with a file, in the mode for completions, or
+    as long as a document.
     """
     options = form.settings.options
     body = key_form["body"]
     # With a signed URL of a file in it, it is more than the body.
-    if options.match != "meaning" or not isinstance(body, dict):
+    if not isinstance(body, dict):
         return None
     messages = body.get("messages")
     if not messages:
