@@ -52,6 +52,7 @@ RECIPES = (
                         "rag_cache/*.py",
                         "rag_cache/*/*.py",
                         "rag_cache/observe/*.html",
+                        "rag_cache/observe/*.yaml",
                     ),
                     *("LICENSE", *_CORE, *_KIT),
                 ),
@@ -65,7 +66,13 @@ RECIPES = (
         (
             (
                 "plugins/cached-model",
-                (*_COMMON, *_README, "models/*/*.py", "cached_model/*.py"),
+                (
+                    *_COMMON,
+                    *_README,
+                    "models/*/*.py",
+                    "cached_model/*.py",
+                    "cached_model/*.yaml",
+                ),
             ),
             (".", ("LICENSE", *_CORE, *_KIT)),
         ),

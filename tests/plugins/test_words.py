@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from cached_model import form as forms
-from cached_model.rules import RULES
+from cached_model.chat import CONTROLS
 from cached_model.schema import model_schema
 from packager.checks.package import columns
 
@@ -22,6 +22,7 @@ FILES = sorted(
         "provider/*.yaml",
         "tools/*.yaml",
         "endpoints/rag_cache.yaml",
+        "cached_model/parameters.yaml",
     )
     for path in folder.glob(pattern)
 )
@@ -47,14 +48,26 @@ def test_every_word_is_there_in_four_languages(path: Path) -> None:
         assert all(text.strip() and len(text) < 1024 for text in texts.values()), where
 
 
-def test_every_parameter_of_a_model_is_there_in_four_languages() -> None:
+def parameters() -> list[dict[str, Any]]:
+    path = ROOT / "plugins/cached-model/cached_model/parameters.yaml"
+    rules: list[dict[str, Any]] = yaml.safe_load(path.read_text("utf-8"))
+    return rules
+
+
+def test_every_parameter_of_a_model_reaches_the_panel_in_four_languages() -> None:
     form = forms.read({"endpoint_url": "http://h", "context_size": "1"})
-    for rule in model_schema("m", form).parameter_rules:
+    shown = model_schema("m", form).parameter_rules
+    assert [rule.name for rule in shown] == [rule["name"] for rule in parameters()]
+    for rule in shown:
         for texts in (rule.label, rule.help):
             assert texts is not None
-            assert all((texts.en_us, texts.zh_hans, texts.ja_jp, texts.pt_br)), (
-                rule.name
-            )
+            said = {texts.en_us, texts.zh_hans, texts.ja_jp, texts.pt_br}
+            assert len(said) > 1 or rule.name in ("top_p", "json_schema"), rule.name
+
+
+def test_the_panel_offers_the_words_that_the_cache_knows() -> None:
+    (rule,) = (rule for rule in parameters() if rule["name"] == "cache_control")
+    assert rule["options"] == list(CONTROLS)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +92,8 @@ def test_both_manifests_have_one_version() -> None:
     assert len(versions) == 1
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["name"])
+@pytest.mark.parametrize("rule", parameters(), ids=lambda rule: rule["name"])
 def test_a_parameters_label_fits_the_panel(rule: Any) -> None:
     """Dify's Model Settings scroll sideways where a label has more columns."""
-    for label in rule["label"]:
+    for label in rule["label"].values():
         assert columns(label) <= 26, label

@@ -25,7 +25,6 @@ from cached_model import caching, helpers, meaning, schemas, upstream
 from cached_model.body import Call, build, parts
 from cached_model.caching import Caller
 from cached_model.form import Form
-from cached_model.rules import CONTROLS
 from cached_model.tokens import estimate
 from difykit import judges, runtime
 from difykit.codec import messages as codec
@@ -33,6 +32,15 @@ from difykit.codec import urls
 
 # What the LLM node's panel says to the cache, and the upstream never sees.
 CACHE_PARAMETERS = ("cache_control", "cache_ttl", "cache_tags")
+
+# What the panel offers (parameters.yaml), in words that a builder knows.
+CONTROLS: Final[Mapping[str, Control]] = {
+    "automatic": Control.DEFAULT,
+    "always": Control.ALWAYS,
+    "never": Control.BYPASS,
+    "ask anew": Control.REFRESH,
+    "only kept answers": Control.ONLY,
+}
 
 _LIMIT: Final = "max_tokens"
 _NEW_LIMIT: Final = "max_completion_tokens"

@@ -1,8 +1,10 @@
 """What Dify's panels show of a model: features, properties and parameters."""
 
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
+import yaml
 from dify_plugin.entities import I18nObject
 from dify_plugin.entities.model import (
     AIModelEntity,
@@ -15,7 +17,12 @@ from dify_plugin.entities.model import (
 )
 
 from cached_model.form import Form
-from cached_model.rules import OF_THINKING, RULES
+
+_PARAMETERS: Final = yaml.safe_load(
+    Path(__file__).with_name("parameters.yaml").read_text("utf-8")
+)
+# Only for models that may think.
+_OF_THINKING: Final = ("enable_thinking", "reasoning_format", "reasoning_effort")
 
 
 def model_schema(
@@ -38,7 +45,7 @@ def _build(model: str, form: Form, model_type: ModelType) -> AIModelEntity:
     if model_type is ModelType.LLM:
         properties[ModelPropertyKey.MODE] = form.mode
         features = _features(form)
-        rules = [_rule(rule, form) for rule in RULES if _is_shown(rule["name"], form)]
+        rules = [_rule(r, form) for r in _PARAMETERS if _is_shown(r["name"], form)]
     elif model_type is ModelType.TEXT_EMBEDDING:
         # Without it Dify sends one text at a time (host contract 5.6).
         properties[ModelPropertyKey.MAX_CHUNKS] = form.max_chunks
@@ -60,7 +67,7 @@ def _build(model: str, form: Form, model_type: ModelType) -> AIModelEntity:
 
 
 def _is_shown(name: str, form: Form) -> bool:
-    if name not in OF_THINKING:
+    if name not in _OF_THINKING:
         return True
     if name == "enable_thinking":
         return form.thoughts == "supported"
@@ -83,16 +90,7 @@ def _features(form: Form) -> list[ModelFeature]:
 
 
 def _rule(rule: dict[str, Any], form: Form) -> ParameterRule:
-    changed: dict[str, Any] = {
-        "label": _i18n(rule["label"]),
-        "help": _i18n(rule["help"]),
-    }
     if rule["name"] == "max_tokens":
-        changed["max"] = form.max_tokens_to_sample
-        changed["default"] = min(rule["default"], form.max_tokens_to_sample)
-    return ParameterRule(**{**rule, **changed})
-
-
-def _i18n(texts: tuple[str, str, str, str]) -> I18nObject:
-    en_us, zh_hans, ja_jp, pt_br = texts
-    return I18nObject(en_us=en_us, zh_hans=zh_hans, ja_jp=ja_jp, pt_br=pt_br)
+        most = form.max_tokens_to_sample
+        rule = {**rule, "max": most, "default": min(rule["default"], most)}
+    return ParameterRule(**rule)
