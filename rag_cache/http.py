@@ -14,8 +14,7 @@ import orjson
 from werkzeug import Request, Response
 
 from cachecore.errors import ConfigError
-from rag_cache.caller import Caller
-from rag_cache.errors import BadInput, KnowledgeError, NotServed, ReverseError
+from rag_cache.errors import BadInput, Told
 
 logger = logging.getLogger(__name__)
 
@@ -42,30 +41,12 @@ def reply(status: int, body: Mapping[str, Any]) -> Response:
     return Response(data, status=status, content_type="application/json")
 
 
-def barred(request: Request, settings: Mapping[str, Any]) -> tuple[int, str] | None:
-    """The status and sentence for a caller without the token, or None."""
-    wanted = str(settings.get("access_token") or "").strip()
-    if not wanted:
-        return 403, "Set an access token in the endpoint's settings."
-    if not may_enter(request, wanted):
-        return (
-            401,
-            "The Authorization header does not carry the endpoint's access token.",
-        )
-    return None
-
-
 def may_enter(request: Request, wanted: str) -> bool:
     """Whether the caller has the token. Takes as long for a wrong one."""
     given = request.headers.get("Authorization", "").strip()
     if given[: len(_SCHEME)].lower() == _SCHEME:
         given = given[len(_SCHEME) :].strip()
     return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
-
-
-def caller(settings: Mapping[str, Any]) -> Caller:
-    """Who calls an endpoint: nobody that the host could name."""
-    return Caller(settings)
 
 
 def body_of(request: Request, most: int = MAX_BODY) -> dict[str, Any]:
@@ -95,35 +76,39 @@ def _is_deep(value: Any, left: int) -> bool:
     return not left or any(_is_deep(item, left - 1) for item in value)
 
 
+def as_json(status: int, sentence: str) -> Response:
+    """What went wrong, as most endpoints say it."""
+    return reply(status, {"error": sentence})
+
+
 def answer(
-    request: Request, settings: Mapping[str, Any], do: Callable[[], Response]
+    request: Request,
+    settings: Mapping[str, Any],
+    do: Callable[[], Response],
+    refuse: Callable[[int, str], Response] = as_json,
+    knows: Callable[[Request, str], bool] = may_enter,
 ) -> Response:
-    """What ``do`` gives a caller with the token; else what went wrong, as JSON."""
-    refusal = barred(request, settings)
-    if refusal is not None:
-        return reply(refusal[0], {"error": refusal[1]})
-    status, said = attempt(do)
-    return said if isinstance(said, Response) else reply(status, {"error": said})
+    """What ``do`` gives a caller who ``knows`` the token; else ``refuse`` says what is wrong.
 
-
-def attempt(do: Callable[[], Response]) -> tuple[int, Response | str]:
-    """The response, or a status and a sentence; never a trace of the code."""
+    Never with a trace of the code: the host would show it.
+    """
+    wanted = str(settings.get("access_token") or "").strip()
+    if not wanted:
+        return refuse(403, "Set an access token in the endpoint's settings.")
+    if not knows(request, wanted):
+        said = "The Authorization header does not carry the endpoint's access token."
+        return refuse(401, said)
     try:
-        response = do()
+        return do()
     except Exception as error:  # noqa: BLE001 - the host would show its text
-        return fault(error)
-    return response.status_code, response
+        return refuse(*fault(error))
 
 
 def fault(error: Exception) -> tuple[int, str]:
     """The status and the sentence for what went wrong."""
-    if isinstance(error, BadInput | ConfigError):
-        return 400, str(error)
-    if isinstance(error, NotServed):
-        return 404, str(error)
-    if isinstance(error, KnowledgeError):
-        return 502, str(error)
-    if isinstance(error, ReverseError):
+    if isinstance(error, Told):
         return error.status, str(error)
+    if isinstance(error, ConfigError):
+        return 400, str(error)
     logger.error("an endpoint failed", exc_info=error)
     return 500, f"The request could not be served: {type(error).__name__}."

@@ -1,5 +1,6 @@
 """What every tool's shell does the same way."""
 
+from abc import abstractmethod
 from collections.abc import Generator
 from typing import Any
 
@@ -11,43 +12,45 @@ from rag_cache.caller import Caller
 from rag_cache.outcome import Outcome
 from rag_cache.work import Work
 
-
-def caller(tool: AnyTool) -> Caller:
-    """Who runs this tool. Ids are empty where the host sends none."""
-    return Caller(
-        credentials=tool.runtime.credentials,
-        app_id=tool.session.app_id or "",
-        user_id=tool.runtime.user_id or "",
-    )
+type Messages = Generator[ToolInvokeMessage, None, None]
 
 
-def variables(tool: AnyTool, **values: Any) -> Generator[ToolInvokeMessage, None, None]:
-    """One output variable each; a declared one that is not sent reads as None."""
-    for name, value in values.items():
-        yield tool.create_variable_message(name, value)
+class Tool(AnyTool):
+    """A tool of RAG Cache. Its subclass says what it ``does``."""
 
+    def _invoke(self, tool_parameters: dict[str, Any]) -> Messages:
+        # Ids are empty where the host sends none.
+        app_id, user_id = self.session.app_id or "", self.runtime.user_id or ""
+        caller = Caller(self.runtime.credentials, app_id, user_id)
+        return self.does(caller, tool_parameters)
 
-def texts(tool: AnyTool, text: str) -> Generator[ToolInvokeMessage, None, None]:
-    """A text in pieces that the host takes; none for no text."""
-    for piece in split(Piece(text=text)):
-        if piece.text:
-            yield tool.create_text_message(piece.text)
+    @abstractmethod
+    def does(self, caller: Caller, asked: dict[str, Any]) -> Messages:
+        """What the tool puts out for its parameters."""
 
+    def variables(self, **values: Any) -> Messages:
+        """One output variable each; a declared one that is not sent reads as None."""
+        for name, value in values.items():
+            yield self.create_variable_message(name, value)
 
-def streamed(tool: AnyTool, work: Work) -> Generator[ToolInvokeMessage, None, None]:
-    """The text as it comes, then how it came about."""
-    for text in work.texts():
-        yield tool.create_text_message(text)
-    yield from outcome(tool, work.outcome)
-    yield from variables(tool, complete=work.complete)
+    def texts(self, text: str) -> Messages:
+        """A text in pieces that the host takes; none for no text."""
+        for piece in split(Piece(text=text)):
+            if piece.text:
+                yield self.create_text_message(piece.text)
 
+    def streamed(self, work: Work) -> Messages:
+        """The text as it comes, then how it came about."""
+        for text in work.texts():
+            yield self.create_text_message(text)
+        yield from self.outcome(work.outcome)
+        yield from self.variables(complete=work.complete)
 
-def outcome(tool: AnyTool, told: Outcome) -> Generator[ToolInvokeMessage, None, None]:
-    """How an answer came about, as the outputs that all tools have."""
-    yield from variables(
-        tool,
-        hit=told.hit,
-        reason=told.reason,
-        age_seconds=told.age_seconds,
-        cache_key=told.cache_key,
-    )
+    def outcome(self, told: Outcome) -> Messages:
+        """How an answer came about, as the outputs that all tools have."""
+        yield from self.variables(
+            hit=told.hit,
+            reason=told.reason,
+            age_seconds=told.age_seconds,
+            cache_key=told.cache_key,
+        )

@@ -1,21 +1,15 @@
-from collections.abc import Generator
 from typing import Any
 
-from dify_plugin import Tool
-from dify_plugin.entities.tool import ToolInvokeMessage
-
 from rag_cache import observe, shell
+from rag_cache.caller import Caller
 
 
-class CacheStats(Tool):
-    def _invoke(
-        self, tool_parameters: dict[str, Any]
-    ) -> Generator[ToolInvokeMessage, None, None]:
-        saved = observe.summary(shell.caller(self), tool_parameters)
+class CacheStats(shell.Tool):
+    def does(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
+        saved = observe.summary(caller, asked)
         # The text first: an agent's observation begins with what comes first.
-        yield from shell.texts(self, observe.summary_table(saved))
-        yield from shell.variables(
-            self,
+        yield from self.texts(observe.summary_table(saved))
+        yield from self.variables(
             stats=saved,
             hit_rate=saved["hit_rate"] or 0,
             requests=saved["requests"],

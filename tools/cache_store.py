@@ -1,19 +1,12 @@
-from collections.abc import Generator
 from typing import Any
 
-from dify_plugin import Tool
-from dify_plugin.entities.tool import ToolInvokeMessage
-
 from rag_cache import inputs, shell, work, wrapping
+from rag_cache.caller import Caller
 
 
-class CacheStore(Tool):
-    def _invoke(
-        self, tool_parameters: dict[str, Any]
-    ) -> Generator[ToolInvokeMessage, None, None]:
-        done = wrapping.store(
-            shell.caller(self), tool_parameters, work.Models.of(self.session)
-        )
-        yield from shell.variables(self, stored=done.stored, reason=done.reason)
+class CacheStore(shell.Tool):
+    def does(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
+        done = wrapping.store(caller, asked, work.Models.of(self.session))
+        yield from self.variables(stored=done.stored, reason=done.reason)
         # What a person wants to see is the value, on a miss as on a hit.
-        yield from shell.texts(self, inputs.text({"value": done.value}, "value"))
+        yield from self.texts(inputs.text({"value": done.value}, "value"))

@@ -1,17 +1,11 @@
-from collections.abc import Generator
 from typing import Any
 
-from dify_plugin import Tool
-from dify_plugin.entities.tool import ToolInvokeMessage
-
 from rag_cache import shell, work
+from rag_cache.caller import Caller
 
 
-class CachedLlm(Tool):
-    def _invoke(
-        self, tool_parameters: dict[str, Any]
-    ) -> Generator[ToolInvokeMessage, None, None]:
-        models = work.Models.of(self.session)
-        asked = work.model(shell.caller(self), tool_parameters, models)
-        yield from shell.streamed(self, asked)
-        yield from shell.variables(self, usage=asked.tokens)
+class CachedLlm(shell.Tool):
+    def does(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
+        under_way = work.model(caller, asked, work.Models.of(self.session))
+        yield from self.streamed(under_way)
+        yield from self.variables(usage=under_way.tokens)

@@ -1,20 +1,15 @@
-from collections.abc import Generator
 from typing import Any
 
-from dify_plugin import Tool
-from dify_plugin.entities.tool import ToolInvokeMessage
-
 from rag_cache import inputs, retrieval, shell
+from rag_cache.caller import Caller
 
 
-class CachedSearch(Tool):
-    def _invoke(
-        self, tool_parameters: dict[str, Any]
-    ) -> Generator[ToolInvokeMessage, None, None]:
-        inputs.required(tool_parameters, "knowledge_bases")
-        ask = retrieval.read(tool_parameters, names="knowledge_bases")
-        found = retrieval.retrieve(shell.caller(self), ask)
+class CachedSearch(shell.Tool):
+    def does(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
+        inputs.required(asked, "knowledge_bases")
+        ask = retrieval.read(asked, names="knowledge_bases")
+        found = retrieval.retrieve(caller, ask)
         # The text first: an agent's observation begins with what comes first.
-        yield from shell.texts(self, found.text or "Nothing was found.")
-        yield from shell.outcome(self, found.outcome)
-        yield from shell.variables(self, warning=" ".join(found.warnings))
+        yield from self.texts(found.text or "Nothing was found.")
+        yield from self.outcome(found.outcome)
+        yield from self.variables(warning=" ".join(found.warnings))

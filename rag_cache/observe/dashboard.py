@@ -5,13 +5,12 @@ takes HTTP Basic too, with the access token as the password. What it does, it do
 with a proof that the page gave out: a browser sends a password along for anybody's form.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,13 +20,13 @@ from werkzeug import Request, Response
 
 from cachecore.errors import ConfigError, StoreError
 from rag_cache import http, operating, settings
+from rag_cache.caller import Caller
 from rag_cache.errors import BadInput
 from rag_cache.observe import overview, words
 from rag_cache.observe.savings import WINDOWS
 from rag_cache.observe.words import Words
 
 _PAGE: Final = Path(__file__).with_name("dashboard.html")
-_BASIC: Final = "basic "
 _MAX_FORM: Final = 4096
 
 type Form = Mapping[str, Any]
@@ -47,30 +46,24 @@ def act(request: Request, form: Form) -> Response:
 
 
 def _entered(request: Request, form: Form, do: Callable[[], Response]) -> Response:
-    token = str(form.get("access_token") or "").strip()
-    if not token:
-        return _plain(403, "Set an access token in the endpoint's settings.")
-    if not (_knows(request, token) or http.may_enter(request, token)):
-        said = words.preferred(request.headers.get("Accept-Language", ""))("sign_in")
-        refused = _plain(401, said)
-        refused.headers["WWW-Authenticate"] = (
-            'Basic realm="Answer Cache", charset="UTF-8"'
-        )
+    def refuse(status: int, said: str) -> Response:
+        if status != HTTPStatus.UNAUTHORIZED:
+            return _plain(status, said)
+        refused = _plain(status, _words(request)("sign_in"))
+        basic = 'Basic realm="Answer Cache", charset="UTF-8"'
+        refused.headers["WWW-Authenticate"] = basic
         return refused
-    status, answer = http.attempt(do)
-    return answer if isinstance(answer, Response) else _plain(status, answer)
+
+    return http.answer(request, form, do, refuse, _knows)
 
 
 def _knows(request: Request, token: str) -> bool:
-    """Whether HTTP Basic's password is the token, whatever the name."""
-    given = request.headers.get("Authorization", "").strip()
-    if given[: len(_BASIC)].lower() != _BASIC:
-        return False
-    try:
-        pair = base64.b64decode(given[len(_BASIC) :], validate=True)
-    except (binascii.Error, ValueError):
-        pair = b""
-    return hmac.compare_digest(pair.partition(b":")[2], token.encode())
+    """Whether HTTP Basic's password is the token, whatever the name; or as elsewhere."""
+    given = request.authorization
+    if given is None or given.type != "basic":
+        return http.may_enter(request, token)
+    password = str(given.password).encode("utf-8", "replace")
+    return hmac.compare_digest(password, token.encode())
 
 
 def _plain(status: int, said: str) -> Response:
@@ -114,9 +107,7 @@ def _acted(request: Request, form: Form) -> Response:
         return _plain(403, "This form is not from the dashboard; open it again.")
     tag, told = str(said.get("tag") or "").strip(), _words(request)
     try:
-        renewed = operating.invalidate(
-            http.caller(form), {"target": "tag", "name": tag}
-        )
+        renewed = operating.invalidate(Caller(form), {"target": "tag", "name": tag})
     except (BadInput, ConfigError) as error:
         return _page(request, form, told("not_done", reason=error), failed=True)
     never = [name for name, stood in renewed.names.items() if not stood]

@@ -4,7 +4,7 @@ Cached Model is one such client: so it can wrap a model that is no OpenAI-compat
 server of its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
@@ -54,7 +54,7 @@ def list_models(request: HttpRequest, values: Mapping[str, Any]) -> Response:
             body["not_served"] = refused
         return http.reply(200, body)
 
-    return _answered(request, values, do)
+    return http.answer(request, values, do, _refused)
 
 
 def chat(request: HttpRequest, values: Mapping[str, Any], ask: AskModel) -> Response:
@@ -75,7 +75,7 @@ def chat(request: HttpRequest, values: Mapping[str, Any], ask: AskModel) -> Resp
         whole = frames.whole(message, _end(under_way), _usage(under_way))
         return _marked(_reply(whole, "ask for it with stream: true"), under_way)
 
-    return _answered(request, values, do)
+    return http.answer(request, values, do, _refused)
 
 
 def embeddings(
@@ -102,7 +102,7 @@ def embeddings(
         response.headers["X-Cache-Known"] = f"{known}/{len(items)}"
         return response
 
-    return _answered(request, values, do)
+    return http.answer(request, values, do, _refused)
 
 
 def _reply(answer: Json, remedy: str) -> Response:
@@ -264,19 +264,11 @@ def _marked(response: Response, under_way: Work) -> Response:
     return response
 
 
-# --- who may enter, and what went wrong ---------------------------------------------
+# --- what went wrong ----------------------------------------------------------------
 
 
-def _answered(
-    request: HttpRequest, values: Mapping[str, Any], do: Callable[[], Response]
-) -> Response:
-    barred = http.barred(request, values)
-    if barred is None:
-        try:
-            return do()
-        except Exception as error:  # noqa: BLE001 - the host would show its text
-            barred = http.fault(error)
-    return http.reply(barred[0], {"error": _error(*barred)})
+def _refused(status: int, sentence: str) -> Response:
+    return http.reply(status, {"error": _error(status, sentence)})
 
 
 def _error(status: int, sentence: str) -> Json:

@@ -10,38 +10,32 @@ from typing import Any, Final
 from werkzeug import Request, Response
 
 from rag_cache import http, inputs
+from rag_cache.caller import Caller
 from rag_cache.errors import BadInput
 from rag_cache.retrieval import asks, search
 from rag_cache.retrieval.asks import Ask
 
-_BAD_HEADER: Final = 1001
 _BAD_KEY: Final = 1002
 _NO_KNOWLEDGE: Final = 2001
 
 
 def answer(request: Request, settings: Mapping[str, Any]) -> Response:
     """Records for a query, or an error in the shape that Dify expects."""
-    wanted = str(settings.get("access_token") or "").strip()
-    # Dify says at once, on registering, what a 403 means; other codes it lets pass.
-    if not wanted:
-        return _error(403, _BAD_KEY, "Set an access token in the endpoint's settings.")
-    if not request.headers.get("Authorization", "").startswith("Bearer "):
-        return _error(403, _BAD_HEADER, "The Authorization header has no Bearer token.")
-    if not http.may_enter(request, wanted):
-        return _error(403, _BAD_KEY, "The API key is not the endpoint's access token.")
-    status, said = http.attempt(lambda: _records(request, settings))
-    return said if isinstance(said, Response) else _error(status, _NO_KNOWLEDGE, said)
+    return http.answer(request, settings, lambda: _records(request, settings), _error)
 
 
-def _error(status: int, code: int, sentence: str) -> Response:
-    return http.reply(status, {"error_code": code, "error_msg": sentence})
+def _error(status: int, sentence: str) -> Response:
+    if status in (401, 403):
+        # Dify says at once, on registering, what a 403 means; other codes it lets pass.
+        return http.reply(403, {"error_code": _BAD_KEY, "error_msg": sentence})
+    return http.reply(status, {"error_code": _NO_KNOWLEDGE, "error_msg": sentence})
 
 
 def _records(request: Request, settings: Mapping[str, Any]) -> Response:
     body = http.body_of(request)
     if not body:  # Dify asks so when an external knowledge API is registered.
         return http.reply(200, {"records": []})
-    found = search.retrieve(http.caller(settings), _ask(body))
+    found = search.retrieve(Caller(settings), _ask(body))
     records = [
         {
             "content": item["content"],

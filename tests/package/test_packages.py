@@ -51,7 +51,15 @@ SHIPPED = {
     "rag_cache": COMMON
     | CORE
     | KIT
-    | {"provider/rag_cache.yaml", "provider/rag_cache.py", "endpoints/rag_cache.yaml"}
+    | {"provider/rag_cache.yaml", "provider/rag_cache.py", "endpoints/routes.py"}
+    | {
+        f"endpoints/{name}.yaml"
+        for name in (
+            *("rag_cache", "healthz", "metrics", "invalidate", "switch", "feedback"),
+            *("retrieval", "store", "chat_completions", "embeddings", "list_models"),
+            *("dashboard", "dashboard_form"),
+        )
+    }
     | {
         f"{name}.{end}"
         for end in ("py", "yaml")
@@ -60,15 +68,6 @@ SHIPPED = {
             "tools/cached_search",
             *("tools/cache_lookup", "tools/cache_store", "tools/cache_invalidate"),
             *("tools/cache_feedback", "tools/cache_stats", "tools/render_prompt"),
-            *("endpoints/healthz", "endpoints/metrics", "endpoints/invalidate"),
-            *("endpoints/switch", "endpoints/feedback", "endpoints/retrieval"),
-            "endpoints/store",
-            *("endpoints/chat_completions", "endpoints/embeddings"),
-            *(
-                "endpoints/list_models",
-                "endpoints/dashboard",
-                "endpoints/dashboard_form",
-            ),
         )
     }
     | modules(
@@ -81,11 +80,8 @@ SHIPPED = {
     )
     | modules("rag_cache/work", "apps cached calls meaning models reverse vectors")
     | modules("rag_cache/openai", "chats frames gateway served vectors")
-    | modules(
-        "rag_cache/observe",
-        "charts dashboard overview prometheus reasons savings words",
-    )
-    | {"rag_cache/observe/dashboard.html"},
+    | modules("rag_cache/observe", "charts dashboard overview prometheus savings words")
+    | {"rag_cache/observe/dashboard.html", "rag_cache/observe/words.yaml"},
     "cached_model": COMMON
     | CORE
     | KIT
@@ -94,8 +90,9 @@ SHIPPED = {
     | modules(
         "cached_model",
         "address body caching chat check embeddings form helpers meaning reader reranking "
-        "rules schema schemas sse tokens upstream",
-    ),
+        "schema schemas sse tokens upstream",
+    )
+    | {"cached_model/parameters.yaml"},
 }
 each = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 
