@@ -43,11 +43,12 @@ class Built:
 
     @cached_property
     def documents(self) -> dict[str, Any]:
-        """Every YAML file's data."""
+        """The data of every YAML file that Dify reads; the code's own stand beside it."""
         return {
             name: yaml.safe_load(data)
             for name, data in self.files.items()
             if name.endswith(".yaml")
+            and name.split("/")[0] not in ("rag_cache", "cached_model")
         }
 
     @cached_property
