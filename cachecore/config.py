@@ -6,7 +6,7 @@ anew for every call, so what was read is remembered here, by the text it came fr
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -82,24 +82,10 @@ def read[O: Options](
             enabled=lifetime != OFF,
             ttl=options.ttl_seconds
             or read_ttl(DEFAULT if lifetime == OFF else lifetime),
-            scope=Scope(
-                _choice(
-                    form,
-                    "cache_scope",
-                    "Who shares an answer",
-                    [s.value for s in Scope],
-                )
-            ),
+            scope=_scope(form),
             max_temperature=options.max_temperature,
             max_entry_bytes=options.max_entry_bytes,
-            price=Price(
-                options.price.input,
-                options.price.output,
-                options.price.per,
-                options.price.currency,
-                options.price.cached_input,
-                options.price.cache_write,
-            ),
+            price=Price(**dict(options.price)),
             stale_while_revalidate=options.stale_while_revalidate_seconds,
             stale_if_error=options.stale_if_error_seconds,
             join_without_store=options.join_without_store_seconds,
@@ -231,17 +217,15 @@ def _text(form: Mapping[str, object], name: str) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _choice(
-    form: Mapping[str, object], name: str, label: str, choices: Sequence[str]
-) -> str:
-    """One of ``choices``; the first is the default."""
-    value = _text(form, name) or choices[0]
-    if value not in choices:
+def _scope(form: Mapping[str, object]) -> Scope:
+    value = _text(form, "cache_scope") or Scope.SHARED
+    if value not in Scope:
         sentence = (
-            f"{label} ({name}) must be one of {', '.join(choices)}, not {value[:40]!r}."
+            f"Who shares an answer (cache_scope) must be one of {', '.join(Scope)}, not "
+            f"{value[:40]!r}."
         )
-        raise ConfigError(name, sentence)
-    return value
+        raise ConfigError("cache_scope", sentence)
+    return Scope(value)
 
 
 def remembered[F](

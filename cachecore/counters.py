@@ -7,13 +7,12 @@ is bounded: so many labels, so many apps with them, the rest together.
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from cachecore.differences import Differences
 from cachecore.events import (
     Audited,
-    BreakerMoved,
     Compared,
     Ended,
     Event,
@@ -49,69 +48,22 @@ _MAX_RAW: Final = 4096
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _NOBODY: Final = Subject("", "")
 _TIMED: Final = (Result.HIT, Result.SHARED, Result.MISS, Result.UNCACHED)
-_SAVED: Final = ("key_sum", "saved_tokens", "saved_seconds")
 
 type Counts = dict[str, float]
 
 
-class _Histogram:
-    """Times, by bucket, and their sum."""
-
-    __slots__ = ("buckets", "total")
-
-    def __init__(self) -> None:
-        self.buckets = [0] * (len(BOUNDS) + 1)
-        self.total = 0.0
-
-    def add(self, seconds: float) -> None:
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
-
-    def items(self, name: str, verdict: str) -> Iterator[tuple[str, str, float]]:
-        yield f"{name}_sum", verdict, self.total
-        for number, count in enumerate(self.buckets):
-            if count:
-                yield name, f"{verdict} {number}".strip(), count
-
-
-class _Row:
-    """What was counted of one subject. What each hit adds to has a place of its own."""
-
-    __slots__ = ("first", "look_up", "rare", "requests", "saved", "time")
-
-    def __init__(self) -> None:
-        self.requests: defaultdict[str, int] = defaultdict(int)
-        self.look_up = _Histogram()
-        self.first: defaultdict[str, _Histogram] = defaultdict(_Histogram)
-        self.time: defaultdict[str, _Histogram] = defaultdict(_Histogram)
-        self.saved = [0.0] * len(_SAVED)
-        self.rare: defaultdict[tuple[str, str], float] = defaultdict(float)
-
-    def items(self) -> Iterator[tuple[str, str, float]]:
-        for verdict, count in self.requests.items():
-            yield "requests", verdict, count
-        if self.look_up.total:
-            yield from self.look_up.items("look_up", "")
-        for name, table in (("first", self.first), ("time", self.time)):
-            for result, times in table.items():
-                yield from times.items(name, result)
-        for name, amount in zip(_SAVED, self.saved, strict=True):
-            if amount:
-                yield name, "", amount
-        for (name, verdict), amount in self.rare.items():
-            yield name, verdict, amount
+type Row = defaultdict[tuple[str, str], float]  # of one subject, by name and verdict
 
 
 class Tally:
     """Counts events, until what it has counted is taken. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._counts: dict[Subject, _Row] = {}
+        self._counts: dict[Subject, Row] = {}
         self._clean: dict[Subject, Subject] = {}  # by how they came
         self._subjects: set[Subject] = set()
         self._labels: set[str] = set()
         self._differences = Differences()
-        self._open_since: float | None = None
         self._how: Mapping[type, Callable[[Any], None]] = {
             Lookup: self._looked_up,
             Missed: self._missed,
@@ -124,133 +76,114 @@ class Tally:
             Refused: self._refused,
             Stale: self._stood_in,
             Invalidated: self._invalidated,
-            BreakerMoved: self._breaker,
         }
 
     def add(self, event: Event) -> None:
         """Count an event."""
         self._how[type(event)](event)
 
-    def lost(self, count: int, what: str) -> None:
-        """Count events that could not be counted or told."""
-        self._row(_NOBODY).rare["lost", what] += count
+    def of_process(self, name: str, amount: float, verdict: str = "") -> None:
+        """Count what belongs to no request."""
+        self._row(_NOBODY)[name, verdict] += amount
 
     def take(self) -> Counts:
         """What was counted since the last time."""
         counts = {
             f"{name}|{of.kind}|{of.label}|{of.app}|{verdict}": amount
             for of, row in self._counts.items()
-            for name, verdict, amount in row.items()
+            for (name, verdict), amount in row.items()
         }
         self._counts.clear()
         return counts
 
-    def _row(self, raw: Subject) -> "_Row":
+    def _row(self, raw: Subject) -> Row:
         of = self.clean(raw)
         row = self._counts.get(of)
         if row is None:
-            row = self._counts[of] = _Row()
+            row = self._counts[of] = defaultdict(float)
         return row
 
     # --- one for each kind of event ---------------------------------------
 
     def _looked_up(self, event: Lookup) -> None:
         row = self._row(event.of)
-        row.requests[event.reason] += 1
-        totals = row.saved
+        row["requests", event.reason.value] += 1
         if event.mark:
-            totals[0] += event.key_seconds
-            row.look_up.add(event.seconds)
+            row["key_sum", ""] += event.key_seconds
+            _time(row, "look_up", "", event.seconds)
         saved = event.saved
         if saved is None:
             return
-        totals[1] += saved.prompt_tokens + saved.completion_tokens
-        totals[2] += saved.seconds
-        if saved.price:
-            code = saved.currency if _CURRENCY.fullmatch(saved.currency) else OTHER
-            row.rare["saved_money", code] += saved.price
+        row["saved_tokens", ""] += saved.prompt_tokens + saved.completion_tokens
+        row["saved_seconds", ""] += saved.seconds
+        _money(row, "saved_money", saved.price, saved.currency)
 
     def _missed(self, event: Missed) -> None:
         row = self._row(event.of)
         found = self._differences.compare(self.clean(event.of), event.parts)
         if found is None:
             return
-        row.rare["compared", ""] += 1
-        row.rare["asked_before", ""] += found.asked_before
+        row["compared", ""] += 1
+        row["asked_before", ""] += found.asked_before
         if found.breaks_prefix:
-            row.rare["prefix_broken", found.breaks_prefix] += 1
+            row["prefix_broken", found.breaks_prefix] += 1
         for part in found.changed:
-            row.rare["changed", part] += 1
-            row.rare["kept_apart", part] += found.asked_before
+            row["changed", part] += 1
+            row["kept_apart", part] += found.asked_before
 
     def _ended(self, event: Ended) -> None:
         row, result = self._row(event.of), event.result
         if result not in _TIMED:
-            row.rare["unanswered", result] += 1
+            row["unanswered", result.value] += 1
             return
         first = event.seconds if event.first is None else event.first
-        row.first[result].add(first)
-        row.time[result].add(event.seconds)
+        _time(row, "first", result.value, first)
+        _time(row, "time", result.value, event.seconds)
 
     def _followed(self, event: Followed) -> None:
         where = "other_process" if event.afar else "this_process"
-        self._row(event.of).rare["followed", where] += 1
+        self._row(event.of)["followed", where] += 1
 
     def _loaded(self, event: Loaded) -> None:
         row = self._row(event.of)
-        row.rare["loads", ""] += 1
-        row.rare["load_first_sum", ""] += event.first
-        row.rare["load_sum", ""] += event.seconds
+        row["loads", ""] += 1
+        row["load_first_sum", ""] += event.first
+        row["load_sum", ""] += event.seconds
         if event.prompt_tokens is None:
             return
         cached, written = event.cached_tokens, event.written_tokens
         fresh = max(0, event.prompt_tokens - cached - written)
         for how, tokens in zip(PROMPT_TOKENS, (fresh, cached, written), strict=True):
             if tokens:
-                row.rare["prompt_tokens", how] += tokens
-        if event.provider_saved:
-            code = event.currency if _CURRENCY.fullmatch(event.currency) else OTHER
-            row.rare["provider_saved", code] += event.provider_saved
+                row["prompt_tokens", how] += tokens
+        _money(row, "provider_saved", event.provider_saved, event.currency)
 
     def _audited(self, event: Audited) -> None:
         row = self._row(event.of)
-        row.rare["audits", event.verdict] += 1
-        row.rare["audit_age", f"{event.verdict} {bisect_left(AGES, event.age)}"] += 1
-        if event.price:
-            code = event.currency if _CURRENCY.fullmatch(event.currency) else OTHER
-            row.rare["audit_money", code] += event.price
+        row["audits", event.verdict] += 1
+        row["audit_age", f"{event.verdict} {bisect_left(AGES, event.age)}"] += 1
+        _money(row, "audit_money", event.price, event.currency)
 
     def _compared(self, event: Compared) -> None:
         verdict = "right" if event.right else "wrong"
         row = self._row(event.of)
-        row.rare["compared_meaning", f"{event.band} {verdict}"] += 1
+        row["compared_meaning", f"{event.band} {verdict}"] += 1
         if event.right:
-            row.rare["meaning_would_save", ""] += event.saved.seconds
+            row["meaning_would_save", ""] += event.saved.seconds
 
     def _kept(self, event: Kept) -> None:
         row = self._row(event.of)
-        row.rare["kept", ""] += 1
-        row.rare["kept_bytes", ""] += event.size
+        row["kept", ""] += 1
+        row["kept_bytes", ""] += event.size
 
     def _refused(self, event: Refused) -> None:
-        self._row(event.of).rare["refused", event.refusal] += 1
+        self._row(event.of)["refused", event.refusal.value] += 1
 
     def _stood_in(self, event: Stale) -> None:
-        self._row(event.of).rare["stood_in", ""] += 1
+        self._row(event.of)["stood_in", ""] += 1
 
-    def _invalidated(self, event: Invalidated) -> None:
-        del event
-        self._row(_NOBODY).rare["invalidations", ""] += 1
-
-    def _breaker(self, event: BreakerMoved) -> None:
-        if event.opens:
-            self._row(_NOBODY).rare["breaker_opened", ""] += 1
-            self._open_since = event.at
-        elif self._open_since is not None:
-            self._row(_NOBODY).rare["breaker_open_sum", ""] += max(
-                0.0, event.at - self._open_since
-            )
-            self._open_since = None
+    def _invalidated(self, _: Invalidated) -> None:
+        self.of_process("invalidations", 1)
 
     # --- names that others chose ------------------------------------------
 
@@ -289,9 +222,15 @@ def total(many: Iterable[Counts]) -> Counts:
     return dict(summed)
 
 
-def bucket(seconds: float) -> int:
-    """The number of the latency's bucket."""
-    return bisect_left(BOUNDS, seconds)
+def _time(row: Row, name: str, verdict: str, seconds: float) -> None:
+    """Count a time, by its bucket, and in the sum."""
+    row[f"{name}_sum", verdict] += seconds
+    row[name, f"{verdict} {bisect_left(BOUNDS, seconds)}".strip()] += 1
+
+
+def _money(row: Row, name: str, amount: float, currency: str) -> None:
+    if amount:
+        row[name, currency if _CURRENCY.fullmatch(currency) else OTHER] += amount
 
 
 def place_of(text: str) -> int | None:

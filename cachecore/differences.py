@@ -63,17 +63,15 @@ class Differences:
 def _nearest(
     seen: "OrderedDict[Parts, None]", parts: Mapping[str, str]
 ) -> Difference | None:
-    best: tuple[bool, int] | None = None
-    found = None
-    for other in reversed(seen):
-        theirs = dict(other)
-        changed = tuple(
-            name
-            for name in sorted(parts.keys() | theirs.keys())
-            if parts.get(name) != theirs.get(name)
-        )
+    def difference(other: Parts) -> Difference:
+        # What stands in one of them only, or in both otherwise.
+        changed = {name for name, _ in set(other) ^ set(parts.items())}
         again = _QUESTION in parts and _QUESTION not in changed
-        rank = again, -len(changed)
-        if best is None or rank > best:
-            best, found = rank, Difference(changed, asked_before=again)
-    return found
+        return Difference(tuple(sorted(changed)), asked_before=again)
+
+    # Of those that are as near, the latest.
+    return max(
+        map(difference, reversed(seen)),
+        key=lambda one: (one.asked_before, -len(one.changed)),
+        default=None,
+    )

@@ -1,23 +1,4 @@
-"""Every error of the core, as a tree.
-
-CacheError
-  + ConfigError        a setting is missing or makes no sense; shown to the user
-    - NoTenant         nothing tells this workspace's memory from another's
-  + UnkeyableError     a request has no canonical form; it bypasses the cache
-  + StoreError         the store failed; never leaves ``Cache``'s answering path
-    - StoreTimeout     it did not answer in time
-    - NotAsked         it was not even asked: it is known not to answer, or is busy
-      . StillConnecting  or is being connected to
-  + CorruptEntry       bytes under a key that are not an entry we know
-  + NothingCached      the caller asked for a cached answer only, and there is none
-  + FlightError
-    - LeaderGone       a flight ended without an answer; a follower may take over
-      . Standstill     or goes on without a sign of progress
-    - LeaderFailed     the leader's load failed, and the follower's would as well
-    - FlightBroken     the same, but part of the answer had already been shown
-
-What a loader raises is not in this tree: it passes through unchanged.
-"""
+"""Every error that the core raises; what a loader raises passes through unchanged."""
 
 
 class CacheError(Exception):
@@ -41,11 +22,17 @@ class NoTenant(ConfigError):
 
 
 class UnkeyableError(CacheError):
-    """A request holds a value that has no canonical form (NaN, a lone surrogate)."""
+    """A request holds a value that has no canonical form (NaN, a lone surrogate).
+
+    It bypasses the cache.
+    """
 
 
 class StoreError(CacheError):
-    """The store could not be asked. ``remedy`` is a sentence for an operator."""
+    """The store could not be asked. ``remedy`` is a sentence for an operator.
+
+    It never leaves ``Cache``'s answering path.
+    """
 
     def __init__(self, remedy: str) -> None:
         super().__init__(remedy)
@@ -57,17 +44,10 @@ class StoreTimeout(StoreError):
 
 
 class NotAsked(StoreError):
-    """Nothing was sent to the store, so that nothing can have happened there."""
+    """Nothing was sent to the store, so that nothing can have happened there.
 
-
-class StillConnecting(NotAsked):
-    """No connection is free, and the one being made is not there yet.
-
-    No fault of the store: it opens no breaker.
+    It is known not to answer, is busy, or is being connected to.
     """
-
-    def __init__(self) -> None:
-        super().__init__("Redis is still being connected to.")
 
 
 class CorruptEntry(CacheError):

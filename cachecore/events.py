@@ -62,7 +62,6 @@ class Lookup(NamedTuple):
     seconds: float = 0.0
     key_seconds: float = 0.0
     saved: Cost | None = None
-    age: float | None = None
     mark: str = ""
 
 
@@ -165,13 +164,6 @@ class Invalidated(NamedTuple):
     at: float
 
 
-class BreakerMoved(NamedTuple):
-    """The store is left alone from now on, or asked again."""
-
-    opens: bool
-    at: float
-
-
 type Event = (
     Lookup
     | Missed
@@ -184,7 +176,6 @@ type Event = (
     | Refused
     | Stale
     | Invalidated
-    | BreakerMoved
 )
 type Hook = Callable[[Event], None]
 

@@ -94,7 +94,6 @@ def _make(settings: StoreSettings) -> Opened:
         cipher_key=cipher_key,
         background=background,
     )
-    store.watch(statistics)
     event_log = None
     if store.shared and settings.events != "off":  # Nobody else reads a memory.
         texts = settings.events == "texts"

@@ -26,6 +26,7 @@ _NAME: Final = re.compile(r"((?:^|[{,])\s*[\"']?\w+[\"']?\s*):(?=\S)", re.MULTIL
 
 
 _STARTS: Final = ", ".join(map(str, BAND_STARTS))
+_MONTH: Final = 30 * 86400
 
 
 def _band_start(number: float) -> float:
@@ -34,22 +35,25 @@ def _band_start(number: float) -> float:
     return number
 
 
+def number(
+    default: float | None, least: float, most: float, of: str = "", zero: str = ""
+) -> Any:
+    """A field for a number ``of`` something; ``zero`` says what 0 means."""
+    what = f"a number of {of}" if of else "a number"
+    said = f"{what} from {least}{f' ({zero})' if zero else ''} to {most}"
+    return Field(default, ge=least, le=most, description=said)
+
+
 class PriceOption(BaseModel):
     """What the upstream bills per ``per`` tokens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: float = Field(0, ge=0, le=1e6, description="a number from 0 to 1000000")
-    output: float = Field(0, ge=0, le=1e6, description="a number from 0 to 1000000")
-    cached_input: float | None = Field(
-        None, ge=0, le=1e6, description="a number from 0 to 1000000"
-    )
-    cache_write: float | None = Field(
-        None, ge=0, le=1e6, description="a number from 0 to 1000000"
-    )
-    per: int = Field(
-        1_000_000, ge=1, le=10**9, description="a number of tokens from 1 to 1000000000"
-    )
+    input: float = number(0, 0, 10**6)
+    output: float = number(0, 0, 10**6)
+    cached_input: float | None = number(None, 0, 10**6)
+    cache_write: float | None = number(None, 0, 10**6)
+    per: int = number(10**6, 1, 10**9, "tokens")
     currency: str = Field(
         "USD", pattern="^[A-Z]{3}$", description="three capital letters, as in USD"
     )
@@ -64,64 +68,26 @@ class Options(BaseModel):
         PriceOption(), description="a mapping, as in {input: 0.15, output: 0.6}"
     )
     match: Match = Field("exact", description="exact, normalized or meaning")
-    ttl_seconds: int = Field(
-        0, ge=0, le=2592000, description="a number of seconds from 1 to 2592000"
-    )
-    max_temperature: float = Field(1.0, ge=0, le=2, description="a number from 0 to 2")
-    max_entry_bytes: int = Field(
-        1024 * 1024,
-        ge=1024,
-        # The host kills a plugin that writes a line over 5 MiB; JSON in JSON doubles.
-        le=2 * 1024 * 1024,
-        description="a number of bytes from 1024 to 2097152",
-    )
-    stale_while_revalidate_seconds: int = Field(
-        0, ge=0, le=2592000, description="a number of seconds from 0 (off) to 2592000"
-    )
-    stale_if_error_seconds: int = Field(
-        0, ge=0, le=2592000, description="a number of seconds from 0 (off) to 2592000"
-    )
-    first_token_budget_ms: int = Field(
-        0,
-        ge=0,
-        le=600000,
-        description="a number of milliseconds from 0 (off) to 600000",
-    )
-    audit_percent: float = Field(
-        0, ge=0, le=100, description="a number from 0 (off) to 100"
-    )
+    ttl_seconds: int = number(0, 0, _MONTH, "seconds", "as in the form")
+    max_temperature: float = number(1.0, 0, 2)
+    # The host kills a plugin that writes a line over 5 MiB; JSON in JSON doubles.
+    max_entry_bytes: int = number(1024**2, 1024, 2 * 1024**2, "bytes")
+    stale_while_revalidate_seconds: int = number(0, 0, _MONTH, "seconds", "off")
+    stale_if_error_seconds: int = number(0, 0, _MONTH, "seconds", "off")
+    first_token_budget_ms: int = number(0, 0, 600_000, "milliseconds", "off")
+    audit_percent: float = number(0, 0, 100, zero="off")
     audit_repairs: bool = Field(default=False, description="true or false")
-    audits_per_minute: int = Field(
-        6, ge=1, le=600, description="a number of calls from 1 to 600"
-    )
-    audit_money_per_minute: float = Field(
-        0, ge=0, le=1e6, description="a number from 0 (no bound) to 1000000"
-    )
-    join_without_store_seconds: float = Field(
-        2, ge=0, le=30, description="a number of seconds from 0 (off) to 30"
-    )
-    memory_bytes: int = Field(
-        64 * 1024 * 1024,
-        ge=1024 * 1024,
-        le=1024**3,
-        description="a number of bytes from 1048576 to 1073741824",
-    )
+    audits_per_minute: int = number(6, 1, 600, "calls")
+    audit_money_per_minute: float = number(0, 0, 10**6, zero="no bound")
+    join_without_store_seconds: float = number(2, 0, 30, "seconds", "off")
+    memory_bytes: int = number(64 * 1024**2, 1024**2, 1024**3, "bytes")
     events: Literal["off", "sizes", "texts"] = Field(
         "sizes", description="off, sizes or texts"
     )
-    redis_timeout_ms: int = Field(
-        50, ge=5, le=5000, description="a number of milliseconds from 5 to 5000"
-    )
-    max_wrong: float = Field(
-        # Fewer wrong ones than one in a hundred would take more comparisons than are kept.
-        0.01,
-        ge=0.01,
-        le=0.2,
-        description="a number from 0.01 to 0.2",
-    )
-    compare_percent: float = Field(
-        5, ge=1, le=100, description="a number from 1 to 100"
-    )
+    redis_timeout_ms: int = number(50, 5, 5000, "milliseconds")
+    # Fewer wrong ones than one in a hundred would take more comparisons than are kept.
+    max_wrong: float = number(0.01, 0.01, 0.2)
+    compare_percent: float = number(5, 1, 100)
     locked_bands: tuple[Annotated[float, AfterValidator(_band_start)], ...] = Field(
         (), description=f"a list of any of {_STARTS}, as in [0.5, 0.7],"
     )

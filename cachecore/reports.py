@@ -36,7 +36,6 @@ class Reports:
                 look.key_seconds,
                 # A late one is paid for all the same, behind.
                 entry.cost if entry and look.reason is not Reason.LATE else None,
-                now - entry.created_at if entry else None,
                 " = ".join(mark_of(key) for key in (look.own, look.key) if key),
             )
         )

@@ -14,8 +14,9 @@ import secrets
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final
 
@@ -25,7 +26,6 @@ from cachecore.counters import BARS, Counts, Tally, total
 from cachecore.errors import StoreError
 from cachecore.events import (
     INTERNAL,
-    BreakerMoved,
     Ended,
     Event,
     Invalidated,
@@ -35,12 +35,12 @@ from cachecore.events import (
 )
 from cachecore.keys import Keyspace
 from cachecore.recent import Recent, Row
-from cachecore.sheets import Sheet
 from cachecore.stores.base import Page, Store
 
 # How long a span is, and how long it is kept, in seconds.
 SPANS: Final[Mapping[int, int]] = {300: 2 * 3600, 3600: 8 * 86400}
 _LIFE: Final = 8 * 86400
+_WHOLE_EVERY: Final = 60.0
 _MAX_WAITING: Final = 20_000
 # Lists take longer to write than counts; who reads them here has them at once.
 _LISTED_EVERY: Final = 10.0
@@ -49,6 +49,34 @@ _MAX_UNPUBLISHED: Final = 24  # spans, while the store can't be written to
 # Processes that are read at most, the latest first; hashes read at a time.
 _MAX_INSTANCES: Final = 256
 _AT_ONCE: Final = 100
+
+
+@dataclass(slots=True)
+class _Sheet:
+    """Counters of one hash, and which of them are not published yet."""
+
+    name: str
+    ttl: float
+    counts: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    unsaid: set[str] = field(default_factory=set)
+    whole_at: float = 0.0
+
+    def add(self, counts: Counts) -> None:
+        for name, amount in counts.items():
+            self.counts[name] += amount
+        self.unsaid |= counts.keys()
+
+    def page(self, now: float) -> Page:
+        """What has changed, as said from now on.
+
+        Once a minute it is all: an eviction has left nothing of the rest.
+        """
+        names: Iterable[str] = self.unsaid
+        if now - self.whole_at >= _WHOLE_EVERY:
+            names, self.whole_at = self.counts, now
+        shown = {name: repr(round(self.counts[name], 6)) for name in names}
+        self.unsaid = set()
+        return Page(self.name, shown, self.ttl)
 
 
 class Statistics:
@@ -76,7 +104,8 @@ class Statistics:
         self._tally = Tally()
         self._recent = Recent()
         self._listed_at = 0.0
-        self._sheets: dict[str, Sheet] = {}
+        self._outages = store.outages()
+        self._sheets: dict[str, _Sheet] = {}
 
     # --- counting ---------------------------------------------------------
 
@@ -94,10 +123,6 @@ class Statistics:
             background.wake(last=_ends_call(event))
         elif not background.woken:
             background.wake()
-
-    def watch_store(self, *, opens: bool) -> None:
-        """Hear that the store is left alone from now on, or asked again."""
-        self(BreakerMoved(opens, self._clock()))
 
     def lost(self, count: int, what: str) -> None:
         """Count what could not be told."""
@@ -170,7 +195,11 @@ class Statistics:
             if isinstance(event, Lookup | Missed | Invalidated):
                 self._recent.add(event)
         for what in tuple(self._lost):
-            tally.lost(self._lost.pop(what), what)
+            tally.of_process("lost", self._lost.pop(what), what)
+        known, self._outages = self._outages, self._store.outages()
+        if known != self._outages:
+            tally.of_process("breaker_opened", self._outages[0] - known[0])
+            tally.of_process("breaker_open_sum", self._outages[1] - known[1])
         counts = tally.take()
         if not counts:
             return
@@ -179,12 +208,9 @@ class Statistics:
         for span, kept in SPANS.items():
             self._sheet(kept, span, now // span).add(counts)
 
-    def _sheet(self, ttl: float, span: int = 0, number: int = 0) -> Sheet:
+    def _sheet(self, ttl: float, span: int = 0, number: int = 0) -> _Sheet:
         name = self._keyspace.statistics(self._instance, span, number)
-        sheet = self._sheets.get(name)
-        if sheet is None:
-            sheet = self._sheets[name] = Sheet(name, ttl, defaultdict(float), set())
-        return sheet
+        return self._sheets.setdefault(name, _Sheet(name, ttl))
 
     # --- reading ----------------------------------------------------------
 

@@ -18,7 +18,7 @@ from cachecore import config, opening
 from cachecore.cache import Cache
 from cachecore.errors import ConfigError
 from cachecore.keys import canonical
-from cachecore.options import Options
+from cachecore.options import Options, number
 from cachecore.policy import MAX_TTL
 from cachecore.question import matched
 from cachecore.statistics import Statistics
@@ -35,32 +35,17 @@ class RagOptions(Options):
     dataset_check: Literal["counters", "deep"] = Field(
         "counters", description="counters or deep"
     )
-    dataset_check_seconds: int = Field(
-        15, ge=0, le=3600, description="a number of seconds from 0 (always) to 3600"
-    )
-    retrieval_max_age_seconds: int = Field(
-        300, ge=1, le=MAX_TTL, description=f"a number of seconds from 1 to {MAX_TTL}"
-    )
-    knowledge_deadline_seconds: int = Field(
-        60, ge=1, le=300, description="a number of seconds from 1 to 300"
-    )
+    dataset_check_seconds: int = number(15, 0, 3600, "seconds", "always")
+    retrieval_max_age_seconds: int = number(300, 1, MAX_TTL, "seconds")
+    knowledge_deadline_seconds: int = number(60, 1, 300, "seconds")
     # The host closes a reverse invocation after 240 s (host contract 8).
-    work_deadline_seconds: int = Field(
-        240, ge=1, le=600, description="a number of seconds from 1 to 600"
-    )
-    work_silence_seconds: int = Field(
-        120, ge=1, le=600, description="a number of seconds from 1 to 600"
-    )
+    work_deadline_seconds: int = number(240, 1, 600, "seconds")
+    work_silence_seconds: int = number(120, 1, 600, "seconds")
     gateway_file_urls: Literal["refuse", "pass"] = Field(
         "refuse", description="refuse or pass"
     )
-    feedback_votes: int = Field(3, ge=1, le=20, description="a number from 1 to 20")
-    feedback_window_seconds: int = Field(
-        86400,
-        ge=60,
-        le=MAX_TTL,
-        description=f"a number of seconds from 60 to {MAX_TTL}",
-    )
+    feedback_votes: int = number(3, 1, 20)
+    feedback_window_seconds: int = number(86400, 60, MAX_TTL, "seconds")
 
 
 @dataclass(frozen=True, slots=True)

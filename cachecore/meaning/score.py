@@ -25,19 +25,7 @@ _LONGEST: Final = 24  # letters of a word
 _STEM: Final = 3  # letters that a word keeps
 _LONG: Final = 8  # letters of a word that may have two slips of the pen
 
-NAMES: Final = (
-    *("cosine", "cosine squared", "words of weight in both", "words in both"),
-    *(
-        "one word exchanged",
-        "two words exchanged",
-        "words only added",
-        "the same words",
-    ),
-    *("trigrams in both", "length", "exchanged, else alike", "added, else alike"),
-    *("words in one only", "exchanged and near", "added and near", "two and near"),
-    "near in other words",
-)
-# By python -m bench.meaning.
+# Of each of the ``features``; by python -m bench.meaning.
 WEIGHTS: Final = (
     -0.2874,
     5.7126,
@@ -70,7 +58,7 @@ def score(one: str, other: str, cosine: float) -> float:
 
 
 def features(one: str, other: str, cosine: float) -> list[float]:
-    """The features of two questions, in the order of ``NAMES``."""
+    """What tells two questions apart, from how near their vectors are on."""
     first, second = read(one), read(other)
     mine, theirs = _heavy(first.tokens), _heavy(second.tokens)
     only_mine, only_theirs = _apart(mine, theirs)

@@ -114,13 +114,6 @@ class Facts:
     numbers: Mapping[str, float]
 
 
-class Watcher(Protocol):
-    """Is told when a store is left alone from now on, and when it is asked again."""
-
-    def watch_store(self, *, opens: bool) -> None:
-        """``opens``: its breaker has opened; else it has closed."""
-
-
 class Store(Protocol):
     """The contract. tests/contract/store_contract.py checks it for every store."""
 
@@ -178,8 +171,11 @@ class Store(Protocol):
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
         """All fields of each of these hashes; none for an absent one."""
 
-    def watch(self, watcher: Watcher) -> None:
-        """Tell ``watcher`` when the store is left alone, as long as it lives."""
+    def outages(self) -> tuple[int, float]:
+        """How often it was left alone, and for how many seconds, where that is over.
+
+        Asks nothing of it.
+        """
 
     def facts(self) -> list[Facts]:
         """What each of its servers says of itself; empty where none may be asked."""

@@ -36,28 +36,27 @@ class Breaker:
     """Guards the calls to one store. ``name`` is for the log and holds no secret.
 
     ``probe`` asks the store once and raises StoreError where it does not answer; without
-    one a caller tries, every ``_NOBODY_ASKS`` seconds. ``on_change`` is called with
-    whether the breaker opens, each time it opens or closes.
+    one a caller tries, every ``_NOBODY_ASKS`` seconds.
     """
 
     def __init__(
         self,
         name: str,
         probe: Callable[[], None] | None = None,
-        on_change: Callable[[bool], None] = lambda _: None,
         *,
         timer: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._name = name
         self._probe = probe
-        self._on_change = on_change
         self._timer = timer
         self._sleep = sleep
         self._lock = threading.Lock()  # guards all below; never held around a call
         self._timeouts = 0
         self._opened_at = 0.0
         self._asked_at = 0.0
+        self._opened = 0
+        self._away = 0.0
         self.is_open = False
 
     @contextmanager
@@ -100,13 +99,13 @@ class Breaker:
             if self.is_open:
                 return
             self.is_open = True
+            self._opened += 1
             self._opened_at = self._asked_at = self._timer()
         logger.warning(
             "the cache at %s is unavailable, answers come from upstream: %s",
             self._name,
             error.remedy,
         )
-        self._on_change(True)
         if self._probe is not None:
             thread = threading.Thread(
                 target=self._ask_until_it_answers, name="cache-probe", daemon=True
@@ -121,8 +120,14 @@ class Breaker:
             if not self.is_open:
                 return
             self.is_open = False
+            self._away += self._timer() - self._opened_at
         logger.warning("the cache at %s is available again", self._name)
-        self._on_change(False)
+
+    @property
+    def outages(self) -> tuple[int, float]:
+        """How often it has opened, and the seconds of those times that are over."""
+        with self._lock:
+            return self._opened, self._away
 
     def _ask_until_it_answers(self) -> None:
         assert self._probe is not None  # noqa: S101 - started only with one

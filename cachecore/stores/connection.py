@@ -30,7 +30,7 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from cachecore.errors import NotAsked, StillConnecting, StoreError, StoreTimeout
+from cachecore.errors import NotAsked, StoreError, StoreTimeout
 from cachecore.redis_url import RedisUrl
 from cachecore.stores.messages import error_reply, store_error
 
@@ -285,7 +285,7 @@ class _Pool:
             if in_use:
                 raise NotAsked("All connections to Redis are busy.")
             self._late = self._making > 0
-            raise StillConnecting
+            raise NotAsked("Redis is still being connected to.")
         began = time.monotonic()
         try:
             return self._ready.get(timeout=look)

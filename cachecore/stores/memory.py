@@ -24,7 +24,6 @@ from cachecore.stores.base import (
     Heartbeat,
     News,
     Page,
-    Watcher,
     Write,
 )
 
@@ -170,8 +169,8 @@ class MemoryStore:
         with self._lock:
             return [dict(self._hash(name)) for name in names]
 
-    def watch(self, watcher: Watcher) -> None:
-        del watcher  # It never fails.
+    def outages(self) -> tuple[int, float]:
+        return 0, 0.0
 
     def facts(self) -> list[Facts]:
         with self._lock:

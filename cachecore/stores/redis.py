@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
-from weakref import WeakSet
 
 from cachecore.errors import NotAsked, StoreError
 from cachecore.redis_url import RedisUrl
@@ -23,7 +22,6 @@ from cachecore.stores.base import (
     Heartbeat,
     News,
     Page,
-    Watcher,
     Write,
 )
 from cachecore.stores.breaker import Breaker
@@ -152,11 +150,7 @@ class RedisStore:
     def __init__(self, url: RedisUrl, timeout: float = 0.05) -> None:
         self._url = url
         self._timeout = timeout
-        self._watchers: WeakSet[Watcher] = WeakSet()
-        self._watching = threading.RLock()  # guards _watchers
-        self._breaker = Breaker(
-            url.shown, probe=self._probe, on_change=self._tell_watchers
-        )
+        self._breaker = Breaker(url.shown, probe=self._probe)
         self._complaint = messages.Complaint(url.shown)
         self._followers = threading.BoundedSemaphore(MAX_BLOCKING)
         self._route = open_route(url, self._breaker.fail)
@@ -186,15 +180,8 @@ class RedisStore:
         # user's rights may not reach so far.
         self._route.run([("EVAL", _ECHO, 1, _PROBE, _PROBE * 10)], self._timeout)
 
-    def watch(self, watcher: Watcher) -> None:
-        with self._watching:
-            self._watchers.add(watcher)
-
-    def _tell_watchers(self, opens: bool) -> None:
-        with self._watching:
-            watchers = tuple(self._watchers)
-        for watcher in watchers:
-            watcher.watch_store(opens=opens)
+    def outages(self) -> tuple[int, float]:
+        return self._breaker.outages
 
     def close(self) -> None:
         """Drop the connections. The store may be used again; it reconnects."""

@@ -70,18 +70,11 @@ class TestRedisStore(StoreContract):
         assert "closed" in repr(store)
         assert store.look_up(name, name + ":h", ["a"]).value == b"no stream"
 
-    def test_whoever_watches_is_told_of_an_outage(self, name: str) -> None:
-        class Watcher:
-            told: list[bool] = []  # noqa: RUF012
-
-            def watch_store(self, *, opens: bool) -> None:
-                self.told.append(opens)
-
-        away, watcher = RedisStore(parse(f"redis://127.0.0.1:{free_port()}")), Watcher()
-        away.watch(watcher)
+    def test_an_outage_is_known(self, name: str) -> None:
+        away = RedisStore(parse(f"redis://127.0.0.1:{free_port()}"))
         with pytest.raises(StoreError):
             away.look_up(name, name, ["a"])
-        assert watcher.told == [True]
+        assert away.outages() == (1, 0)
 
     def test_the_server_says_how_much_it_holds(
         self, store: RedisStore, name: str

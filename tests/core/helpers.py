@@ -53,8 +53,8 @@ class BrokenStore:
     publish = gather = append = tail = facts = advice = _fail
     look_up_many = keep_many = _fail
 
-    def watch(self, watcher: Any) -> None:
-        pass
+    def outages(self) -> tuple[int, float]:
+        return 0, 0.0
 
 
 class FailingFrom:

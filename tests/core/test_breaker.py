@@ -6,7 +6,7 @@ import pytest
 
 from cachecore.errors import NotAsked, StoreError, StoreTimeout
 from cachecore.stores.breaker import PROBE_EVERY, TIMEOUTS, Breaker
-from tests.core.helpers import FakeClock
+from tests.core.helpers import FakeClock, await_threads
 
 
 def fail(breaker: Breaker, error: StoreError | None = None) -> None:
@@ -61,7 +61,6 @@ def test_what_was_not_asked_is_no_failure() -> None:
 def test_while_it_is_open_a_thread_asks_often_and_the_first_answer_closes_it() -> None:
     clock = FakeClock()
     pauses: list[float] = []
-    closed = threading.Event()
 
     def probe() -> None:
         if len(pauses) < 4:
@@ -71,13 +70,9 @@ def test_while_it_is_open_a_thread_asks_often_and_the_first_answer_closes_it() -
         pauses.append(seconds)
         clock.pass_by(seconds)
 
-    def changed(opens: bool) -> None:
-        if not opens:
-            closed.set()
-
-    breaker = Breaker("redis", probe, changed, timer=clock, sleep=sleep)
+    breaker = Breaker("redis", probe, timer=clock, sleep=sleep)
     fail(breaker)
-    assert closed.wait(5)
+    await_threads("cache-probe")
     assert pauses == [PROBE_EVERY] * 4
     assert not refused(breaker)
 
@@ -156,13 +151,14 @@ def test_an_error_that_is_not_the_stores_opens_nothing() -> None:
     assert not breaker.is_open
 
 
-def test_whoever_watches_is_told_when_it_opens_and_when_it_closes() -> None:
-    clock, told = FakeClock(), []
-    breaker = Breaker("redis", on_change=told.append, timer=clock)
+def test_it_knows_how_often_it_opened_and_how_long_that_took() -> None:
+    clock = FakeClock()
+    breaker = Breaker("redis", timer=clock)
     for _ in range(2):
         with suppress(StoreError), breaker.call():
             raise StoreError("gone")
+    assert breaker.outages == (1, 0)
     clock.pass_by(60)
     succeed(breaker)
     succeed(breaker)
-    assert told == [True, False]
+    assert breaker.outages == (1, 60)

@@ -323,12 +323,13 @@ def test_the_list_is_sealed_with_the_secret_and_nothing_else_opens_it(
 
 def test_an_outage_is_counted_when_it_is_over(ledger: Ledger) -> None:
     process = ledger.process()
-    process.watch_store(opens=True)
-    ledger.clock.pass_by(7)
-    process.watch_store(opens=False)
-    counts = process.since(HOUR)
-    assert counts["breaker_opened||||"] == 1
-    assert counts["breaker_open_sum||||"] == 7
+    ledger.store.outages = lambda: (1, 0.0)
+    assert process.since(HOUR)["breaker_opened||||"] == 1
+    ledger.store.outages = lambda: (1, 7.0)
+    for _ in range(2):
+        counts = process.since(HOUR)
+        assert counts["breaker_opened||||"] == 1
+        assert counts["breaker_open_sum||||"] == 7
 
 
 def test_spans_in_which_nothing_happened_are_there_and_empty(ledger: Ledger) -> None:
@@ -350,7 +351,6 @@ def test_an_event_is_heard_while_this_very_thread_counts(ledger: Ledger) -> None
     with process._lock:
         process(HIT)
         process(Ended(OF, Result.LEFT, None, 1.0))
-        process.watch_store(opens=True)
         process.lost(1, "event_log")
     counts = process.since(HOUR)
     assert counts["requests|llm|m|a|hit"] == 1

@@ -24,7 +24,7 @@ CORE = (
         "cachecore",
         "admin answer audit background batch cache config counters differences entry errors "
         "event_log events flight keep keys lease lookup opening options policy recent "
-        "question redis_url reports request sheets stamps statistics",
+        "question redis_url reports request stamps statistics",
     )
     | modules(
         "cachecore/stores",

@@ -16,7 +16,7 @@ from cachecore.cache import Cache
 from cachecore.config import Settings
 from cachecore.errors import ConfigError, NoTenant
 from cachecore.keys import canonical, fingerprint
-from cachecore.options import Options
+from cachecore.options import Options, number
 from cached_model.address import read_api_key, read_base_url, read_headers
 from difykit import runtime
 from difykit.codec.messages import ToolStyle
@@ -35,12 +35,8 @@ def _model_name(what: str) -> Any:
 class ModelOptions(Options):
     """The options of ``cache_options`` that only a model has."""
 
-    read_timeout_seconds: int = Field(
-        300, ge=1, le=600, description="a number of seconds from 1 to 600"
-    )
-    deadline_seconds: int = Field(
-        580, ge=1, le=600, description="a number of seconds from 1 to 600"
-    )
+    read_timeout_seconds: int = number(300, 1, 600, "seconds")
+    deadline_seconds: int = number(580, 1, 600, "seconds")
     media_parts: Literal["image_url", "native"] = Field(
         "image_url", description="image_url or native"
     )
