@@ -15,7 +15,6 @@ from cachetools import LRUCache
 
 from cachecore import policy
 from cachecore.entry import order_of
-from cachecore.policy import Token
 from cachecore.stores.base import (
     Claim,
     Commit,
@@ -35,7 +34,6 @@ _MAX_HASHES: Final = 10_000
 _MAX_LOGS: Final = 64
 
 type _Kept = tuple[bytes, float]
-type _Records = list[tuple[str, bytes | None]]
 
 
 def _size(kept: _Kept) -> int:
@@ -43,30 +41,21 @@ def _size(kept: _Kept) -> int:
 
 
 class MemoryStore:
-    """A store in a bounded dict; the entry unused longest goes first.
+    """A store in a bounded dict; the entry unused longest goes first."""
 
-    ``shared`` is for tests: several caches over one store, as if each were a
-    process of its own.
-    """
+    shared = False
 
     def __init__(
         self,
         max_bytes: int = 64 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
-        *,
-        shared: bool = False,
     ) -> None:
-        self.shared = shared
         self._clock = clock
         self._lock = threading.Lock()  # guards all below
-        self._changed = threading.Condition(self._lock)
         self._last_order = 0
-        self._position = 0  # of the last record of all streams
         self._entries: LRUCache[str, _Kept] = LRUCache(max_bytes, getsizeof=_size)
         self._hashes: LRUCache[str, LRUCache[str, str]] = LRUCache(_MAX_HASHES)
         self._ends: dict[str, float] = {}  # of those hashes that have one
-        self._leases: dict[str, tuple[str, float]] = {}
-        self._streams: dict[str, tuple[_Records, float]] = {}
         self._logs: LRUCache[str, deque[tuple[int, bytes]]] = LRUCache(_MAX_LOGS)
         self._appended = 0  # records to all logs
 
@@ -152,12 +141,10 @@ class MemoryStore:
             for record in records:
                 self._appended += 1
                 log.append((self._appended, record))
-        del ttl  # It ends with the process.
 
     def tail(
         self, stream: str, after: str, count: int, *, behind: bool = False
     ) -> list[tuple[str, bytes]]:
-        del behind
         with self._lock:
             log, seen = self._logs.get(stream) or (), int(after or 0)
             if not log or log[-1][0] <= seen:
@@ -180,14 +167,12 @@ class MemoryStore:
         return [Facts("memory", numbers)]
 
     def check(self, key: str, hash_key: str) -> tuple[str, ...]:
-        del key, hash_key  # Nothing here can be misconfigured.
         return ()
 
     def advice(self) -> tuple[str, ...]:
         return ()
 
     def order(self, key: str) -> int:
-        del key  # There is one clock.
         with self._lock:
             return self._order()
 
@@ -195,44 +180,21 @@ class MemoryStore:
         self._last_order = max(self._last_order + 1, int(self._clock() * 1e6))
         return self._last_order
 
+    # Of one process: its flights do what leases and streams do between several.
+
     def claim(
         self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
     ) -> Claim:
         with self._lock:
-            holder = self._holder(lease)
-            mine = Token.read(token)
-            if holder is None or policy.may_take_over(Token.read(holder), mine, over):
-                holder = token
-                self._leases[lease] = (token, self._clock() + ttl)
-            return Claim(holder, self._get(entry), self._order())
+            return Claim(token, self._get(entry), self._order())
 
     def heartbeat(self, beats: Sequence[Heartbeat]) -> list[int | None]:
-        with self._lock:
-            return [self._beat(beat) for beat in beats]
-
-    def _beat(self, beat: Heartbeat) -> int:
-        until = self._clock() + beat.ttl
-        if beat.renews and self._holder(beat.lease) in (None, beat.token):
-            self._leases[beat.lease] = (beat.token, until)
-        standing = self._stream(beat.stream)
-        if beat.records:
-            standing = self._add(beat.stream, beat.records, beat.ttl)
-        if beat.renews and standing:
-            self._streams[beat.stream] = (standing, until)
-        return len(standing)
+        return [0] * len(beats)
 
     def commit(self, commit: Commit) -> bool:
-        with self._lock:
-            kept = commit.value is not None and self._keep(
-                Write(commit.entry, commit.value, commit.ttl)
-            )
-            if self._stream(commit.stream):
-                standing_records = self._add(commit.stream, commit.records, 0)
-                until = self._clock() + commit.linger
-                self._streams[commit.stream] = (standing_records, until)
-            if self._holder(commit.lease) == commit.token:
-                del self._leases[commit.lease]
-            return kept
+        if commit.value is None:
+            return False
+        return self.keep_many([Write(commit.entry, commit.value, commit.ttl)])[0]
 
     def read(
         self,
@@ -244,38 +206,7 @@ class MemoryStore:
         *,
         sign: float = 0,
     ) -> News:
-        with self._lock:
-            left = ""
-            if sign and (self._stream(stream) or self._holder(lease) == token):
-                left = self._add(stream, (None,), sign)[-1][0]
-            if not self._behind(stream, after) and wait:
-                self._changed.wait(wait)
-            fresh = self._behind(stream, after)
-            alive = bool(self._stream(stream)) or self._holder(lease) == token
-            return News(fresh, alive, left)
-
-    def _behind(self, stream: str, after: str) -> tuple[tuple[str, bytes | None], ...]:
-        seen = int(after)
-        return tuple(r for r in self._stream(stream) if int(r[0]) > seen)
-
-    def _holder(self, lease: str) -> str | None:
-        token, until = self._leases.get(lease, ("", 0.0))
-        return token if until > self._clock() else None
-
-    def _stream(self, key: str) -> _Records:
-        records, until = self._streams.get(key, ([], 0.0))
-        return records if until > self._clock() else []
-
-    def _add(self, key: str, records: Sequence[bytes | None], ttl: float) -> _Records:
-        """The stream with ``records``; ``ttl`` ends it if it begins with them."""
-        until = self._streams[key][1] if self._stream(key) else self._clock() + ttl
-        standing = self._stream(key)
-        for record in records:
-            self._position += 1
-            standing.append((str(self._position), record))
-        self._streams[key] = (standing, until)
-        self._changed.notify_all()
-        return standing
+        return News((), alive=False)
 
     def _get(self, key: str) -> bytes | None:
         kept = self._entries.get(key)
@@ -300,7 +231,3 @@ class MemoryStore:
             standing = LRUCache(_MAX_HASH_FIELDS)
             self._hashes[hash_key] = standing
         return standing
-
-    def __repr__(self) -> str:
-        used, room = self._entries.currsize, self._entries.maxsize
-        return f"<MemoryStore {len(self._entries)} entries, {used} of {room} bytes>"

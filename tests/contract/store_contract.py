@@ -1,4 +1,4 @@
-"""What every store must do. A store's test file subclasses StoreContract."""
+"""What every store must do. A store's test file subclasses one of these."""
 
 import threading
 import uuid
@@ -170,36 +170,6 @@ class StoreContract:
         assert store.look_up(key, name + ":h", ["switch"]) == Found(None, (None,))
         assert found_by_claim(store, name, "a.1") == ("a.1", None)
 
-    # --- leases and streams ----------------------------------------------------
-
-    def test_a_free_lease_is_taken_and_a_held_one_is_not(
-        self, store: Store, name: str
-    ) -> None:
-        assert found_by_claim(store, name, "a.1") == ("a.1", None)
-        store.keep(entry_of(name), b"kept", 60)
-        assert found_by_claim(store, name, "b.1") == ("a.1", b"kept")
-
-    def test_a_later_claim_has_a_higher_order(self, store: Store, name: str) -> None:
-        orders = [claim(store, name, "a.1", over="*").order for _ in range(3)]
-        orders.append(store.order(entry_of(name)))
-        assert orders == sorted(set(orders))
-        assert len(str(orders[0])) == 16 or orders[0] < 1e16
-
-    def test_a_lease_ends_by_itself(
-        self, store: Store, name: str, let_pass: Callable[[float], None]
-    ) -> None:
-        claim(store, name, "a.1", ttl=0.05)
-        let_pass(0.1)
-        assert claim(store, name, "b.1").holder == "b.1"
-
-    @pytest.mark.parametrize(("holder", "token", "over", "taken"), TAKE_OVERS)
-    def test_a_lease_is_taken_over_as_the_policy_says(
-        self, store: Store, name: str, holder: str, token: str, over: str, taken: bool
-    ) -> None:
-        claim(store, name, holder)
-        expected = token if taken else holder
-        assert claim(store, name, token, over=over).holder == expected
-
     @pytest.mark.parametrize(("standing", "order", "may"), REPLACEMENTS)
     @pytest.mark.parametrize("way", ["commit", "keep_many"])
     def test_an_entry_is_replaced_as_the_policy_says(
@@ -232,6 +202,38 @@ class StoreContract:
             Write(key, sealed(key, b"x", n), 60, only_if_absent=True) for n in (1, 2)
         ]
         assert [store.keep_many([write]) for write in writes] == [[True], [False]]
+
+
+class SharedStoreContract(StoreContract):
+    """The same for one that several processes share: leases and streams."""
+
+    def test_a_free_lease_is_taken_and_a_held_one_is_not(
+        self, store: Store, name: str
+    ) -> None:
+        assert found_by_claim(store, name, "a.1") == ("a.1", None)
+        store.keep(entry_of(name), b"kept", 60)
+        assert found_by_claim(store, name, "b.1") == ("a.1", b"kept")
+
+    def test_a_later_claim_has_a_higher_order(self, store: Store, name: str) -> None:
+        orders = [claim(store, name, "a.1", over="*").order for _ in range(3)]
+        orders.append(store.order(entry_of(name)))
+        assert orders == sorted(set(orders))
+        assert len(str(orders[0])) == 16 or orders[0] < 1e16
+
+    def test_a_lease_ends_by_itself(
+        self, store: Store, name: str, let_pass: Callable[[float], None]
+    ) -> None:
+        claim(store, name, "a.1", ttl=0.05)
+        let_pass(0.1)
+        assert claim(store, name, "b.1").holder == "b.1"
+
+    @pytest.mark.parametrize(("holder", "token", "over", "taken"), TAKE_OVERS)
+    def test_a_lease_is_taken_over_as_the_policy_says(
+        self, store: Store, name: str, holder: str, token: str, over: str, taken: bool
+    ) -> None:
+        claim(store, name, holder)
+        expected = token if taken else holder
+        assert claim(store, name, token, over=over).holder == expected
 
     def test_a_heartbeat_renews_ones_own_lease_and_nobody_elses(
         self, store: Store, name: str, let_pass: Callable[[float], None]

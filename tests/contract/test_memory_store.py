@@ -3,8 +3,9 @@ from collections.abc import Callable
 import pytest
 
 from cachecore.stores.memory import MemoryStore
-from tests.contract.store_contract import StoreContract
+from tests.contract.store_contract import SharedStoreContract, StoreContract
 from tests.core.helpers import FakeClock
+from tests.shared_store import FakeSharedStore
 
 
 class TestMemoryStore(StoreContract):
@@ -35,7 +36,18 @@ class TestMemoryStore(StoreContract):
         store.keep("k", b"x" * 2000, 60)
         assert store.look_up("k", "h", []).value is None
 
-    def test_its_repr_says_how_full_it_is(self) -> None:
-        store = MemoryStore(max_bytes=1000)
-        store.keep("k", b"12345", 60)
-        assert repr(store) == "<MemoryStore 1 entries, 305 of 1000 bytes>"
+
+class TestFakeSharedStore(SharedStoreContract):
+    """So that what the core's tests take for a Redis behaves like one."""
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return FakeClock()
+
+    @pytest.fixture
+    def store(self, clock: FakeClock) -> FakeSharedStore:
+        return FakeSharedStore(clock)
+
+    @pytest.fixture
+    def let_pass(self, clock: FakeClock) -> Callable[[float], None]:
+        return clock.pass_by

@@ -13,11 +13,11 @@ from cachecore.keys import Keyspace
 from cachecore.redis_url import parse
 from cachecore.stores.base import Commit, Heartbeat
 from cachecore.stores.redis import RedisStore
-from tests.contract.store_contract import StoreContract
+from tests.contract.store_contract import SharedStoreContract
 from tests.core import test_meaning
 
 
-class TestRedisStore(StoreContract):
+class TestRedisStore(SharedStoreContract):
     @pytest.fixture
     def store(self, redis_url: str) -> Iterator[RedisStore]:
         # These machines are slow at times; the limits have tests of their own.

@@ -12,9 +12,9 @@ from cachecore.audit import Verdict, compare, compared, interval
 from cachecore.events import Audited
 from cachecore.policy import Control, Price, Rules
 from cachecore.request import Judgement
-from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import END, Bench, await_threads, request
 from tests.core.test_stale import failing
+from tests.shared_store import FakeSharedStore
 
 ALL = Rules(audit_share=1.0, audits_a_minute=100)
 ASKED = request(rules=ALL)
@@ -67,7 +67,7 @@ def test_an_audit_is_never_in_the_answers_way() -> None:
 
 
 def test_no_two_processes_audit_one_entry_at_once() -> None:
-    store = MemoryStore(shared=True)
+    store = FakeSharedStore()
     one, other = bench_with("kept", store=store), Bench(store)
     began, go = threading.Event(), threading.Event()
 
@@ -88,7 +88,7 @@ def test_no_two_processes_audit_one_entry_at_once() -> None:
 
 
 def test_who_asks_when_the_entry_is_over_follows_the_audit_of_it() -> None:
-    store = MemoryStore(shared=True)
+    store = FakeSharedStore()
     one, other = bench_with("kept", store=store), Bench(store)
     began, go = threading.Event(), threading.Event()
 

@@ -18,7 +18,7 @@ class Told:
     """A cache with a event_log over one store, and what the event_log has told."""
 
     def __init__(self, *, texts: bool = False, secret: bytes | None = None) -> None:
-        self.memory = MemoryStore(shared=False)
+        self.memory = MemoryStore()
         self.failing = FailingFrom(self.memory, "append")
         self.failing.mend()
         self.keyspace = Keyspace("n", secret)

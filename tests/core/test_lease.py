@@ -18,8 +18,8 @@ from cachecore.lease import Pace
 from cachecore.policy import Control, Rules
 from cachecore.request import Request
 from cachecore.stores.base import Claim, Commit, Heartbeat
-from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import END, Bench, FailingFrom, FakeClock, request
+from tests.shared_store import FakeSharedStore
 
 # Threads look more often than in earnest. What ends by time, leases and streams, ends on
 # the store's clock, which a test moves; a pause for a store that fails takes none.
@@ -41,8 +41,8 @@ class Skipped:
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore(clock=FakeClock(), shared=True)
+def store() -> FakeSharedStore:
+    return FakeSharedStore(FakeClock())
 
 
 def process(store: Any, pace: Pace = PACE, **options: Any) -> Bench:
@@ -105,7 +105,7 @@ class FakeLeader:
 
     claims = True
 
-    def __init__(self, store: MemoryStore, asked: Request | None = None) -> None:
+    def __init__(self, store: FakeSharedStore, asked: Request | None = None) -> None:
         bench = process(store)
         self.store = store
         self.request = asked or request()
@@ -145,7 +145,7 @@ class FakeLeader:
 
 
 def following(
-    store: MemoryStore, *own: str, end: Piece | None = END, pace: Pace = PACE
+    store: FakeSharedStore, *own: str, end: Piece | None = END, pace: Pace = PACE
 ) -> tuple[FakeLeader, Bench, Asked]:
     """A leader, and a process that listens to it; ``own`` is what it would load."""
     leader = FakeLeader(store)
@@ -165,7 +165,7 @@ def lead_and_follow(one: Bench, other: Bench, upstream: Gate) -> tuple[Asked, As
     return leader, follower
 
 
-def test_two_processes_load_once_and_both_stream(store: MemoryStore) -> None:
+def test_two_processes_load_once_and_both_stream(store: FakeSharedStore) -> None:
     upstream = Gate()
     leader = Asked(lambda: process(store).cache.stream(request(), upstream))
     assert upstream.began.wait(10)
@@ -179,7 +179,7 @@ def test_two_processes_load_once_and_both_stream(store: MemoryStore) -> None:
     assert process(store).text(request(), "another") == "first second"
 
 
-def test_a_crowd_in_each_of_two_processes_is_one_load(store: MemoryStore) -> None:
+def test_a_crowd_in_each_of_two_processes_is_one_load(store: FakeSharedStore) -> None:
     upstream = Gate()
     one, other = process(store), process(store)
     crowd = [Asked(lambda: one.cache.stream(request(), upstream)) for _ in range(5)]
@@ -191,7 +191,7 @@ def test_a_crowd_in_each_of_two_processes_is_one_load(store: MemoryStore) -> Non
 
 
 def test_what_another_process_kept_since_the_look_up_is_served(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     late = process(store)
     honest = store.claim
@@ -206,7 +206,7 @@ def test_what_another_process_kept_since_the_look_up_is_served(
 
 
 def test_a_leader_that_dies_before_a_word_is_taken_over_from(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     leader, _, follower = following(store, "own")
     leader.die()
@@ -220,7 +220,7 @@ def test_a_leader_that_dies_before_a_word_is_taken_over_from(
     [("part and rest", None), ("par", FlightBroken), ("x", FlightBroken)],
 )
 def test_a_follower_that_has_shown_a_part_goes_on_only_with_an_answer_that_begins_so(
-    store: MemoryStore, way: str, own: str, ends: type[Exception] | None
+    store: FakeSharedStore, way: str, own: str, ends: type[Exception] | None
 ) -> None:
     leader, _, follower = following(store, own)
     leader.say("part")
@@ -236,7 +236,7 @@ def test_a_follower_that_has_shown_a_part_goes_on_only_with_an_answer_that_begin
 
 
 def test_a_leader_that_said_it_landed_but_was_not_heard_is_not_believed(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     leader, _, follower = following(store, "own")
     leader.tell({"end": "landed"})
@@ -254,7 +254,7 @@ def test_a_leader_that_said_it_landed_but_was_not_heard_is_not_believed(
     ],
 )
 def test_a_record_of_another_shape_is_the_end_of_a_dead_leader(
-    store: MemoryStore, record: dict[str, Any]
+    store: FakeSharedStore, record: dict[str, Any]
 ) -> None:
     leader, _, follower = following(store, "own")
     text = orjson.dumps({"pieces": [], **record, "n": 0})
@@ -265,7 +265,7 @@ def test_a_record_of_another_shape_is_the_end_of_a_dead_leader(
 
 
 def test_after_three_leaders_that_failed_it_a_caller_asks_the_upstream_itself(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     bench = process(store)
     leaders = []
@@ -287,7 +287,7 @@ def test_after_three_leaders_that_failed_it_a_caller_asks_the_upstream_itself(
 
 
 def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     def revive(name: str, text: str) -> Exception | None:
         return UpstreamFailed(text) if name == "UpstreamFailed" else None
@@ -327,7 +327,7 @@ def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
     assert benches[0].loads == 0
 
 
-def mark(store: MemoryStore, asked: Request) -> str:
+def mark(store: FakeSharedStore, asked: Request) -> str:
     cache = process(store).cache
     settled = cache.settle(cache.find(asked))
     assert settled is not None
@@ -335,7 +335,7 @@ def mark(store: MemoryStore, asked: Request) -> str:
 
 
 def test_a_load_that_began_before_an_invalidation_is_not_followed(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     upstream = Gate()
     before = Asked(lambda: process(store).cache.stream(request(), upstream))
@@ -349,7 +349,7 @@ def test_a_load_that_began_before_an_invalidation_is_not_followed(
 
 
 def test_a_refresh_leads_and_the_older_load_serves_its_own_and_is_not_kept(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     upstream = Gate()
     old = Asked(lambda: process(store).cache.stream(request(), upstream))
@@ -363,7 +363,7 @@ def test_a_refresh_leads_and_the_older_load_serves_its_own_and_is_not_kept(
 
 
 def test_who_lost_its_lease_but_not_its_life_replaces_nothing(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     upstream = Gate()
     # A heartbeat would take the evicted lease back.
@@ -383,7 +383,7 @@ def test_who_lost_its_lease_but_not_its_life_replaces_nothing(
 
 @pytest.mark.parametrize("method", ["claim", "read", "heartbeat", "commit"])
 def test_a_store_that_fails_at_any_step_costs_no_answer(
-    store: MemoryStore, method: str
+    store: FakeSharedStore, method: str
 ) -> None:
     upstream = Gate()
     upstream.go.set()
@@ -395,7 +395,7 @@ def test_a_store_that_fails_at_any_step_costs_no_answer(
 
 
 def test_a_follower_whose_store_fails_asks_the_upstream_and_leaves_it_alone(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     FakeLeader(store)
     failing = FailingFrom(store, "read")
@@ -406,7 +406,7 @@ def test_a_follower_whose_store_fails_asks_the_upstream_and_leaves_it_alone(
 
 
 def test_a_live_leader_that_cannot_be_heard_is_not_waited_for(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     leader = FakeLeader(store)
     leader.tell({"end": "gone"})  # its answer outgrew what can be told
@@ -415,7 +415,7 @@ def test_a_live_leader_that_cannot_be_heard_is_not_waited_for(
 
 
 def test_text_that_json_cannot_carry_is_followed_by_nobody_and_fails_nobody(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     bench = process(store)
     begun, go = threading.Event(), threading.Event()
@@ -438,14 +438,14 @@ def test_text_that_json_cannot_carry_is_followed_by_nobody_and_fails_nobody(
     assert key
 
 
-def test_nobody_listening_leaves_no_stream_and_no_lease(store: MemoryStore) -> None:
+def test_nobody_listening_leaves_no_stream_and_no_lease(store: FakeSharedStore) -> None:
     process(store).ask(request(), "answer")
     assert store._streams == {}
     assert store._leases == {}
 
 
 def test_with_a_secret_nothing_of_an_answer_is_readable_in_the_stream(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     key = bytes(32)
     upstream = Gate()
@@ -463,13 +463,13 @@ def test_with_a_secret_nothing_of_an_answer_is_readable_in_the_stream(
 
 
 def test_an_operator_still_hears_that_a_check_failed() -> None:
-    bench = Bench(FailingFrom(MemoryStore(shared=True), "check"))
+    bench = Bench(FailingFrom(FakeSharedStore(), "check"))
     with pytest.raises(StoreError):
         bench.cache.admin.check()
 
 
 def test_what_was_invalidated_while_a_follower_waited_is_not_served_to_it(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     leader, _, follower = following(store, "new")
     other = process(store)
@@ -482,7 +482,7 @@ def test_what_was_invalidated_while_a_follower_waited_is_not_served_to_it(
 
 
 def test_an_answer_of_which_only_the_last_word_is_missing_is_whole(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     leader, bench, follower = following(store, "never")
     leader.tell({"pieces": [Piece("whole", finish_reason="stop", usage=Usage(1, 2))]})
@@ -493,7 +493,7 @@ def test_an_answer_of_which_only_the_last_word_is_missing_is_whole(
 
 
 def test_an_own_answer_that_ends_before_what_was_shown_is_not_taken_for_it(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     leader = FakeLeader(store)
     bench = process(store)
@@ -516,7 +516,7 @@ class Unspeakable(Exception):
 
 
 def test_an_error_that_cannot_be_told_reaches_its_own_caller_unchanged(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     def load() -> Iterator[Piece]:
         raise Unspeakable
@@ -529,7 +529,7 @@ def test_an_error_that_cannot_be_told_reaches_its_own_caller_unchanged(
 
 @pytest.mark.parametrize("method", ["delete"])
 def test_a_store_that_failed_a_request_is_not_asked_for_a_stale_answer_either(
-    store: MemoryStore, method: str
+    store: FakeSharedStore, method: str
 ) -> None:
     failing = FailingFrom(store, method)
     bench = process(failing)
@@ -547,7 +547,7 @@ def test_a_store_that_failed_a_request_is_not_asked_for_a_stale_answer_either(
 
 
 def test_a_crowd_of_failed_loads_does_not_silence_one_that_lives(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     one, other = process(store), process(store)
     upstream = Gate()
@@ -572,7 +572,7 @@ def test_a_crowd_of_failed_loads_does_not_silence_one_that_lives(
 
 
 def test_a_load_without_progress_says_so_and_lets_its_lease_go(
-    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    store: FakeSharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cachecore.cache.MORTAL_IDLE_LIMIT", 2 * PACE.heartbeat)
     beats: list[Heartbeat] = []
@@ -596,7 +596,7 @@ def test_a_load_without_progress_says_so_and_lets_its_lease_go(
 
 
 def test_data_too_large_for_a_stream_is_followed_by_nobody(
-    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    store: FakeSharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cachecore.lease.MAX_BUFFER", 1000)
     begun, go = threading.Event(), threading.Event()
@@ -622,7 +622,7 @@ def test_data_too_large_for_a_stream_is_followed_by_nobody(
 
 
 def test_a_newcomer_is_not_shown_the_words_of_a_leader_that_may_be_dead(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     leader, _, early = following(store, "own answer")
     leader.say("half a ")
@@ -637,7 +637,7 @@ def test_a_newcomer_is_not_shown_the_words_of_a_leader_that_may_be_dead(
 
 
 def test_a_newcomer_is_shown_everything_once_the_leader_has_given_a_sign(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     leader, _, early = following(store)
     leader.say("half a ")
@@ -656,7 +656,7 @@ def test_a_newcomer_is_shown_everything_once_the_leader_has_given_a_sign(
 
 
 def test_of_all_who_have_shown_nothing_one_takes_over_and_the_others_follow_it(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     leader = FakeLeader(store)
     benches = [process(store) for _ in range(3)]
@@ -673,7 +673,7 @@ def test_of_all_who_have_shown_nothing_one_takes_over_and_the_others_follow_it(
 
 
 def test_those_who_have_shown_a_part_take_over_with_one_call_too(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     leader = FakeLeader(store)
     benches = [process(store) for _ in range(3)]
@@ -694,7 +694,7 @@ def test_those_who_have_shown_a_part_take_over_with_one_call_too(
 
 
 def test_a_leader_that_is_silent_is_waited_for_as_long_as_its_lease_lives(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     leader, bench, follower = following(store, "never")
     leader.say("a part ")
@@ -712,7 +712,7 @@ def test_a_leader_that_is_silent_is_waited_for_as_long_as_its_lease_lives(
 
 
 def test_a_store_that_fails_for_a_moment_breaks_no_answer_that_was_begun(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     failing = FailingFrom(store, "")
     leader = FakeLeader(store)
@@ -732,7 +732,7 @@ def test_a_store_that_fails_for_a_moment_breaks_no_answer_that_was_begun(
 
 
 def test_a_stream_that_loses_records_again_and_again_splices_nothing(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     """Its leader lives on, so that there is nothing to take over."""
     leader, bench, follower = following(store, "one ", "two ", "three")
@@ -750,7 +750,7 @@ def test_a_stream_that_loses_records_again_and_again_splices_nothing(
     ("own", "rest"), [(("a part ", "of mine"), "of mine"), (("other",), "of theirs")]
 )
 def test_a_store_that_is_away_for_long_costs_no_error_whatever_the_upstream_says(
-    store: MemoryStore, own: tuple[str, ...], rest: str
+    store: FakeSharedStore, own: tuple[str, ...], rest: str
 ) -> None:
     """Only the way to the leader is cut: it may live, and be heard of again."""
     failing = FailingFrom(store, "")
@@ -770,7 +770,7 @@ def test_a_store_that_is_away_for_long_costs_no_error_whatever_the_upstream_says
     assert follower.error is None
 
 
-def test_records_that_were_sent_twice_are_read_once(store: MemoryStore) -> None:
+def test_records_that_were_sent_twice_are_read_once(store: FakeSharedStore) -> None:
     leader, _, follower = following(store, "never")
     leader.say("one ")
     leader.tell({"pieces": [Piece("one ")]}, number=0)
@@ -781,7 +781,7 @@ def test_records_that_were_sent_twice_are_read_once(store: MemoryStore) -> None:
 
 
 def test_a_heartbeat_that_fails_is_repeated_with_all_that_it_had_to_say(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     failing = FailingFrom(store, "")
     upstream = Gate()
@@ -794,7 +794,7 @@ def test_a_heartbeat_that_fails_is_repeated_with_all_that_it_had_to_say(
 
 
 def test_words_that_a_failing_store_did_not_take_are_sent_when_it_is_back(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     failing = FailingFrom(store, "")
     upstream = Gate()
@@ -812,7 +812,7 @@ def test_words_that_a_failing_store_did_not_take_are_sent_when_it_is_back(
 
 @pytest.mark.parametrize("newer", [False, True])
 def test_a_load_that_lost_its_lease_is_kept_unless_one_was_asked_for_later(
-    store: MemoryStore, newer: bool
+    store: FakeSharedStore, newer: bool
 ) -> None:
     upstream = Gate()
     slow = Asked(lambda: process(store).cache.stream(request(), upstream))
@@ -827,7 +827,7 @@ def test_a_load_that_lost_its_lease_is_kept_unless_one_was_asked_for_later(
 
 
 def test_a_load_that_nobody_took_over_takes_its_lease_again(
-    store: MemoryStore,
+    store: FakeSharedStore,
 ) -> None:
     upstream = Gate()
     slow = Asked(lambda: process(store).cache.stream(request(), upstream))

@@ -17,6 +17,7 @@ from cachecore.policy import Control, Rules, Switch
 from cachecore.request import Meaning, Request
 from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import Bench, FailingFrom, await_threads, request
+from tests.shared_store import FakeSharedStore
 
 THINGS = ["order", "parcel", "invoice", "account", "booking", "ticket", "contract"]
 THINGS += ["quote", "permit", "licence"]
@@ -259,7 +260,7 @@ def test_a_process_that_has_not_read_all_comparisons_serves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("cachecore.meaning.evidence._AT_ONCE", 4)
-    store = MemoryStore(shared=True)
+    store = FakeSharedStore()
     ask(trusted(store), asking(one_way(LAST)), "kept")
     other = Bench(store)
     other.cache._meaning._chance = lambda: 1.0
@@ -308,7 +309,7 @@ def test_a_store_that_fails_costs_a_hit_and_no_answer(method: str) -> None:
 
 
 def test_another_process_has_the_same_bands_and_neighbours() -> None:
-    store = MemoryStore(shared=True)
+    store = FakeSharedStore()
     ask(trusted(store), asking(one_way(LAST)), "kept")
     other = Bench(store)
     other.cache._meaning._chance = lambda: 1.0

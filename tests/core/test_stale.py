@@ -8,8 +8,8 @@ import pytest
 from cachecore.answer import Piece
 from cachecore.errors import NothingCached
 from cachecore.policy import Control, Rules, Switch, Traits
-from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import END, Bench, await_threads, request
+from tests.shared_store import FakeSharedStore
 
 LAGGING = Rules(ttl=100, stale_while_revalidate=50)
 RESCUED = Rules(ttl=100, stale_if_error=50)
@@ -62,7 +62,7 @@ def test_one_refresh_runs_behind_however_many_are_served() -> None:
 
 
 def test_one_refresh_runs_behind_across_processes_too() -> None:
-    store = MemoryStore(shared=True)
+    store = FakeSharedStore()
     one, other = Bench(store), Bench(store)
     store._clock = other.clock = one.clock  # type: ignore[assignment]
     one.cache._clock = other.cache._clock = one.clock  # type: ignore[assignment]

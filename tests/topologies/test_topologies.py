@@ -21,7 +21,7 @@ from cachecore.request import Request
 from cachecore.stores.base import Heartbeat
 from cachecore.stores.redis import RedisStore
 from tests.chaos.traffic import Traffic, recovers, sound, troubled
-from tests.contract.store_contract import StoreContract
+from tests.contract.store_contract import SharedStoreContract
 
 FORMS = [
     "standalone",
@@ -63,7 +63,7 @@ def url(
                 yield place
 
 
-class TestEveryForm(StoreContract):
+class TestEveryForm(SharedStoreContract):
     @pytest.fixture
     def store(self, url: str) -> Iterator[RedisStore]:
         opened = RedisStore(parse(url), timeout=2)
