@@ -1,7 +1,10 @@
 """What the dashboard shows: numbers as tiles, charts and rows, in one language."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
+
+from jinja2.filters import do_filesizeformat
 
 from cachecore.counters import Counts, total
 from cachecore.errors import StoreError
@@ -18,6 +21,8 @@ from rag_cache.settings import Settings
 _TOP: Final = 8  # reasons in a chart
 _LEFT: Final = 0.1  # ms, at the left of a chart of times
 _ONE_DAY: Final = 86400
+_APP: Final = 8  # characters of an app's id, in the table
+_SHOWN: Final = 20  # decisions, in the table
 
 
 def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> Json:
@@ -26,51 +31,94 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
     length, spans = statistics.spans(WINDOWS[window])
     saved = savings.summed(total(spans.values()))
     decisions, invalidations = statistics.recent()
-    names = told("hits"), told("misses"), told("uncached")
     return {
         "down": "",
         "advice": [*advice(read), *openai.refused(form)],
         "tiles": _tiles(saved, told),
-        "over_time": charts.over_time(
-            [_span(at, length, counts) for at, counts in spans.items()],
-            (*names, told("hit_rate")),
+        "spans": [_span(at, length, counts) for at, counts in spans.items()],
+        "legend": (
+            *(("hit", told("hits")), ("miss", told("misses"))),
+            ("uncached", told("uncached")),
         ),
-        "legend": list(zip(("hit", "miss", "uncached"), names, strict=True)),
+        "count": charts.count,
         # One with nothing to show would be an empty half of the page.
         "charts": [
             chart
             for chart in (
                 _latencies(saved, told),
                 _stages(saved, told),
-                _reasons(saved, told),
-                _apart(saved, told),
-                _audits(saved, told),
-                _audits_by_age(saved, told),
-                _meaning(saved, told),
-                _provider(saved, told),
-                _redis(_facts(read), told),
+                *_explaining(saved, told),
+                _redis(savings.facts(read), told),
             )
-            if chart["picture"] or chart["lines"]
+            if chart["rows"] or chart["lines"]
         ],
-        "models": [_model(part) for part in saved["by"]],
+        "models": [{**part, "cells": _cells(part)} for part in saved["by"]],
         "bands": [_band(row, told) for row in savings.band_rows(read)],
         "invalidations": [
             {"at": _when(row["at"]), "tags": ", ".join(map(str, row["tags"]))}
             for row in invalidations
         ],
-        "decisions": [_decision(row, told) for row in decisions],
+        "decisions": [
+            {**row, "at": _when(row["at"]), "decision": told(row["reason"])}
+            for row in decisions
+        ],
     }
 
 
-def _decision(row: Json, told: Words) -> Json:
-    return {
-        "at": _when(row["at"]),
-        "kind": row["kind"],
-        "label": row["label"],
-        "app": row["app"],
-        "decision": told(row["reason"]),
-        "key": row["key"],
-    }
+def table(saved: Json) -> str:
+    """The same as Markdown, in English: what ``savings.of`` made, for a node to show."""
+    told = savings.ENGLISH
+    parts = [
+        # Of an app's id so much tells it from others, and leaves room for the numbers.
+        (f"{part['kind']} {part['label']} {part['app'][:_APP]}", part)
+        for part in saved["by"]
+    ]
+    head = (
+        *("", "requests", "hit rate", "saved money", "hit p50 / p99"),
+        *("miss p50 / p99", "saved tokens", "saved time"),
+    )
+    rows: list[Sequence[object]] = [
+        (name, *_cells(part), part["saved_tokens"], f"{part['saved_seconds']:.1f} s")
+        for name, part in [("all", saved), *parts]
+    ]
+    said = [f"Last {saved['window']}", _markdown(head, rows)]
+    for chart in _explaining(saved, told):
+        if chart["rows"]:
+            bars = (f"{row['label']} {row['shown']}" for row in chart["rows"])
+            said.append(f"{chart['name']}: {', '.join(bars)}.")
+        said += chart["lines"]
+    for row in (_band(row, told) for row in saved["bands"]):
+        of = f"{row['kind']} {row['label']} {row['app'][:_APP]}".strip()
+        said.append(f"{of}, {told('scores')} {row['scores']}: {row['state']}")
+    if saved["decisions"]:
+        rows = [
+            (
+                datetime.fromtimestamp(row["at"], UTC).strftime("%d %H:%M:%S"),
+                f"{row['kind']} {row['label']} {row['app']}",
+                *(row["reason"], row["key"]),
+            )
+            for row in saved["decisions"][:_SHOWN]
+        ]
+        said.append(_markdown(("when (UTC)", "what", "decision", "key"), rows))
+    return "\n\n".join(said) + "\n"
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    cells = ([str(cell).strip().replace("|", "/") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _explaining(saved: Json, told: Words) -> list[Json]:
+    """The charts that say why, and what to do."""
+    return [
+        _reasons(saved, told),
+        _apart(saved, told),
+        _audits(saved, told),
+        _audits_by_age(saved, told),
+        _meaning(saved, told),
+        _provider(saved, told),
+    ]
 
 
 def advice(read: Settings) -> list[str]:
@@ -80,13 +128,6 @@ def advice(read: Settings) -> list[str]:
     except StoreError:
         return []
     return [f"Redis URL (redis_url): {sentence}" for sentence in found]
-
-
-def _facts(read: Settings) -> list[Facts]:
-    try:
-        return settings.open_cache(read).admin.facts()
-    except StoreError:
-        return []
 
 
 def _when(at: float) -> Moment:
@@ -103,7 +144,7 @@ def _span(at: int, length: int, counts: Counts) -> Span:
     misses = sum(reasons.get(reason, 0) for reason in MISSES)
     shape = "%H:%M" if length < _ONE_DAY // 24 else "%d %Hh"
     others = sum(reasons.values()) - hits - misses
-    return Span(Moment(at, shape), hits, misses, others)
+    return Span(Moment(at, shape), (hits, misses, others))
 
 
 def _tiles(saved: Json, told: Words) -> list[Json]:
@@ -136,9 +177,8 @@ def _money(amount: float) -> str:
 def _chart(
     name: str, bars: list[Bar], *, logarithmic: bool = False, **more: Any
 ) -> Json:
-    left = _LEFT if logarithmic else 0
-    picture = charts.rows(bars, logarithmic_from=left) if bars else ""
-    return {"name": name, "beside": "", "picture": picture, "lines": [], **more}
+    rows = charts.rows(bars, _LEFT if logarithmic else 0)
+    return {"name": name, "beside": "", "rows": rows, "full": None, "lines": [], **more}
 
 
 def _latencies(saved: Json, told: Words) -> Json:
@@ -236,15 +276,8 @@ def _meaning(saved: Json, told: Words) -> Json:
 
 
 def _band(row: Json, told: Words) -> Json:
-    return {
-        "kind": row["kind"],
-        "label": row["label"],
-        "app": row["app"],
-        "scores": f"≥ {row['from_score']:g}",
-        "right": charts.count(row["right"]),
-        "wrong": charts.count(row["wrong"]),
-        "state": told(f"band_{row['state']}", count=charts.count(row["missing"])),
-    }
+    state = told(f"band_{row['state']}", count=charts.count(row["missing"]))
+    return {**row, "scores": f"≥ {row['from_score']:g}", "state": state}
 
 
 def _provider(saved: Json, told: Words) -> Json:
@@ -270,17 +303,14 @@ def _redis(servers: list[Facts], told: Words) -> Json:
     if not servers:
         chart["lines"] = [told("unknown")]
         return chart
-    numbers: dict[str, float] = {}
-    for facts in servers:
-        for name, value in facts.numbers.items():
-            numbers[name] = numbers.get(name, 0) + value
+    numbers = total(dict(facts.numbers) for facts in servers)
     if "used_memory" not in numbers:
         chart["lines"] = [told("unknown")]
         return chart
     used, most = numbers["used_memory"], numbers.get("maxmemory", 0)
-    limit = charts.size_of(most) if most else told("no_limit")
-    said = f"{told('memory')}: {charts.size_of(used)} / {limit}"
-    chart["picture"] = charts.meter(used / most if most else 0, said)
+    limit = do_filesizeformat(most, binary=True) if most else told("no_limit")
+    said = f"{told('memory')}: {do_filesizeformat(used, binary=True)} / {limit}"
+    chart["full"] = used / most if most else 0
     rest = [f"{charts.count(numbers.get('keys', 0))} {told('keys')}"]
     if "evicted_keys" in numbers:
         rest.append(f"{charts.count(numbers['evicted_keys'])} {told('evicted')}")
@@ -288,10 +318,10 @@ def _redis(servers: list[Facts], told: Words) -> Json:
     return chart
 
 
-def _model(part: Json) -> Json:
+def _cells(part: Json) -> list[str]:
     money = ", ".join(f"{_money(a)} {code}" for code, a in part["saved_money"].items())
     rate = part["hit_rate"]
-    cells = [
+    return [
         charts.count(part["requests"]),
         "–" if rate is None else f"{rate:.1%}",
         money or "–",
@@ -301,9 +331,3 @@ def _model(part: Json) -> Json:
             for result in ("hit", "miss")
         ),
     ]
-    return {
-        "kind": part["kind"],
-        "label": part["label"],
-        "app": part["app"],
-        "cells": cells,
-    }

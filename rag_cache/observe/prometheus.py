@@ -23,6 +23,7 @@ from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
 from cachecore.stores.base import Facts
 from rag_cache import settings
+from rag_cache.observe import savings
 from rag_cache.settings import Settings
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -125,14 +126,7 @@ class _Collector:
             up.add_metric([], 1)
             yield up
             yield from _counted(found)
-            yield from _facts(_asked(self._read))
-
-
-def _asked(read: Settings) -> list[Facts]:
-    try:
-        return settings.open_cache(read).admin.facts()
-    except StoreError:
-        return []
+            yield from _facts(savings.facts(self._read))
 
 
 def _counted(found: Mapping[str, Counts]) -> Iterator[Metric]:

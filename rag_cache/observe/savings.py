@@ -1,15 +1,15 @@
-"""What the cache saved, as a table for people and as JSON for machines."""
+"""What the cache saved, as JSON for machines; ``overview`` shows it to people."""
 
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from cachecore.audit import RIGHT, Verdict, interval
-from cachecore.counters import AGES, PROMPT_TOKENS, Counts, percentile, place_of
+from cachecore.counters import AGES, PROMPT_TOKENS, Counts, percentile, place_of, total
 from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
 from cachecore.policy import BAND_STARTS, HITS, MISSES
+from cachecore.stores.base import Facts
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput
@@ -20,22 +20,9 @@ WINDOWS: Final[Mapping[str, int]] = {"24h": 86400, "1h": 3600, "7d": 7 * 86400}
 # Misses whose question had been asked before, for advice to rest on.
 _ENOUGH: Final = 20
 _WRONG: Final = 0.01  # of the hits may be wrong, for the hint of a time to live
-_APP: Final = 8  # characters of an app's id
-_SHOWN: Final = 20  # decisions, in the table
-_AGAIN: Final = "in {share:.0%} of the misses whose question had been asked before."
-_ADVICE: Final[Mapping[str, str]] = {
-    "system": f"The system prompt differed {_AGAIN} Does it hold the time, a user's "
-    "name or retrieved text? Move what changes out of it, or round it.",
-    "parameters": f"A parameter or an input differed {_AGAIN} Give the nodes the same "
-    "temperature and limits, and the app only the inputs that its answer needs.",
-    "tools": f"The tools differed {_AGAIN} Offer the same tools in the same order.",
-    "history": f"The history differed {_AGAIN} Ask for the answer in a node without "
-    "memory.",
-    "context": f"Files, context keys, tags or the scope differed {_AGAIN} A key that "
-    "holds a time or a user keeps answers apart.",
-}
-
-_ENGLISH: Final = Words("en-US")
+# What may keep a repeated question apart.
+_PARTS: Final = ("system", "parameters", "tools", "history", "context")
+ENGLISH: Final = Words("en-US")
 
 type Json = dict[str, Any]
 
@@ -68,20 +55,12 @@ def summed(counts: Counts) -> Json:
         if kind and label != INTERNAL:
             parts[kind, label, app][f"{what}|{verdict}"] = amount
     return {
-        **_summary(_added(parts.values())),
+        **_summary(total(parts.values())),
         "by": [
             {"kind": kind, "label": label, "app": app, **_summary(part)}
             for (kind, label, app), part in sorted(parts.items())
         ],
     }
-
-
-def _added(parts: Any) -> Counts:
-    total: Counts = defaultdict(float)
-    for part in parts:
-        for name, amount in part.items():
-            total[name] += amount
-    return total
 
 
 def _summary(counts: Counts) -> Json:
@@ -139,6 +118,14 @@ def band_rows(read: Settings) -> list[Json]:
             }
         )
     return rows
+
+
+def facts(read: Settings) -> list[Facts]:
+    """What each server of the Redis says of itself; none where that can't be known."""
+    try:
+        return settings.open_cache(read).admin.facts()
+    except StoreError:
+        return []
 
 
 def _meaning(counts: Counts) -> list[Json]:
@@ -231,7 +218,7 @@ def _why(counts: Counts) -> Json:
     # Those that keep at least every second repeated question apart.
     shares = {
         part: round(apart[part] / again, 4)
-        for part in _ADVICE
+        for part in _PARTS
         if again >= _ENOUGH and apart.get(part, 0) >= again / 2
     }
     return {
@@ -241,7 +228,9 @@ def _why(counts: Counts) -> Json:
             part: int(n) for part, n in sorted(_under(counts, "changed").items())
         },
         "kept_apart": {part: int(n) for part, n in sorted(apart.items()) if n},
-        "advice": [_ADVICE[part].format(share=n) for part, n in shares.items()],
+        "advice": [
+            ENGLISH(f"advice_{part}", share=f"{n:.0%}") for part, n in shares.items()
+        ],
         "shares": shares,
     }
 
@@ -276,116 +265,3 @@ def _buckets(counts: Counts, what: str, result: str) -> dict[int, float]:
 
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 2)
-
-
-def table(savings: Json) -> str:
-    """The savings as a Markdown table."""
-    rows = [("all", savings)] + [
-        # Of an app's id so much tells it from others, and leaves room for the numbers.
-        (f"{part['kind']} {part['label']} {part['app'][:_APP]}".strip(), part)
-        for part in savings["by"]
-    ]
-    head = (
-        *("", "requests", "hit rate", "saved tokens", "saved money", "saved time"),
-        *("hit p50 / p99", "miss p50 / p99"),
-    )
-    lines = [_row(head), _row(["---"] * len(head))]
-    for name, part in rows:
-        rate = part["hit_rate"]
-        money = ", ".join(f"{a:.4f} {c}" for c, a in part["saved_money"].items())
-        lines.append(
-            _row(
-                (
-                    name.replace("|", "/"),
-                    part["requests"],
-                    "–" if rate is None else f"{rate:.1%}",
-                    part["saved_tokens"],
-                    money or "–",
-                    f"{part['saved_seconds']:.1f} s",
-                    _pair(part, "hit"),
-                    _pair(part, "miss"),
-                )
-            )
-        )
-    said = [f"Last {savings['window']}", "\n".join(lines)]
-    said += savings["why_misses"]["advice"]
-    said += _provider_lines(savings["provider_cache"])
-    said += _audit_lines(savings["audits"])
-    said += [
-        f"Questions in other words, scores from {band['from_score']:g}: {band['wrong']} of "
-        f"{band['right'] + band['wrong']} that were compared were different."
-        for band in savings["meaning"]
-    ]
-    said += [
-        f"{row['kind']} {row['label']} {row['app'][:_APP]}, scores from "
-        f"{row['from_score']:g}: {_ENGLISH('band_' + row['state'], count=row['missing'])}"
-        for row in savings["bands"]
-    ]
-    if savings["meaning_would_save_seconds"]:
-        seconds = f"{savings['meaning_would_save_seconds']:g} s"
-        said.append(_ENGLISH("meaning_would_save", time=seconds))
-    if savings["decisions"]:
-        said.append(_decisions(savings["decisions"][:_SHOWN]))
-    return "\n\n".join(said) + "\n"
-
-
-def _provider_lines(found: Json) -> list[str]:
-    lines = []
-    if found["tokens"]["cached"]:
-        money = ", ".join(f"{a:.4f} {c}" for c, a in found["saved_money"].items())
-        lines.append(
-            f"The provider's own cache gave {found['share']:.0%} of the prompt tokens that "
-            f"were sent{f' and saved {money}' if money else ''}."
-        )
-    lines += [
-        _ENGLISH(f"prefix_{part}", share=f"{share:.0%}")
-        for part, share in found["broken_by"].items()
-    ]
-    return lines
-
-
-def _audit_lines(found: Json) -> list[str]:
-    total = found["right"] + found["wrong"]
-    if not total:
-        return []
-    low, high = found["interval"]
-    lines = [
-        f"Of {total} hits that were asked again {found['wrong']} were different: "
-        f"{found['wrong_rate']:.1%}, with 95 % confidence {low:.1%} to {high:.1%}."
-    ]
-    ages = [
-        f"{row['wrong']} of {row['right'] + row['wrong']} {_age(row['up_to_seconds'])}"
-        for row in found["by_age"]
-    ]
-    lines.append(f"Different by age: {', '.join(ages)}.")
-    if found["ttl_hint_seconds"]:
-        longest = _span(found["ttl_hint_seconds"])
-        lines.append(_ENGLISH("audit_hint", time=longest))
-    return lines
-
-
-def _age(bound: float | None) -> str:
-    return "older" if bound is None else f"up to {_span(bound)} old"
-
-
-def _span(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:g} hours" if hours >= 1 else f"{seconds / 60:g} minutes"
-
-
-def _decisions(rows: list[Json]) -> str:
-    lines = [_row(("when (UTC)", "what", "decision", "key")), _row(["---"] * 4)]
-    for row in rows:
-        when = datetime.fromtimestamp(row["at"], UTC).strftime("%d %H:%M:%S")
-        what = f"{row['kind']} {row['label']} {row['app']}".strip().replace("|", "/")
-        lines.append(_row((when, what, row["reason"], row["key"])))
-    return "\n".join(lines)
-
-
-def _pair(part: Json, verdict: str) -> str:
-    low, high = part[f"{verdict}_p50_ms"], part[f"{verdict}_p99_ms"]
-    return "–" if low is None else f"{low:g} / {high:g} ms"
-
-
-def _row(cells: Any) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"

@@ -47,8 +47,9 @@ def test_the_summary_says_how_many_hits_were_still_right(
     assert 0.06 < low < 1 / 3 < high < 0.8
     assert found["by_age"] == [{"up_to_seconds": 300.0, "right": 2, "wrong": 1}]
     said_by_table = observe.summary_table(summary)
-    assert "Of 3 hits that were asked again 1 were different" in said_by_table
-    assert "Different by age: 1 of 3 up to 5 minutes old." in said_by_table
+    assert "Are the hits still right?: the same 2, different 1." in said_by_table
+    assert "33.3% were different; with 95 % confidence" in said_by_table
+    assert "Different answers, by age: up to 5.0 min 1 / 3." in said_by_table
     shown = observe.metrics(secret).decode()
     assert 'verdict="different"' in shown
     assert 'verdict="different",younger_than="300"} 1.0' in shown

@@ -11,7 +11,7 @@ from cachecore.statistics import Statistics
 from rag_cache import operating, settings, wrapping
 from rag_cache.caller import Caller
 from rag_cache.errors import BadInput
-from rag_cache.observe import savings
+from rag_cache.observe import overview, savings
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_the_savings_show_what_hits_saved(caller: Caller) -> None:
         (part,) = saved["by"]
         assert (part["kind"], part["label"]) == ("value", "work")
         assert part["reasons"] == {"absent": 1, "hit": 1}
-    shown = savings.table(saved)
+    shown = overview.table(saved)
     assert "| value work app-1 | 2 | 50.0% |" in shown
     assert [row["reason"] for row in saved["decisions"]] == ["hit", "absent"]
     assert "| value work app-1 | hit |" in shown
@@ -122,7 +122,7 @@ def test_the_savings_show_what_hits_saved(caller: Caller) -> None:
 def test_savings_of_nothing_are_a_table_too(caller: Caller) -> None:
     saved = savings.of(caller, {})
     assert (saved["window"], saved["requests"], saved["hit_rate"]) == ("24h", 0, None)
-    assert "| all | 0 | – |" in savings.table(saved)
+    assert "| all | 0 | – |" in overview.table(saved)
 
 
 def test_a_clock_in_the_key_is_found_out(caller: Caller) -> None:
@@ -134,8 +134,8 @@ def test_a_clock_in_the_key_is_found_out(caller: Caller) -> None:
     assert (why["compared"], why["asked_before"]) == (29, 29)
     assert why["kept_apart"] == {"context": 29}
     (advice,) = why["advice"]
-    assert "100% of the misses" in advice
-    assert advice in savings.table(saved)
+    assert "100% of the repeated questions" in advice
+    assert advice in overview.table(saved)
     assert "at 7" not in str(saved)
 
 

@@ -235,9 +235,8 @@ def test_the_summary_shows_what_the_providers_cache_did(told: dict[str, str]) ->
     assert found["saved_money"] == {"USD": pytest.approx(0.0243)}
     assert found["broken_by"] == {"system": pytest.approx(1.0)}
     said = observe.summary_table(observe.summary(Caller(tools), {}))
-    assert (
-        "The provider's own cache gave 90% of the prompt tokens that were sent" in said
-    )
+    assert "at full price 3000, from the provider's cache 27.0k." in said
+    assert "The provider's own cache saved: 0.024 USD" in said
     assert "The system prompt differed from one request to the next in 100%" in said
 
 
