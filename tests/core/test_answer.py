@@ -8,6 +8,7 @@ from cachecore.answer import (
     merge,
     split,
 )
+from tests.core.helpers import each
 
 CALL = {"id": "1", "type": "function", "name": "f", "arguments": "{}"}
 
@@ -53,7 +54,7 @@ def test_merging_keeps_everything() -> None:
     assert whole == Piece("ab", (), "stop", Usage(1, 2))
 
 
-@pytest.mark.parametrize(
+@each(
     "payload",
     [
         None,

@@ -12,7 +12,7 @@ from cachecore.audit import Verdict, compare, compared, interval
 from cachecore.events import Audited
 from cachecore.policy import Control, Price, Rules
 from cachecore.request import Judgement
-from tests.core.helpers import END, Bench, await_threads, request
+from tests.core.helpers import END, Bench, await_threads, each, request
 from tests.core.test_stale import failing
 from tests.shared_store import FakeSharedStore
 
@@ -226,7 +226,7 @@ def test_a_judge_that_raises_calls_nothing_the_same() -> None:
     assert audits(bench) == ["different"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("kept", "fresh", "verdict"),
     [
         ("Three days.", "Three days.", Verdict.EQUAL),
@@ -246,7 +246,7 @@ def test_answers_are_compared_by_what_they_say(
     assert compare(Piece(kept), Piece(fresh)) is verdict
 
 
-@pytest.mark.parametrize(
+@each(
     ("kept", "fresh"),
     [
         *(("2.0.1", "2.1"), ("10.0.0.1", "10.1"), ("10² m", "102 m")),
@@ -259,7 +259,7 @@ def test_what_only_looks_like_a_number_written_otherwise_is_different(
     assert compare(Piece(kept), Piece(fresh)) is Verdict.DIFFERENT
 
 
-@pytest.mark.parametrize(
+@each(
     ("kept", "fresh", "verdict"),
     [
         ({"ok": True}, {"ok": 1}, "different"),

@@ -1,7 +1,5 @@
 """What a band of scores has to show before it serves."""
 
-import pytest
-
 from cachecore.events import Subject
 from cachecore.keys import Keyspace
 from cachecore.meaning.bands import Band, band_of, needed
@@ -9,6 +7,7 @@ from cachecore.meaning.evidence import Evidence, Trust, shown
 from cachecore.policy import BAND_STARTS
 from cachecore.stores.base import Page
 from cachecore.stores.memory import MemoryStore
+from tests.core.helpers import each
 
 
 def after(right: int, wrong_before: int = 0) -> Band:
@@ -20,7 +19,7 @@ def after(right: int, wrong_before: int = 0) -> Band:
     return band
 
 
-@pytest.mark.parametrize(("max_wrong", "enough"), [(0.01, 299), (0.02, 149)])
+@each(("max_wrong", "enough"), [(0.01, 299), (0.02, 149)])
 def test_nothing_is_served_before_so_many_right_comparisons(
     max_wrong: float, enough: int
 ) -> None:

@@ -5,6 +5,7 @@ from cachecore.errors import ConfigError
 from cachecore.options import Options, read_options
 from cachecore.policy import Price, Scope
 from cachecore.stores.memory import MemoryStore
+from tests.core.helpers import each
 
 REDIS = {"redis_url": "redis://cache", "cache_namespace": "shop"}
 
@@ -43,7 +44,7 @@ def test_every_field_is_read() -> None:
     assert settings.store.namespace == "shop"
 
 
-@pytest.mark.parametrize(
+@each(
     ("form", "field", "says"),
     [
         ({"redis_url": "cache:6379"}, "redis_url", "must begin with redis://"),
@@ -113,7 +114,7 @@ def test_every_wrong_value_is_one_sentence_that_names_its_field(
     assert "\n" not in sentence
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "max_temperature: 0.5",
@@ -127,7 +128,7 @@ def test_options_are_one_line_of_yaml_with_or_without_braces(text: str) -> None:
     assert read_options(text, Options).max_temperature == 0.5
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "audit_judge: bge-m3:latest, ttl_seconds:5",
@@ -176,7 +177,7 @@ def test_the_daemons_own_redis_is_never_used_by_accident() -> None:
     assert read({}, environ).store.redis_url == ""
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "allowed", "fine"),
     [
         ("redis://10.0.0.1", None, True),
@@ -232,7 +233,7 @@ def test_both_plugins_derive_the_same_keys_from_a_secret() -> None:
     assert len({*keys, *opening.derive_keys("a long enough secret", "other")}) == 4
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("", ()),
@@ -245,7 +246,7 @@ def test_tags_are_a_comma_separated_list(text: str, expected: tuple[str, ...]) -
     assert config.read_tags(text) == expected
 
 
-@pytest.mark.parametrize("text", [",".join("abcdefghijklmnopq"), "x" * 101])
+@each("text", [",".join("abcdefghijklmnopq"), "x" * 101])
 def test_too_many_or_too_long_tags_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="cache_tags"):
         config.read_tags(text)

@@ -55,7 +55,7 @@ def test_models_and_apps_are_not_compared_with_each_other() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     differences = Differences()
-    for number in range(500):
+    for number in range(150):
         differences.compare(OF, {"question": str(number)})
         differences.compare(Subject("llm", str(number)), {"question": "q"})
     assert len(differences._seen) <= 128

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cachecore import entry as module
 from cachecore.entry import MAGIC, Cost, Entry, decode, encode, order_of, serialise
 from cachecore.errors import CorruptEntry
+from tests.core.helpers import each
 
 KEY = "dify:cache:v1:t:llm:{aa}"
 SECRET = b"s" * 32
@@ -35,7 +36,7 @@ def test_prose_takes_less_than_half_its_size() -> None:
     assert len(encode(LONG, KEY)) < 0.5 * len(LONG.payload["text"])
 
 
-@pytest.mark.parametrize("secret", [None, SECRET])
+@each("secret", [None, SECRET])
 def test_an_entry_under_another_key_does_not_decode(secret: bytes | None) -> None:
     with pytest.raises(CorruptEntry):
         decode(encode(ENTRY, KEY, secret), KEY + "x", secret)
@@ -67,7 +68,7 @@ def test_another_format_version_does_not_decode() -> None:
         decode(bytes(data), KEY)
 
 
-@pytest.mark.parametrize(
+@each(
     "data",
     [
         b"",
@@ -107,7 +108,7 @@ def test_a_zip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         decode(data, KEY)
 
 
-@pytest.mark.parametrize("secret", [None, SECRET])
+@each("secret", [None, SECRET])
 def test_no_changed_byte_and_no_cut_goes_unnoticed(secret: bytes | None) -> None:
     chance = random.Random(7)
     whole = encode(ENTRY, KEY, secret)
@@ -122,7 +123,7 @@ def test_no_changed_byte_and_no_cut_goes_unnoticed(secret: bytes | None) -> None
             decode(bytes(data), KEY, secret)
 
 
-@pytest.mark.parametrize("payload", [[float("nan")], {"a": [1, (float("inf"),)]}])
+@each("payload", [[float("nan")], {"a": [1, (float("inf"),)]}])
 def test_a_number_that_json_cannot_carry_is_refused_wherever_it_is(
     payload: Any,
 ) -> None:
@@ -150,7 +151,7 @@ def plain(header: bytes, text: bytes) -> bytes:
     return header + module._digest(KEY, header, text) + text
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "secret", "says"),
     [
         (plain(b"xx\x02\x00", serialise(ENTRY)), None, "not an entry"),
@@ -175,7 +176,7 @@ def test_only_entries_of_this_format_have_an_order() -> None:
     assert order_of(encode(ENTRY, KEY)) == 0
 
 
-@pytest.mark.parametrize(
+@each(
     "fields",
     [
         {"payload": 1, "created_at": "1"},

@@ -1,8 +1,7 @@
 """What tells two questions apart, in English and Chinese; and what must not."""
 
-import pytest
-
 from cachecore.meaning.guards import GUARDS, read, stands_alone, veto
+from tests.core.helpers import each
 
 TRAPS = {
     "numbers": [
@@ -74,7 +73,7 @@ SAME = [
 ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("guard", "one", "other"),
     [(guard, *pair) for guard, found in TRAPS.items() for pair in found],
 )
@@ -84,13 +83,13 @@ def test_a_guard_tells_a_trap_apart_both_ways(guard: str, one: str, other: str) 
     assert veto(one, other)
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
+@each(("one", "other"), SAME)
 def test_what_asks_for_the_same_passes_all_guards(one: str, other: str) -> None:
     assert veto(one, other) == ""
     assert veto(other, one) == ""
 
 
-@pytest.mark.parametrize(
+@each(
     "question",
     [
         *("And in red?", "what about the blue one?", "It does not work, why?", "Why?"),
@@ -111,7 +110,7 @@ def test_a_question_that_goes_on_with_another_does_not_stand_alone(
     assert not stands_alone(question)
 
 
-@pytest.mark.parametrize(
+@each(
     "question", sorted({text for pair in SAME for text in pair} - {"How much is it?"})
 )
 def test_a_question_that_says_what_it_asks_stands_alone(question: str) -> None:

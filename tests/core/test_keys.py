@@ -7,13 +7,14 @@ from cachecore import keys
 from cachecore.errors import UnkeyableError
 from cachecore.keys import Keyspace, canonical, fingerprint
 from cachecore.policy import Price
+from tests.core.helpers import each
 
 
 def test_the_order_of_a_list_matters() -> None:
     assert canonical(["a", "b"]) != canonical(["b", "a"])
 
 
-@pytest.mark.parametrize(
+@each(
     ("one", "other"),
     [
         ({"stop": "a", "seed": 5}, {"stop": "aseed: 5"}),
@@ -30,16 +31,14 @@ def test_no_boundary_can_be_forged(one: object, other: object) -> None:
     assert canonical(one) != canonical(other)
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [(1.0, 1), (-0.0, 0), ([0.0], [0]), (2e3, 2000)]
-)
+@each(("one", "other"), [(1.0, 1), (-0.0, 0), ([0.0], [0]), (2e3, 2000)])
 def test_numbers_that_the_hosts_daemon_writes_alike_are_one(
     one: object, other: object
 ) -> None:
     assert canonical(one) == canonical(other)
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
     [
         float("nan"),
@@ -81,7 +80,7 @@ def test_a_tag_does_not_appear_in_its_field() -> None:
     assert "alice" not in Keyspace("shop").stamp_field("alice@example.com")
 
 
-@pytest.mark.parametrize("value", [date(2026, 1, 1), uuid.UUID(int=1), Price()])
+@each("value", [date(2026, 1, 1), uuid.UUID(int=1), Price()])
 def test_what_the_json_library_knows_and_json_does_not_is_refused(
     value: object,
 ) -> None:
@@ -95,13 +94,13 @@ def test_a_tuple_is_a_list() -> None:
     assert canonical((1.0, ("a",))) == canonical([1, ["a"]])
 
 
-@pytest.mark.parametrize("sign", [1, -1])
+@each("sign", [1, -1])
 def test_floats_name_integers_below_two_to_the_53rd_only(sign: int) -> None:
     assert canonical(sign * (2.0**53 - 1)) == canonical(sign * (2**53 - 1))
     assert canonical(sign * 2.0**53) != canonical(sign * 2**53)
 
 
-@pytest.mark.parametrize(
+@each(
     ("one", "other"),
     [
         ("Straße", "STRASSE"),

@@ -13,11 +13,12 @@ from cachecore.policy import (
     Switch,
     Traits,
 )
+from tests.core.helpers import each
 
 NOW = 1000.0
 
 
-@pytest.mark.parametrize(
+@each(
     ("rules", "control", "traits", "expected"),
     [
         (Rules(), Control.DEFAULT, Traits(), None),
@@ -49,7 +50,7 @@ def test_when_the_cache_is_bypassed(
     assert policy.bypass(rules, control, traits) is expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("stamps", "now", "expected"),
     [
         ({"a": "1", "b": "2"}, NOW, Reason.HIT),
@@ -98,7 +99,7 @@ TAKE_OVERS = [
 ]
 
 
-@pytest.mark.parametrize(("holder", "token", "over", "taken"), TAKE_OVERS)
+@each(("holder", "token", "over", "taken"), TAKE_OVERS)
 def test_whose_lease_may_be_taken_over(
     holder: str, token: str, over: str, taken: bool
 ) -> None:
@@ -116,7 +117,7 @@ REPLACEMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("standing", "order", "may"), REPLACEMENTS)
+@each(("standing", "order", "may"), REPLACEMENTS)
 def test_an_answer_never_replaces_one_that_was_asked_for_later(
     standing: int | None, order: int, may: bool
 ) -> None:
@@ -129,7 +130,7 @@ def test_an_entry_from_the_far_future_is_not_served() -> None:
     assert policy.judge(entry, {"a": "1"}, NOW, policy.MAX_TTL) is Reason.EXPIRED
 
 
-@pytest.mark.parametrize(
+@each(
     ("finish", "text", "calls", "size", "control", "expected"),
     [
         ("stop", True, False, 10, Control.DEFAULT, None),
@@ -166,7 +167,7 @@ def test_what_is_kept(
     assert refusal is expected
 
 
-@pytest.mark.parametrize(("spread", "expected"), [(-1, 90), (0, 100), (1, 110)])
+@each(("spread", "expected"), [(-1, 90), (0, 100), (1, 110)])
 def test_lifetimes_are_spread_by_a_tenth(spread: float, expected: float) -> None:
     assert policy.lifetime(100, NOW, spread).fresh_until == pytest.approx(
         NOW + expected
@@ -177,7 +178,7 @@ def test_a_signed_url_ends_the_life_of_its_answer() -> None:
     assert policy.lifetime(100, NOW, 1, ends_at=NOW + 5).fresh_until == NOW + 5
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         (None, Switch.ON),
@@ -223,7 +224,7 @@ def test_what_may_be_stale_is_kept_for_longer() -> None:
     assert policy.lifetime(100, _REAL, 0, _REAL + 120, 50).stale_until == _REAL + 120
 
 
-@pytest.mark.parametrize(
+@each(
     ("finish", "calls", "size", "control", "data", "expected"),
     [
         ("tool_calls", True, 10, Control.DEFAULT, True, None),
@@ -304,7 +305,7 @@ def test_the_words_of_requests_and_reports_stay_as_they_are() -> None:
     assert Price().currency == "USD"
 
 
-@pytest.mark.parametrize("life", [1, 2, 3, 60])
+@each("life", [1, 2, 3, 60])
 def test_what_lives_in_halves_grows_no_older_than_its_life(life: int) -> None:
     rules = Rules(stale_if_error=99).in_halves(life)
     assert rules.ttl + rules.stale_while_revalidate == max(1, life)

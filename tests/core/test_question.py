@@ -1,8 +1,7 @@
 """What ``match: normalized`` makes one question of, and what it must not."""
 
-import pytest
-
 from cachecore.question import matched, normalized
+from tests.core.helpers import each
 
 SAME = [
     ("When do you open?", "when do you open"),
@@ -57,12 +56,12 @@ TRAPS = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
+@each(("one", "other"), SAME)
 def test_what_was_only_typed_otherwise_is_one_question(one: str, other: str) -> None:
     assert normalized(one) == normalized(other)
 
 
-@pytest.mark.parametrize(("one", "other"), TRAPS)
+@each(("one", "other"), TRAPS)
 def test_what_may_mean_something_else_stays_apart(one: str, other: str) -> None:
     assert normalized(one) != normalized(other)
 

@@ -2,9 +2,10 @@ import pytest
 
 from cachecore.errors import ConfigError
 from cachecore.redis_url import RedisUrl, parse
+from tests.core.helpers import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("redis://cache", RedisUrl("single", hosts=(("cache", 6379),))),
@@ -52,7 +53,7 @@ def test_every_form_is_taken_apart(text: str, expected: RedisUrl) -> None:
     assert parse(text) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "says"),
     [
         ("", "must begin with redis://"),
