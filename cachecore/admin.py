@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -21,7 +22,7 @@ from cachecore.keys import (
 )
 from cachecore.policy import Switch
 from cachecore.stamps import StampTable
-from cachecore.stores.base import Facts, Store
+from cachecore.stores.base import Store
 
 _MAX_TAGS: Final = 20  # in an event
 _MAX_TAG: Final = 120
@@ -35,22 +36,15 @@ class Vote(StrEnum):
     NOTHING_KEPT = "nothing_kept"
 
 
+@dataclass(eq=False, slots=True)
 class Admin:
     """Operates one namespace in one store. Thread-safe."""
 
-    def __init__(
-        self,
-        store: Store,
-        keyspace: Keyspace,
-        stamps: StampTable,
-        clock: Callable[[], float],
-        emit: Hook,
-    ) -> None:
-        self._store = store
-        self._keyspace = keyspace
-        self._stamps = stamps
-        self._clock = clock
-        self._emit = emit
+    store: Store
+    _keyspace: Keyspace
+    _stamps: StampTable
+    _clock: Callable[[], float]
+    _emit: Hook
 
     def invalidate(self, tags: Iterable[str]) -> dict[str, bool]:
         """Kill every entry written so far under any of ``tags``; ``*`` is all.
@@ -64,7 +58,7 @@ class Admin:
 
     def turn(self, switch: Switch) -> None:
         """Set the namespace's switch for everyone, from the next request on."""
-        self._store.replace(self._keyspace.stamps, {SWITCH_FIELD: switch.value})
+        self.store.replace(self._keyspace.stamps, {SWITCH_FIELD: switch.value})
 
     def vote(self, key: str, voter: str, *, needed: int, window: float) -> Vote:
         """Count a vote against an entry; the last that is ``needed`` drops it.
@@ -76,7 +70,7 @@ class Admin:
         served = told.rpartition(".")[0]
         if told and not hmac.compare_digest(told, self.signed(key, served)):
             return Vote.NOTHING_KEPT  # Nobody was told that.
-        found = self._store.look_up(key, self._keyspace.stamps, [SWITCH_FIELD])
+        found = self.store.look_up(key, self._keyspace.stamps, [SWITCH_FIELD])
         if found.value is None:
             return Vote.NOTHING_KEPT
         digest = hashlib.sha1(found.value, usedforsecurity=False).hexdigest()
@@ -85,7 +79,7 @@ class Admin:
         # A place for each vote, which the first to come takes: counting needs no lock.
         for number in range(1, needed + 1):
             place = f"v{number}"
-            if self._store.settle(box, {place: mine}, window)[place] == mine:
+            if self.store.settle(box, {place: mine}, window)[place] == mine:
                 break
         if number < needed:
             return Vote.COUNTED
@@ -95,9 +89,9 @@ class Admin:
 
             # First: where it fails, nothing is dropped, and a vote tries again.
             now = self._clock()
-            evidence.vote(self._store, self._keyspace, served, key, now)
-        self._store.delete(key)
-        self._store.delete(box)
+            evidence.vote(self.store, self._keyspace, served, key, now)
+        self.store.delete(key)
+        self.store.delete(box)
         self._emit(Invalidated(("(votes)",), self._clock()))
         return Vote.DROPPED
 
@@ -117,28 +111,16 @@ class Admin:
         It stands beside the stamps. Where the namespace has a secret of its own, that
         secret is a part of it, so that who reads the store can't make tickets.
         """
-        made = self._store.settle(
+        made = self.store.settle(
             self._keyspace.stamps, {TICKET_FIELD: secrets.token_hex(32)}
         )[TICKET_FIELD]
         own = self._keyspace.secret or b""
         return hashlib.sha256(b"ticket\0" + made.encode() + b"\0" + own).digest()
 
-    def order(self, key: str) -> int:
-        """When a value is asked for, on the store's clock (``policy.may_replace``)."""
-        return self._store.order(key)
-
-    def facts(self) -> list[Facts]:
-        """What the store's servers say of themselves."""
-        return self._store.facts()
-
-    def advice(self) -> tuple[str, ...]:
-        """Sentences about what should be set up better in the store."""
-        return self._store.advice()
-
     def check(self) -> tuple[str, ...]:
         """Try the store as it will be used; sentences about what could be better."""
         probe = self._keyspace.entry("value", secrets.token_bytes(16))
-        return self._store.check(probe, self._keyspace.stamps)
+        return self.store.check(probe, self._keyspace.stamps)
 
 
 def _shown(tags: Sequence[str]) -> tuple[str, ...]:

@@ -2,9 +2,7 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from cachecore.errors import StoreError
@@ -12,11 +10,10 @@ from cachecore.errors import StoreError
 logger = logging.getLogger(__name__)
 
 EVERY: Final = 2.0
-_IDLE: Final = 60.0
 
 
 class Background:
-    """Runs jobs while there is something to do, and no thread while there is not.
+    """Runs jobs soon after there is something to do, and no thread while there is not.
 
     ``every`` in seconds. A job that raises StoreError is tried again with the next
     round. ``at_once`` is for a process that is frozen or gone between two calls: jobs
@@ -29,8 +26,7 @@ class Background:
         self.at_once = at_once
         # Whether the next round is sure to come: who sees that need not wake it.
         self.woken = False
-        self._lock = threading.Lock()  # of who starts the thread, or runs the jobs
-        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # of who runs the jobs
 
     def also(self, job: Callable[[], None]) -> None:
         """Run this too, after those that were there."""
@@ -45,54 +41,33 @@ class Background:
         """
         if self.at_once:
             if last:
-                self._run_now()
-            return
-        if self._thread is None:
-            self._start()
-        self.woken = self._thread is not None
-
-    def _run_now(self) -> None:
-        if self._lock.acquire(blocking=False):
-            try:
                 self._round()
-            finally:
-                self._lock.release()
-
-    def _start(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            return  # Another caller starts it; or the next event does.
-        try:
-            if self._thread is None:
-                thread = threading.Thread(
-                    target=self._run, name="cache-background", daemon=True
-                )
-                with suppress(RuntimeError):  # no more threads just now
-                    thread.start()
-                    self._thread = thread
-        finally:
-            self._lock.release()
+        elif not self.woken:
+            self.woken = True
+            timer = threading.Timer(self._every, self._run)
+            timer.name, timer.daemon = "cache-background", True
+            try:
+                timer.start()
+            except RuntimeError:  # no more threads just now
+                self.woken = False
 
     def _run(self) -> None:
-        idle = 0.0
-        try:
-            while idle < _IDLE:
-                time.sleep(self._every)
-                idle = 0.0 if self.woken else idle + self._every
-                self.woken = False
-                if not self._round():
-                    self.woken = True  # Not done yet: it is no time to leave.
-        finally:
-            self._thread = None
-        if self.woken:  # Somebody woke it while it went to sleep.
-            self._start()
+        self.woken = False
+        if not self._round():
+            self.wake()
 
     def _round(self) -> bool:
         """Run every job once; whether all of them could do their work."""
-        done = [self._try(job) for job in self._jobs]
-        return all(done)
+        if not self._lock.acquire(blocking=False):
+            return False  # This very round may have asked for it.
+        try:
+            done = [self._done(job) for job in self._jobs]
+            return all(done)
+        finally:
+            self._lock.release()
 
     @staticmethod
-    def _try(job: Callable[[], None]) -> bool:
+    def _done(job: Callable[[], None]) -> bool:
         try:
             job()
         except StoreError:

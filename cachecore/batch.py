@@ -71,29 +71,22 @@ class _Led:
     absent: bool  # whether there was nothing before
 
 
+@dataclass(eq=False, slots=True)
 class Batches:
     """Answers that are asked for by the batch. Thread-safe."""
 
-    def __init__(
-        self,
-        store: Store,
-        lookup: Lookup,
-        stamps: StampTable,
-        keeper: Keeper,
-        reports: Reports,
-        emit: Hook,
-        timer: Callable[[], float],
-    ) -> None:
-        self._store = store
-        self._lookup = lookup
-        self._stamps = stamps
-        self._keeper = keeper
-        self._reports = reports
-        self._emit = emit
-        self._timer = timer
-        # A table of its own: a batch has thousands of flights, and the other kinds
-        # would be forgotten for them.
-        self._flights = FlightTable(_REMEMBERED)
+    _store: Store
+    _lookup: Lookup
+    _stamps: StampTable
+    _keeper: Keeper
+    _reports: Reports
+    _emit: Hook
+    _timer: Callable[[], float]
+    # A table of its own: a batch has thousands of flights, and the other kinds
+    # would be forgotten for them.
+    _flights: FlightTable = field(
+        default_factory=lambda: FlightTable(_REMEMBERED), init=False
+    )
 
     def batch(
         self,

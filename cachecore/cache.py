@@ -261,29 +261,23 @@ class Cache:
         idle: float,
     ) -> tuple[_Job | None, bool]:
         """A flight and whether this caller leads it; None if nothing may be joined."""
-        refreshes = request.control is Control.REFRESH
-        stamps = self.settle(look)
-        flight: Flight | None
-        if stamps is not None:
-            flight, leads = self._flights.join(
-                look.key,
-                stamps,
-                request.credential,
-                since=since,
-                alone=refreshes,
-                idle=idle,
-            )
-        elif look.failed or look.stamps is not None:
-            # The store is away: one load in this process is still enough.
-            state.failed = True
-            most = 0.0 if refreshes else request.rules.join_without_store
-            if most <= 0:
+        stamps, most = self.settle(look), 0.0
+        if stamps is None:
+            if not look.failed and look.stamps is None:
                 return None, False
-            flight, leads = self._flights.join_blind(
-                look.key, request.credential, idle, most
-            )
-        else:
-            return None, False
+            # The store is away: one load in this process is still enough.
+            state.failed, most = True, request.rules.join_without_store
+            if most <= 0 or request.control is Control.REFRESH:
+                return None, False
+        flight, leads = self._flights.join(
+            look.key,
+            stamps,
+            request.credential,
+            since=since,
+            alone=request.control is Control.REFRESH,
+            idle=idle,
+            most=most,
+        )
         if flight is None:
             return None, False
         return _Job(request, look.key, stamps, flight, load, state), leads

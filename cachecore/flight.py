@@ -278,12 +278,13 @@ class FlightTable:
     def join(
         self,
         key: str,
-        stamps: Mapping[str, str],
+        stamps: Mapping[str, str] | None,
         credential: str,
         *,
-        since: int,
-        alone: bool,
+        since: int = 0,
+        alone: bool = False,
         idle: float = IDLE_LIMIT,
+        most: float = 0,
     ) -> tuple[Flight | None, bool]:
         """A flight and whether the caller leads it. Its leader has to ``leave`` it.
 
@@ -291,43 +292,28 @@ class FlightTable:
         have been invalidated since. ``alone`` joins nothing and leads. None
         means that a flight for this key landed ``since`` that moment: look again,
         for its answer is in the store that the caller asked too early.
+
+        A caller without stamps does not know them, for the store is away. It joins a
+        flight that began at most ``most`` seconds ago, whatever its stamps.
         """
         with self._lock:
             current = self._flights.get(key)
             if not alone:
                 if (
                     current is not None
-                    and current.stamps == stamps
                     and current.is_joinable
+                    and (
+                        current.stamps == stamps
+                        if stamps is not None
+                        else self._timer() - current.began_at <= most
+                    )
                 ):
                     return current, False
-                if self._landings.get(key, -1) >= since:
+                if stamps is not None and self._landings.get(key, -1) >= since:
                     return None, False
-            return self._lead(key, stamps, credential, idle), True
-
-    def join_blind(
-        self, key: str, credential: str, idle: float, most: float
-    ) -> tuple[Flight, bool]:
-        """The same for a caller that does not know its stamps: the store is away.
-
-        Joins a flight that began at most ``most`` seconds ago, whatever its stamps.
-        """
-        with self._lock:
-            current = self._flights.get(key)
-            if (
-                current is not None
-                and current.is_joinable
-                and self._timer() - current.began_at <= most
-            ):
-                return current, False
-            return self._lead(key, {}, credential, idle), True
-
-    def _lead(
-        self, key: str, stamps: Mapping[str, str], credential: str, idle: float
-    ) -> Flight:
-        flight = Flight(stamps, credential, self._timer, idle)
-        self._flights[key] = flight
-        return flight
+            flight = Flight(stamps or {}, credential, self._timer, idle)
+            self._flights[key] = flight
+            return flight, True
 
     def leave(self, key: str, flight: Flight) -> None:
         """Take a flight off the table. Its leader calls it, whatever happened.
@@ -342,7 +328,3 @@ class FlightTable:
             self._count += 1
             while len(self._landings) > self._remembered:
                 self._landings.popitem(last=False)
-
-    def __len__(self) -> int:
-        with self._lock:
-            return len(self._flights)

@@ -28,15 +28,13 @@ class Sealed:
     ttl: float
 
 
+@dataclass(eq=False, slots=True)
 class Keeper:
     """Makes the bytes of entries, and says why it makes none. Thread-safe."""
 
-    def __init__(
-        self, cipher_key: bytes | None, clock: Callable[[], float], emit: Hook
-    ) -> None:
-        self._cipher_key = cipher_key
-        self._clock = clock
-        self._emit = emit
+    _cipher_key: bytes | None
+    _clock: Callable[[], float]
+    _emit: Hook
 
     def seal(
         self,

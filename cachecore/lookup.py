@@ -5,7 +5,7 @@ What the store raises never leaves this module.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from cachecore import entry as entries
@@ -47,22 +47,15 @@ class Look(NamedTuple):
     served: str = ""
 
 
+@dataclass(eq=False, slots=True)
 class Lookup:
     """Looks entries of one namespace up in one store. Thread-safe."""
 
-    def __init__(
-        self,
-        store: Store,
-        keyspace: Keyspace,
-        cipher_key: bytes | None,
-        clock: Callable[[], float],
-        timer: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self._store = store
-        self._keyspace = keyspace
-        self._cipher_key = cipher_key
-        self._clock = clock
-        self._timer = timer
+    _store: Store
+    _keyspace: Keyspace
+    _cipher_key: bytes | None
+    _clock: Callable[[], float]
+    _timer: Callable[[], float] = time.perf_counter
 
     def key(self, request: Request) -> str:
         """The key of a request; raises UnkeyableError if it has none."""

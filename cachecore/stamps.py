@@ -28,6 +28,7 @@ until they are loaded again: an eviction costs hits and revives nothing.
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import orjson
 
@@ -38,12 +39,12 @@ from cachecore.stores.base import Store
 type Stamps = dict[str, str]
 
 
+@dataclass(eq=False, slots=True)
 class StampTable:
     """The stamps of one namespace in one store. Thread-safe."""
 
-    def __init__(self, store: Store, keyspace: Keyspace) -> None:
-        self._store = store
-        self._keyspace = keyspace
+    _store: Store
+    _keyspace: Keyspace
 
     def settle(self, standing: Mapping[str, str | None]) -> Stamps | None:
         """The stamps that an entry is to be written under; None where the store fails.

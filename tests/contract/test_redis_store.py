@@ -40,7 +40,7 @@ class TestRedisStore(SharedStoreContract):
     def test_questions_in_other_words_prove_right_and_are_served(
         self, store: RedisStore, name: str
     ) -> None:
-        bench = test_meaning.trusted(store, keyspace=Keyspace(name))
+        bench = test_meaning.earning(store, keyspace=Keyspace(name))
         last = test_meaning.LAST
         one = test_meaning.asking(test_meaning.one_way(last))
         other = test_meaning.asking(test_meaning.other_way(last))

@@ -2,6 +2,7 @@ import threading
 
 from cachecore.background import Background
 from cachecore.errors import StoreError
+from tests.core.helpers import await_threads
 
 
 class Job:
@@ -25,7 +26,7 @@ def test_work_is_done_soon_after_it_is_asked_for() -> None:
     assert job.ran.wait(5)
 
 
-def test_a_job_that_fails_is_no_reason_for_the_others_to_stop(monkeypatch) -> None:
+def test_a_job_that_fails_is_no_reason_for_the_others_to_stop() -> None:
     behind, bad, good = Background(at_once=True), Job(ValueError()), Job()
     behind.also(bad)
     behind.also(good)
@@ -33,35 +34,26 @@ def test_a_job_that_fails_is_no_reason_for_the_others_to_stop(monkeypatch) -> No
     assert good.runs == 1
 
 
-def test_what_the_store_could_not_take_is_tried_until_it_can(monkeypatch) -> None:
-    monkeypatch.setattr("cachecore.background._IDLE", 0.002)
+def test_what_the_store_could_not_take_is_tried_until_it_can() -> None:
     behind, job = Background(0.001), Job(StoreError("away"))
     behind.also(job)
     behind.wake()
-    for _ in range(20):  # long past the time after which an idle thread ends
+    for _ in range(20):
         job.ran.clear()
         assert job.ran.wait(5)
     job.error = None
-    behind._thread.join(5)
-    assert behind._thread is None
+    while behind.woken:
+        await_threads("cache-background")
 
 
-def test_the_thread_ends_when_there_is_nothing_to_do_and_begins_again(
-    monkeypatch,
-) -> None:
-    monkeypatch.setattr("cachecore.background._IDLE", 0.003)
-    behind, job, seen = Background(0.001), Job(), threading.Event()
+def test_there_is_no_thread_while_there_is_nothing_to_do() -> None:
+    behind, job = Background(0.001), Job()
     behind.also(job)
-    behind.also(lambda: seen.wait(5) and None)
-    for _ in range(2):
-        seen.clear()
+    for number in range(1, 3):
         behind.wake()
-        thread = behind._thread  # It waits until it was seen.
-        seen.set()
-        thread.join(5)
-        assert not thread.is_alive()
-        assert behind._thread is None
-    assert job.runs >= 2
+        behind.wake()
+        await_threads("cache-background")
+        assert (job.runs, behind.woken) == (number, False)
 
 
 def test_at_once_it_runs_before_the_call_ends_and_only_for_the_last() -> None:
@@ -70,7 +62,7 @@ def test_at_once_it_runs_before_the_call_ends_and_only_for_the_last() -> None:
     behind.wake()
     assert job.runs == 0
     behind.wake(last=True)
-    assert (job.runs, behind._thread) == (1, None)
+    assert (job.runs, behind.woken) == (1, False)
 
 
 def test_work_that_asks_for_work_runs_once() -> None:

@@ -494,7 +494,7 @@ def test_followers_share_the_leaders_error_and_nobody_retries() -> None:
         with pytest.raises(UpstreamFailed, match="503"):
             list(pieces)
     assert bench.loads == 0
-    assert len(bench.cache._flights) == 0
+    assert bench.cache._flights._flights == {}
 
 
 def test_a_follower_takes_over_from_a_leader_that_left_before_the_first_piece() -> None:
@@ -553,7 +553,7 @@ def test_who_missed_the_flight_by_a_moment_finds_its_entry() -> None:
     store.look_up = look_up_just_before_another_lands
     assert bench.text(request(), "a second load") == "landed"
     assert bench.loads == 1
-    assert len(table) == 0
+    assert table._flights == {}
 
 
 @pytest.mark.parametrize(("age", "loads"), [(1.9, 1), (2.1, 2)])

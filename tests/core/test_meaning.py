@@ -54,19 +54,23 @@ def ask(bench: Bench, asked: Request, answer: str) -> str:
     return said
 
 
-def trusting(store: Any) -> Bench:
-    bench = Bench(store)
+def trusting(store: Any, **options: Any) -> Bench:
+    bench = Bench(store, **options)
     bench.cache._meaning._chance = lambda: 1.0
+    return bench
+
+
+def earning(store: Any, **options: Any) -> Bench:
+    bench = trusting(store, **options)
+    for thing in THINGS[:ENOUGH]:
+        ask(bench, asking(one_way(thing)), f"about {thing}")
+        ask(bench, asking(other_way(thing)), f"about {thing}")
     return bench
 
 
 @cache
 def earned() -> MemoryStore:
-    bench = trusting(MemoryStore())
-    for thing in THINGS[:ENOUGH]:
-        ask(bench, asking(one_way(thing)), f"about {thing}")
-        ask(bench, asking(other_way(thing)), f"about {thing}")
-    return bench.store
+    return earning(MemoryStore()).store
 
 
 def trusted(store: Any = None) -> Bench:

@@ -24,7 +24,7 @@ from cachecore.policy import Reason, Refusal
 from cachecore.statistics import Statistics
 from cachecore.stores.base import Page
 from cachecore.stores.memory import MemoryStore
-from tests.core.helpers import FailingFrom, FakeClock
+from tests.core.helpers import FailingFrom, FakeClock, await_threads
 
 
 def bucket(seconds: float) -> int:
@@ -192,12 +192,8 @@ def test_the_first_event_starts_the_thread_that_publishes(ledger: Ledger) -> Non
     process = Statistics(ledger.store, Keyspace("n"), ledger.clock, background=behind)
     behind.also(process.job)
     process(HIT)
-    reader = ledger.process()
-    for _ in range(1000):
-        if reader.since(HOUR):
-            break
-        behind._thread.join(0.002)
-    assert reader.since(HOUR)["requests|llm|m|a|hit"] == 1
+    await_threads("cache-background")
+    assert ledger.process().since(HOUR)["requests|llm|m|a|hit"] == 1
 
 
 def test_where_nothing_runs_behind_a_call_its_end_publishes(ledger: Ledger) -> None:

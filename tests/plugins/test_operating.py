@@ -162,7 +162,7 @@ def test_in_a_serverless_runtime_all_of_it_goes_out_before_the_call_ends(
     operating.invalidate(caller, {"target": "tag", "name": "faq"})
     assert reader.since(3600)["invalidations||||"] == 1
     assert [row["reason"] for row in reader.recent()[0]] == ["hit", "absent"]
-    assert own._background._thread is None
+    assert not own._background.woken
 
 
 def test_workflows_with_other_inputs_are_other_questions() -> None:
