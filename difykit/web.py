@@ -5,8 +5,8 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -42,8 +42,12 @@ _AT_ONCE: Final = 1.0
 _GONE: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
+class _Stale(Exception):
+    """A kept connection was dead before it was used again. No OSError, as above."""
+
+
 class _KeptMixin:
-    """A connection that tries once more, afresh, where a kept one turns out dead.
+    """A connection that says so where it was kept and turns out dead.
 
     A server may close a kept connection while a request is on its way to it. Not a
     byte of an answer has come then; on a connection's first request it is an error.
@@ -51,49 +55,30 @@ class _KeptMixin:
 
     _answered = False
     _sent_at = 0.0
-    _sent: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
-    _proxied: tuple[tuple[Any, ...], dict[str, Any]] | None = None
-
-    def set_tunnel(self, *args: Any, **options: Any) -> None:
-        self._proxied = args, options
-        super().set_tunnel(*args, **options)  # type: ignore[misc]
 
     def connect(self) -> None:
         self._answered = False
         super().connect()  # type: ignore[misc]
 
     def request(self, *args: Any, **options: Any) -> None:
-        self._sent, self._sent_at = (args, options), time.monotonic()
-        if not self._answered:
-            super().request(*args, **options)  # type: ignore[misc]
-            return
-        # What fails here shows when the answer is read.
-        with suppress(*_GONE):
+        self._sent_at = time.monotonic()
+        with self._telling():
             super().request(*args, **options)  # type: ignore[misc]
 
     def getresponse(self) -> Any:
-        try:
-            response = super().getresponse()  # type: ignore[misc]
-        except _GONE:
-            idle = time.monotonic() - self._sent_at < _AT_ONCE
-            if not (self._answered and idle):
-                raise
-            self._anew()
+        with self._telling():
             response = super().getresponse()  # type: ignore[misc]
         self._answered = True
         return response
 
-    def _anew(self) -> None:
-        connection: Any = self
-        patience, connection.timeout = connection.timeout, CONNECT_TIMEOUT
-        connection.close()
-        if self._proxied is not None:  # Closing has forgotten it.
-            args, options = self._proxied
-            connection.set_tunnel(*args, **options)
-        args, options = self._sent
-        connection.connect()
-        connection.request(*args, **options)
-        connection.timeout = patience
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except _GONE as error:
+            if self._answered and time.monotonic() - self._sent_at < _AT_ONCE:
+                raise _Stale from error
+            raise
 
 
 class _Plain(_KeptMixin, HTTPConnection): ...
@@ -127,19 +112,22 @@ def ask(
     Connections are kept for the whole process, and cookies are not. ``seconds`` bounds
     each wait for the other end. Raises urllib3's HTTPError, or OSError.
     """
-    try:
-        return _manager(_proxy(url)).urlopen(
-            method,
-            url,
-            redirect=False,
-            retries=False,
-            body=body,
-            headers=headers,
-            timeout=Timeout(connect=min(CONNECT_TIMEOUT, seconds), read=seconds),
-            preload_content=False,
-        )
-    except NewConnectionError as error:  # urllib3 counts it among the timeouts
-        raise ConnectionError(str(error)) from error
+    while True:
+        try:
+            return _manager(_proxy(url)).urlopen(
+                method,
+                url,
+                redirect=False,
+                retries=False,
+                body=body,
+                headers=headers,
+                timeout=Timeout(connect=min(CONNECT_TIMEOUT, seconds), read=seconds),
+                preload_content=False,
+            )
+        except _Stale:
+            continue  # On another connection; in the end on a new one.
+        except NewConnectionError as error:  # urllib3 counts it among the timeouts
+            raise ConnectionError(str(error)) from error
 
 
 def _manager(proxy: str | None) -> PoolManager:

@@ -142,7 +142,7 @@ def _key(parameters: Mapping[str, Any], read: Settings) -> str:
         secret = settings.open_cache(read).admin.ticket_secret()
     except StoreError as error:
         raise BadInput(f"The vote was not counted: {error.remedy}") from error
-    return ticket.given(ticket.text_of(parameters), secret).key
+    return ticket.read(ticket.text_of(parameters), secret).key
 
 
 def _limit_votes(read: Settings, voter: str) -> None:

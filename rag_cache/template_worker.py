@@ -14,7 +14,8 @@ import signal
 import socket
 import sys
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedError, meta
@@ -91,16 +92,13 @@ def _error(kind: str, said: object = "", **more: Any) -> dict[str, Any]:
     return {"error": kind, "said": str(said)[:_SAID].rstrip("."), **more}
 
 
-class _within:  # noqa: N801 - reads as the words that it is
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
     """Processor time for the body; past it this process is no more."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __enter__(self) -> None:
-        signal.setitimer(signal.ITIMER_PROF, self._seconds)
-
-    def __exit__(self, *_: object) -> None:
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 

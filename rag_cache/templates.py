@@ -7,7 +7,6 @@ it; another process starts at once, for the next template.
 
 import json
 import logging
-import os
 import signal
 import socket
 import subprocess
@@ -89,10 +88,7 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                # Nothing of ours: neither settings nor keys.
-                env={
-                    name: os.environ[name] for name in ("LANG",) if name in os.environ
-                },
+                env={},  # Nothing of ours: neither settings nor keys.
             )
         here.settimeout(_PATIENCE)
         self._socket = here
@@ -100,12 +96,10 @@ class _Worker:
 
     @staticmethod
     def _read(place: socket.socket) -> dict[str, Any]:
-        said = bytearray()
-        while not said.endswith(b"\n"):
-            part = place.recv(65536)
-            if not part:
-                raise _Gone
-            said += part
+        with place.makefile("rb") as lines:
+            said = lines.readline()
+        if not said.endswith(b"\n"):
+            raise _Gone
         answer: dict[str, Any] = json.loads(said)
         return answer
 

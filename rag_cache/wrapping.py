@@ -182,7 +182,7 @@ def store(
     if word == ticket.NOTHING:
         return Stored(stored=False, reason="not_cacheable", value=value)
     try:
-        held = ticket.given(word, cache.admin.ticket_secret())
+        held = ticket.read(word, cache.admin.ticket_secret())
     except StoreError:
         return Stored(stored=False, reason=Refusal.UNAVAILABLE, value=value)
     if not held.key or not held.stamps:

@@ -5,7 +5,7 @@ null``; host contract 3.6) is left out again, so that one request has one form.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from dify_plugin.entities.model.message import (
@@ -160,12 +160,7 @@ def is_conversation(messages: Sequence[PromptMessage]) -> bool:
 
 def has_url(messages: Iterable[PromptMessage]) -> bool:
     """Whether a part is given by a URL, whosever it is."""
-    return any(
-        isinstance(part, MultiModalPromptMessageContent) and bool(part.url)
-        for message in messages
-        if isinstance(message.content, list)
-        for part in message.content
-    )
+    return any(_urls(messages))
 
 
 def has_external_url(messages: Iterable[PromptMessage]) -> bool:
@@ -173,14 +168,14 @@ def has_external_url(messages: Iterable[PromptMessage]) -> bool:
 
     Dify's own name an uploaded file, which does not change.
     """
-    return any(
-        isinstance(part, MultiModalPromptMessageContent)
-        and bool(part.url)
-        and not is_signed(part.url)
-        for message in messages
-        if isinstance(message.content, list)
-        for part in message.content
-    )
+    return not all(map(is_signed, _urls(messages)))
+
+
+def _urls(messages: Iterable[PromptMessage]) -> Iterator[str]:
+    for message in messages:
+        for part in message.content if isinstance(message.content, list) else ():
+            if isinstance(part, MultiModalPromptMessageContent) and part.url:
+                yield part.url
 
 
 def without_thoughts(text: str) -> str:
@@ -195,14 +190,6 @@ def without_thoughts(text: str) -> str:
         space = _SPACE.match(text, closing + len(_CLOSING))
         at = space.end() if space else closing + len(_CLOSING)
     return "".join([*kept, text[at:]]) if at else text
-
-
-def without_first_thought(text: str) -> str:
-    """The text without the reasoning shown before it."""
-    begun = text.lstrip()
-    if not begun.startswith(_OPENING) or _CLOSING not in begun:
-        return text
-    return begun.partition(_CLOSING)[2].lstrip()
 
 
 def text_of(messages: Iterable[PromptMessage]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from cachetools import TTLCache
+from cachetools import TTLCache, cached
 
 from cachecore.answer import Piece, data_of
 from cachecore.cache import RequestState
@@ -183,21 +183,15 @@ def _ids(read: Settings, names: Sequence[str], where: str) -> set[str]:
     return found
 
 
-# The names of a workspace's knowledge bases, by whose they are, for some seconds.
-_names: TTLCache[str, list[tuple[str, str]]] = TTLCache(256, _NAMES_SECONDS)
-_names_lock = threading.Lock()
-
-
+@cached(
+    TTLCache(256, _NAMES_SECONDS),
+    key=lambda read: read.knowledge.digest(),
+    lock=threading.Lock(),
+)
 def _listed(read: Settings) -> list[tuple[str, str]]:
-    whose = read.knowledge.digest()
-    with _names_lock:
-        found = _names.get(whose)
-    if found is None:
-        seconds = read.cache.options.knowledge_deadline_seconds
-        found = list(knowledge.datasets(read.knowledge, seconds))
-        with _names_lock:
-            _names[whose] = found
-    return found
+    """The names of a workspace's knowledge bases, remembered for some seconds."""
+    seconds = read.cache.options.knowledge_deadline_seconds
+    return list(knowledge.datasets(read.knowledge, seconds))
 
 
 def _allow(read: Settings, datasets: Sequence[str]) -> None:

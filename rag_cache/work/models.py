@@ -114,13 +114,14 @@ def llm(session: Session, chat: Chat, limits: Limits) -> Iterator[Piece]:
             config, chat.messages, tools=chat.tools, stop=chat.stop, stream=True
         )
 
-    numbers, calls = _Numbers(), _Calls()
+    numbers: list[int] = []
+    calls = _Calls()
     pure = True
     usage: Usage | None = None
     finish_reason: str | None = None
     for chunk in bounded(f"model {config.model}", ask, limits):
         delta = chunk.delta
-        numbers.add(delta.index)
+        numbers.append(delta.index)
         calls.add(delta.message.tool_calls)
         finish_reason = _REASONS.get(
             delta.finish_reason or "", delta.finish_reason or finish_reason
@@ -130,8 +131,8 @@ def llm(session: Session, chat: Chat, limits: Limits) -> Iterator[Piece]:
         # One without text too: it shows that the model is alive.
         yield Piece(text=delta.message.get_text_content())
     ended = usage is not None and finish_reason is not None
-    _check_count(config.model, numbers.count, ended=ended)
-    whole = pure and numbers.proven and ended
+    _check_count(config.model, len(numbers), ended=ended)
+    whole = pure and _are_all(numbers) and ended
     yield Piece(
         tool_calls=calls.whole(),
         finish_reason=finish_reason if whole else UNPROVEN,
@@ -180,33 +181,17 @@ def _is_text(content: Any) -> bool:
     return all(isinstance(part, TextPromptMessageContent) for part in content)
 
 
-class _Numbers:
-    """Whether the chunks of a stream are all of them, by their count or numbers.
+def _are_all(numbers: Sequence[int]) -> bool:
+    """Whether the chunks with these numbers are all of a stream.
 
     Plugins number as they like: by one, by two and sometimes one (the SDK's
     OpenAI-compatible class), by parts, or not at all. So a gap says nothing; but
     where there is none among numbers that count by one, nothing is missing.
     """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._first = 0
-        self._gapless = True
-        self._last = 0
-
-    def add(self, number: int) -> None:
-        """Take a chunk's number, in order."""
-        if self.count:
-            self._gapless = self._gapless and number == self._last + 1
-        else:
-            self._first = number
-        self._last = number
-        self.count += 1
-
-    @property
-    def proven(self) -> bool:
-        """Whether none can be missing."""
-        return self.count < HOST_QUEUE or (self._gapless and self._first in (0, 1))
+    if len(numbers) < HOST_QUEUE:
+        return True
+    first = numbers[0]
+    return first in (0, 1) and numbers == list(range(first, first + len(numbers)))
 
 
 def _usage(usage: LLMUsage | None) -> Usage | None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Final
 
 from dify_plugin.entities.model.message import (
@@ -17,7 +18,7 @@ from dify_plugin.errors.model import (
 )
 
 from cachecore import config
-from cachecore.answer import Piece, Usage, merge, split
+from cachecore.answer import Piece, Usage, merge, split, spoken
 from cachecore.errors import ConfigError
 from cachecore.policy import Control, Scope, Traits
 from cachecore.request import Request
@@ -73,7 +74,8 @@ def answer(
         raise InvokeBadRequestError(str(error)) from error
     user = asking.user_id if names_user else None
     pieces = _stream(form, request, call, messages, stream=stream, user=user)
-    return _in_lines(pieces if stream else _joined(pieces))
+    # No piece so long that the line it becomes would have this process killed.
+    return chain.from_iterable(map(split, pieces if stream else _joined(pieces)))
 
 
 def ping(form: Form, model: str) -> None:
@@ -122,12 +124,6 @@ def _try(form: Form, call: Call) -> None:
 
 def _joined(pieces: Iterator[Piece]) -> Iterator[Piece]:
     yield merge(pieces)
-
-
-def _in_lines(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """No piece so long that the line it becomes would have this process killed."""
-    for piece in pieces:
-        yield from split(piece)
 
 
 def _stream(
@@ -220,8 +216,7 @@ def _schema_check(schema: Mapping[str, Any]) -> Any:
 
     def accept(whole: Piece) -> bool:
         try:
-            text = codec.without_first_thought(whole.text)
-            return schemas.is_valid(schema, json.loads(text))
+            return schemas.is_valid(schema, json.loads(spoken(whole.text)))
         except (ValueError, RecursionError):
             return False
 

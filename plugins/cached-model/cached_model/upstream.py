@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from itertools import chain
 from typing import Any, Final
@@ -189,13 +189,10 @@ def _drain(response: BaseHTTPResponse) -> None:
     It is there already, mostly: the last chunk of the transfer. It is not worth
     a wait, and what goes wrong with it is not the answer's fault.
     """
-    try:
-        with web.until(time.monotonic() + _DRAIN_SECONDS):
-            for _ in range(_DRAIN_READS):
-                if not response.read1(_READ_SIZE, decode_content=True):
-                    return
-    except Exception:  # noqa: BLE001, S110 - the answer is whole; close below
-        pass
+    with suppress(Exception), web.until(time.monotonic() + _DRAIN_SECONDS):
+        for _ in range(_DRAIN_READS):
+            if not response.read1(_READ_SIZE, decode_content=True):
+                return
     response.close()
 
 
