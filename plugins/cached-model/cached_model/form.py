@@ -7,8 +7,11 @@ nothing from the provider's form (host contract 5.1, 5.2): this is all there is.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, Final, Literal
 
+import yaml
 from pydantic import Field
 
 from cachecore import config, opening
@@ -107,54 +110,17 @@ def read(credentials: Mapping[str, Any]) -> Form:
 _forms = config.remembered(lambda credentials: _read(credentials, os.environ))
 
 
-# Select fields: what people call them, and their values, the default first.
-_CHOICES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "mode": ("Which API of the server answers chats", ("chat", "completion")),
-    "function_calling_type": (
-        "How tools are offered to the model",
-        ("no_call", "function_call", "tool_call"),
-    ),
-    "stream_function_calling": (
-        "May agents call tools while an answer streams?",
-        ("not_supported", "supported"),
-    ),
-    "vision_support": ("Does the model read images?", ("no_support", "support")),
-    "video_support": ("Does the model watch videos?", ("no_support", "support")),
-    "audio_support": ("Does the model hear sounds?", ("no_support", "support")),
-    "document_support": (
-        "Does the model read documents such as PDF?",
-        ("no_support", "support"),
-    ),
-    "structured_output_support": (
-        "Does the model keep to a JSON schema?",
-        ("not_supported", "supported"),
-    ),
-    "agent_thought_support": (
-        "What becomes of the model's reasoning",
-        ("supported", "not_supported", "only_thinking_supported"),
-    ),
-    "compatibility_mode": (
-        "Which parameters the server understands",
-        ("strict", "extended"),
-    ),
-    "stream_mode_auth": ("Check this form with a streamed answer", ("not_use", "use")),
-    "encoding_format": (
-        "Send encoding_format with texts to embed",
-        ("not_set", "float"),
-    ),
-    "token_param_name": (
-        "Under which name the token limit is sent",
-        ("auto", "max_tokens", "max_completion_tokens"),
-    ),
-    "user_identity_support": (
-        "Tell the server who asks, where answers are per user",
-        ("support", "no_support"),
-    ),
-    "stream_include_usage": (
-        "Ask the server for token counts while streaming",
-        ("enabled", "disabled"),
-    ),
-}
+@cache
+def _selects() -> Mapping[str, Any]:
+    """The fields from whose options people choose, as they see them, by their names."""
+    path = Path(__file__).parents[1] / "provider" / "cached_model.yaml"
+    # libyaml, where it is there, reads it ten times as fast.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    provider = yaml.load(path.read_text("utf-8"), loader)
+    fields = provider["model_credential_schema"]["credential_form_schemas"]
+    return {field["variable"]: field for field in fields if "options" in field}
+
+
 _YES: Final = ("support", "supported", "enabled", "extended", "use", "float")
 
 
@@ -169,9 +135,11 @@ class _Fields:
         return "" if value is None else str(value).strip()
 
     def choice(self, name: str) -> Any:
-        label, choices = _CHOICES[name]
-        value = self.text(name) or choices[0]
+        shown = _selects()[name]
+        choices = [option["value"] for option in shown["options"]]
+        value = self.text(name) or shown["default"]
         if value not in choices:
+            label = shown["label"]["en_US"]
             sentence = f"{label} ({name}) must be one of {', '.join(choices)}."
             raise ConfigError(name, sentence)
         return value
