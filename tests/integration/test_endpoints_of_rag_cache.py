@@ -24,6 +24,7 @@ PATHS = {
     "/switch": "POST",
     "/feedback": "POST",
     "/retrieval": "POST",
+    "/store": "POST",
 }
 
 

@@ -328,7 +328,6 @@ def test_a_document_that_is_refused_is_kept_for_people_to_look_at(
 def test_a_record_that_is_none_of_ours_holds_nobody_up(
     worker: Worker, environ: dict[str, str], answers: Callable[..., None]
 ) -> None:
-    environ["ANSWER_CACHE_WORKER_TASKS"] = "answer_worker.nothing:there"
     environ["ANSWER_CACHE_WORKER_TASKS"] = ""
     stream = f"dify:cache:v1:{environ['ANSWER_CACHE_WORKER_NAMESPACES']}:events"
     head = {"version": 1, "writer": "w", "namespace": "n", "fields": ["number", "at"]}

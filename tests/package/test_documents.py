@@ -58,6 +58,7 @@ def _source() -> str:
         for folder in folders
         for path in sorted((ROOT / folder).rglob("*.py"))
     ]
+    texts.append((ROOT / "rag_cache/observe/words.yaml").read_text("utf-8"))
     joined = re.sub(r"[\"']\s*\n\s*f?[\"']", "", "\n".join(texts))
     return re.sub(r"\\(.)", r"\1", joined)
 

@@ -92,13 +92,13 @@ SDK: dict[type[BaseModel], dict[str, str]] = {
         "content": "key",
         "name": "key",
         "tool_calls": "key",
-        "opaque_body": "other providers' own state; never sent upstream",
+        "opaque_body": "what such a server signed is sent back to it (test_signatures)",
     },
     sdk.ToolPromptMessage: {
         "role": "key",
         "content": "key",
         "tool_call_id": "key",
-        "name": "not sent with a tool's result, which its id names",
+        "name": "sent only in the older style, which has no ids (test_body)",
     },
     sdk.TextPromptMessageContent: {
         "type": "key",

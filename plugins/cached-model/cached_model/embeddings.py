@@ -30,12 +30,12 @@ from difykit.plugin import MAX_LINE
 
 # A number takes at least so many characters of JSON, as in "0.1,".
 _SHORTEST_NUMBER: Final = 4
-# What vLLM's chat embeddings of Qwen's models are asked with.
 _BATCH: Final = "embeddings"
 # How servers refuse a batch that is too large for them, and for how long it is remembered
 # what they took, in seconds.
 _TOO_MUCH: Final = (400, 413, 422)
 _REMEMBERED: Final = 600.0
+# What vLLM's chat embeddings of Qwen's models are asked with.
 _INSTRUCTION: Final = "Represent the user's input."
 
 
