@@ -4,6 +4,7 @@ Limits are counts of upstream calls and of errors, never times: on a busy machin
 is late, and that is all.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 import pytest
@@ -367,3 +369,93 @@ def test_a_hanging_embedding_model_holds_up_no_answer_of_match_meaning(
         callers = [Caller(hosts[n % 2], form, f"question {n % 10}") for n in range(60)]
         assert {caller.text() for caller in callers} == {ANSWER}
     assert [caller.error for caller in callers if caller.error] == []
+
+
+# --- the same question in other words ----------------------------------------------
+
+_WORDS = (("red", "blue", "oak", "tin", "old", "sea"), ("box", "lamp", "bell", "door"))
+THINGS = [one + other for one, other in product(*_WORDS)]
+
+
+class Things:
+    """A model server that says of each thing its own answer, and vectors by the thing."""
+
+    def __init__(self, upstream: FakeUpstream) -> None:
+        self.chats = 0
+        upstream.script = self._say
+
+    def _say(self, body: dict[str, Any]) -> Script:
+        if "input" in body:
+            rows = [
+                {"index": n, "embedding": [float(t in text) for t in THINGS] + [0.1]}
+                for n, text in enumerate(body["input"])
+            ]
+            said = {"data": rows, "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+            return Script(body=json.dumps(said).encode())
+        self.chats += 1
+        about = self.about(body["messages"][-1]["content"])
+        return Script(events=[delta(content=about), finish(), "[DONE]"], delay=0.02)
+
+    @staticmethod
+    def about(question: str) -> str:
+        thing = next(one for one in THINGS if one in question)
+        return f"{'no ' * ('not' in question)}{thing}"
+
+
+def test_with_the_processors_taken_a_question_in_other_words_gets_its_own_answer(
+    hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
+) -> None:
+    model = Things(upstream)
+    options = "meaning_model: v, max_wrong: 0.2, compare_percent: 1"
+    with servers.server() as (url, redis):
+        form |= {"cache_options": f"match: meaning, {options}", "redis_url": url}
+
+        def ask(host: Host, question: str) -> bool:
+            """Whether no model was asked."""
+            before, caller = model.chats, Caller(host, form, question)
+            assert (caller.text(), caller.error) == (model.about(question), None)
+            return model.chats == before
+
+        ways = (
+            "How do I sell my {}?",
+            "how can I sell my {}",
+            "How do I not sell my {}?",
+        )
+        earned = [
+            [ask(hosts[n % 2], way.format(thing)) for way in ways[:2]]
+            for n, thing in enumerate(THINGS)
+        ]
+        assert not any(served for _, served in earned[:14])
+        assert any(served for _, served in earned)
+
+        def crowd(way: str, turn: int) -> int:
+            """A question of each thing in both processes; how often a model was asked."""
+            before = model.chats
+            callers = [
+                (
+                    way.format(thing),
+                    Caller(host, form, way.format(thing), stop=[str(turn)]),
+                )
+                for thing in THINGS[:10]
+                for host in hosts
+            ]
+            for question, caller in callers:
+                assert (caller.text(), caller.error) == (model.about(question), None)
+            return model.chats - before
+
+        most, served = len(THINGS[:10]), 0
+        with taken_processors():
+            for turn in range(4):
+                assert crowd(ways[0], turn) <= most
+                served += most - crowd(ways[1], turn)
+                # What a guard tells apart is asked, once for both.
+                assert crowd(ways[2], turn) <= most
+            assert served > 0
+            crowd(ways[0], 4)
+            silence = threading.Timer(1.0, redis.send_signal, [signal.SIGCONT])
+            with stopped(redis.pid):
+                silence.start()
+                crowd(ways[1], 4)
+                crowd(ways[2], 4)
+                silence.join()
+            crowd(ways[1], 4)
