@@ -51,16 +51,16 @@ class Keeper:
         """
         now = self._clock()
         rules = request.rules
-        life = policy.lifetime(
+        fresh_until, stale_until = policy.lifetime(
             request.lifetime,
             now,
             uniform(-1, 1),  # noqa: S311 - jitter, not a secret
             request.traits.ends_at,
             max(rules.stale_while_revalidate, rules.stale_if_error),
         )
-        if life.fresh_until <= now:
+        if fresh_until <= now:
             return None
-        entry = Entry(payload, now, life.fresh_until, life.stale_until, stamps, cost)
+        entry = Entry(payload, now, fresh_until, stale_until, stamps, cost)
         try:
             text = entries.serialise(entry)
         except (TypeError, RecursionError):  # a lone surrogate, a NaN, no bottom
@@ -71,7 +71,7 @@ class Keeper:
             self.refuse(request, Refusal.TOO_LARGE)
             return None
         data = entries.seal(text, key, self._cipher_key, order)
-        return Sealed(data, life.stale_until - now)
+        return Sealed(data, stale_until - now)
 
     def seal_answer(
         self,

@@ -309,23 +309,16 @@ def may_replace(standing: int | None, order: int) -> bool:
     return standing is None or standing < order
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
-    """Seconds since the epoch at which an entry goes stale, and is gone."""
-
-    fresh_until: float
-    stale_until: float
-
-
 def lifetime(
     ttl: float,
     now: float,
     spread: float,
     ends_at: float | None = None,
     stale: float = 0,
-) -> Lifetime:
+) -> tuple[float, float]:
     """When an answer made at ``now`` goes stale, and ``stale`` seconds later is gone.
 
+    Both in seconds since the epoch.
     ``spread`` in [-1, 1] places it within the jitter. Nothing outlives ``ends_at``.
     """
     fresh_until = now + ttl * (1 + JITTER * spread)
@@ -333,7 +326,7 @@ def lifetime(
     if ends_at is not None:
         fresh_until = min(fresh_until, ends_at)
         stale_until = min(stale_until, ends_at)
-    return Lifetime(fresh_until=fresh_until, stale_until=stale_until)
+    return fresh_until, stale_until
 
 
 def refuse(

@@ -441,9 +441,7 @@ class Clustered:
         self._lock = threading.Lock()  # guards all below
         self._client: Future[RedisCluster] | None = None
         self._workers: ThreadPoolExecutor | None = None
-        self._turns: SimpleQueue[None] = SimpleQueue()
-        for _ in range(MAX_CONNECTIONS):
-            self._turns.put(None)
+        self._turns = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
     def _open(self) -> RedisCluster:
         return RedisCluster(
@@ -479,10 +477,8 @@ class Clustered:
             return error_reply(error, self._url)
 
     def _in_thread[T](self, ask: Callable[[RedisCluster], T], limit: float) -> T:
-        try:
-            self._turns.get(timeout=TURN_LIMIT)
-        except Empty:
-            raise NotAsked("All connections to Redis are busy.") from None
+        if not self._turns.acquire(timeout=TURN_LIMIT):
+            raise NotAsked("All connections to Redis are busy.")
         try:
             budget = Budget(limit)
             opening, workers = self._begin()
@@ -499,7 +495,7 @@ class Clustered:
         except Exception as error:  # whatever it is, it must not fail an answer
             raise store_error(error, self._url) from error
         finally:
-            self._turns.put(None)
+            self._turns.release()
 
     def _begin(self) -> tuple["Future[RedisCluster]", ThreadPoolExecutor]:
         with self._lock:
