@@ -52,7 +52,7 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
             )
             if chart["rows"] or chart["lines"]
         ],
-        "models": [{**part, "cells": _cells(part)} for part in saved["by"]],
+        "models": [{**part, "cells": _cells(part)} for part in _asked(saved)],
         "bands": [_band(row, told) for row in savings.band_rows(read)],
         "invalidations": [
             {"at": _when(row["at"]), "tags": ", ".join(map(str, row["tags"]))}
@@ -71,7 +71,7 @@ def table(saved: Json) -> str:
     parts = [
         # Of an app's id so much tells it from others, and leaves room for the numbers.
         (f"{part['kind']} {part['label']} {part['app'][:_APP]}", part)
-        for part in saved["by"]
+        for part in _asked(saved)
     ]
     head = (
         *("", "requests", "hit rate", "saved money", "hit p50 / p99"),
@@ -101,6 +101,11 @@ def table(saved: Json) -> str:
         ]
         said.append(_markdown(("when (UTC)", "what", "decision", "key"), rows))
     return "\n\n".join(said) + "\n"
+
+
+def _asked(saved: Json) -> list[Json]:
+    """The models and apps that were asked: what was only kept is no request."""
+    return [part for part in saved["by"] if part["requests"]]
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

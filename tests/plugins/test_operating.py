@@ -119,6 +119,13 @@ def test_the_savings_show_what_hits_saved(caller: Caller) -> None:
     assert "| value work app-1 | hit |" in shown
 
 
+def test_what_was_only_kept_is_no_line_of_the_table(caller: Caller) -> None:
+    item = {"key": "When?", "value": "At nine.", "name": "faq"}
+    assert wrapping.store_all(caller, {"items": [item]}) == [""]
+    shown = overview.table(savings.of(caller, {}))
+    assert "value faq" not in shown
+
+
 def test_savings_of_nothing_are_a_table_too(caller: Caller) -> None:
     saved = savings.of(caller, {})
     assert (saved["window"], saved["requests"], saved["hit_rate"]) == ("24h", 0, None)
