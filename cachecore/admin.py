@@ -40,7 +40,7 @@ class Vote(StrEnum):
 class Admin:
     """Operates one namespace in one store. Thread-safe."""
 
-    store: Store
+    _store: Store
     _keyspace: Keyspace
     _stamps: StampTable
     _clock: Callable[[], float]
@@ -58,7 +58,7 @@ class Admin:
 
     def turn(self, switch: Switch) -> None:
         """Set the namespace's switch for everyone, from the next request on."""
-        self.store.replace(self._keyspace.stamps, {SWITCH_FIELD: switch.value})
+        self._store.replace(self._keyspace.stamps, {SWITCH_FIELD: switch.value})
 
     def vote(self, key: str, voter: str, *, needed: int, window: float) -> Vote:
         """Count a vote against an entry; the last that is ``needed`` drops it.
@@ -70,7 +70,7 @@ class Admin:
         served = told.rpartition(".")[0]
         if told and not hmac.compare_digest(told, self.signed(key, served)):
             return Vote.NOTHING_KEPT  # Nobody was told that.
-        found = self.store.look_up(key, self._keyspace.stamps, [SWITCH_FIELD])
+        found = self._store.look_up(key, self._keyspace.stamps, [SWITCH_FIELD])
         if found.value is None:
             return Vote.NOTHING_KEPT
         digest = hashlib.sha1(found.value, usedforsecurity=False).hexdigest()
@@ -79,7 +79,7 @@ class Admin:
         # A place for each vote, which the first to come takes: counting needs no lock.
         for number in range(1, needed + 1):
             place = f"v{number}"
-            if self.store.settle(box, {place: mine}, window)[place] == mine:
+            if self._store.settle(box, {place: mine}, window)[place] == mine:
                 break
         if number < needed:
             return Vote.COUNTED
@@ -89,9 +89,9 @@ class Admin:
 
             # First: where it fails, nothing is dropped, and a vote tries again.
             now = self._clock()
-            evidence.vote(self.store, self._keyspace, served, key, now)
-        self.store.delete(key)
-        self.store.delete(box)
+            evidence.vote(self._store, self._keyspace, served, key, now)
+        self._store.delete(key)
+        self._store.delete(box)
         self._emit(Invalidated(("(votes)",), self._clock()))
         return Vote.DROPPED
 
@@ -111,7 +111,7 @@ class Admin:
         It stands beside the stamps. Where the namespace has a secret of its own, that
         secret is a part of it, so that who reads the store can't make tickets.
         """
-        made = self.store.settle(
+        made = self._store.settle(
             self._keyspace.stamps, {TICKET_FIELD: secrets.token_hex(32)}
         )[TICKET_FIELD]
         own = self._keyspace.secret or b""
@@ -120,7 +120,7 @@ class Admin:
     def check(self) -> tuple[str, ...]:
         """Try the store as it will be used; sentences about what could be better."""
         probe = self._keyspace.entry("value", secrets.token_bytes(16))
-        return self.store.check(probe, self._keyspace.stamps)
+        return self._store.check(probe, self._keyspace.stamps)
 
 
 def _shown(tags: Sequence[str]) -> tuple[str, ...]:

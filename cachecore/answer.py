@@ -203,7 +203,9 @@ def data_of(pieces: Iterable[Piece]) -> Any:
 
 def unbilled(piece: Piece) -> Piece:
     """The same piece, its tokens paid for by another call."""
-    if piece.usage is None or not piece.usage.billed:
+    paid = piece.usage
+    if paid is None or not paid.billed:
         return piece
-    prompt, completion, *_ = piece.usage.tokens
-    return replace(piece, usage=Usage(prompt, completion, billed=False))
+    prompt, completion, *_ = paid.tokens
+    usage = Usage(prompt, completion, billed=False, currency=paid.currency)
+    return replace(piece, usage=usage)

@@ -151,7 +151,7 @@ class Cache:
         pace: Pace | None = None,
     ) -> None:
         emit = guarded(hook)
-        self._store = store
+        self.store = store
         self._clock = clock
         self._emit = emit
         self._timer = timer
@@ -377,7 +377,7 @@ class Cache:
         started, first = self._timer(), None
         shown.begin()
         try:
-            if lead is not None and self._store.shared:
+            if lead is not None and self.store.shared:
                 lead.publishes = not shown.text
                 lead.attach(flight)
             for piece in job.load():
@@ -492,7 +492,7 @@ class Cache:
         # Who does not opt in does not even load it.
         from cachecore.meaning.tier import MeaningTier  # noqa: PLC0415
 
-        parts = self._store, self._keyspace, self._lookup, self._cipher_key, self._emit
+        parts = self.store, self._keyspace, self._lookup, self._cipher_key, self._emit
         return MeaningTier(*parts, clock=self._clock)
 
     def _in_other_words(self, request: Request, look: Look) -> Look:
@@ -526,7 +526,7 @@ class Cache:
         """How each band stood after its last comparison. Raises StoreError."""
         from cachecore.meaning import evidence  # noqa: PLC0415 - as above
 
-        of = self._store, self._keyspace, self._cipher_key
+        of = self.store, self._keyspace, self._cipher_key
         return evidence.shown(*of, self._clock())
 
     # --- stale answers ----------------------------------------------------
@@ -732,7 +732,7 @@ class Cache:
         refusal: Refusal | None = None
         try:
             if order is None:
-                self._store.keep(key, sealed.data, sealed.ttl)
+                self.store.keep(key, sealed.data, sealed.ttl)
             elif not self._leases.commit_alone(key, sealed.data, sealed.ttl):
                 refusal = Refusal.SUPERSEDED
         except StoreError:

@@ -67,7 +67,7 @@ class _Sheet:
         self.unsaid |= counts.keys()
 
     def page(self, now: float) -> Page:
-        """What has changed, as said from now on.
+        """The changes since the last page, which count as published from now on.
 
         Once a minute it is all: an eviction has left nothing of the rest.
         """

@@ -5,8 +5,8 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -62,23 +62,19 @@ class _KeptMixin:
 
     def request(self, *args: Any, **options: Any) -> None:
         self._sent_at = time.monotonic()
-        with self._telling():
+        # What fails on a kept connection shows when the answer is read.
+        with suppress(*(_GONE if self._answered else ())):
             super().request(*args, **options)  # type: ignore[misc]
 
     def getresponse(self) -> Any:
-        with self._telling():
-            response = super().getresponse()  # type: ignore[misc]
-        self._answered = True
-        return response
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
         try:
-            yield
+            response = super().getresponse()  # type: ignore[misc]
         except _GONE as error:
             if self._answered and time.monotonic() - self._sent_at < _AT_ONCE:
                 raise _Stale from error
             raise
+        self._answered = True
+        return response
 
 
 class _Plain(_KeptMixin, HTTPConnection): ...

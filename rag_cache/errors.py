@@ -1,19 +1,19 @@
 """What is told a builder or a caller, as one sentence each."""
 
 
-class Told(Exception):
-    """``str`` is one sentence; ``status`` is the HTTP status that says the same."""
+class PublicError(Exception):
+    """``str`` is one sentence for the caller, ``status`` the HTTP status that fits it."""
 
     status = 502
 
 
-class BadInput(Told, ValueError):
+class BadInput(PublicError, ValueError):
     """A parameter that makes no sense; the text is for the workflow's builder."""
 
     status = 400
 
 
-class KnowledgeError(Told):
+class KnowledgeError(PublicError):
     """The knowledge API did not do what it was asked."""
 
 
@@ -21,7 +21,7 @@ class NoKnowledgeBase(KnowledgeError):
     """The knowledge API has none with this id."""
 
 
-class ReverseError(Told):
+class ReverseError(PublicError):
     """The workspace did not do what it was asked."""
 
     def __init__(self, sentence: str, status: int = 502) -> None:
@@ -29,7 +29,7 @@ class ReverseError(Told):
         self.status = status
 
 
-class NotServed(Told):
+class NotServed(PublicError):
     """No model of this name is picked."""
 
     status = 404

@@ -14,7 +14,7 @@ import orjson
 from werkzeug import Request, Response
 
 from cachecore.errors import ConfigError
-from rag_cache.errors import BadInput, Told
+from rag_cache.errors import BadInput, PublicError
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def answer(
 
 def fault(error: Exception) -> tuple[int, str]:
     """The status and the sentence for what went wrong."""
-    if isinstance(error, Told):
+    if isinstance(error, PublicError):
         return error.status, str(error)
     if isinstance(error, ConfigError):
         return 400, str(error)

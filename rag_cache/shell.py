@@ -16,16 +16,16 @@ type Messages = Generator[ToolInvokeMessage, None, None]
 
 
 class Tool(AnyTool):
-    """A tool of RAG Cache. Its subclass says what it ``does``."""
+    """A tool of RAG Cache. Its subclass says what to ``run``."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Messages:
         # Ids are empty where the host sends none.
         app_id, user_id = self.session.app_id or "", self.runtime.user_id or ""
         caller = Caller(self.runtime.credentials, app_id, user_id)
-        return self.does(caller, tool_parameters)
+        return self.run(caller, tool_parameters)
 
     @abstractmethod
-    def does(self, caller: Caller, asked: dict[str, Any]) -> Messages:
+    def run(self, caller: Caller, asked: dict[str, Any]) -> Messages:
         """What the tool puts out for its parameters."""
 
     def variables(self, **values: Any) -> Messages:

@@ -116,7 +116,7 @@ def _ticket(
             "by": asdict(by),
         }
     try:
-        order = cache.admin.store.order(key) if key else 0
+        order = cache.store.order(key) if key else 0
         at = round(time(), 3)
         made = Ticket(key, stamps or {}, order, at, label, request.ttl, ends_at, asked)
         return ticket.write(made, cache.admin.ticket_secret())
@@ -281,7 +281,7 @@ def _keep_item(
     if stamps is None:
         return look.reason
     try:
-        order = cache.admin.store.order(look.key)
+        order = cache.store.order(look.key)
     except StoreError:
         return Refusal.UNAVAILABLE
     return cache.keep(request, look.key, stamps, value, order=order) or ""

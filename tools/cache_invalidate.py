@@ -5,7 +5,7 @@ from rag_cache.caller import Caller
 
 
 class CacheInvalidate(shell.Tool):
-    def does(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
+    def run(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
         said = operating.invalidate(caller, asked)
         yield from self.variables(
             done=True,

@@ -5,7 +5,7 @@ from rag_cache.caller import Caller
 
 
 class CacheLookup(shell.Tool):
-    def does(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
+    def run(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
         found = wrapping.look_up(caller, asked, work.Models.of(self.session))
         data = found.data
         yield from self.outcome(found.outcome)

@@ -5,7 +5,7 @@ from rag_cache.caller import Caller
 
 
 class CacheStats(shell.Tool):
-    def does(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
+    def run(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
         saved = observe.summary(caller, asked)
         # The text first: an agent's observation begins with what comes first.
         yield from self.texts(observe.summary_table(saved))

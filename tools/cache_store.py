@@ -5,7 +5,7 @@ from rag_cache.caller import Caller
 
 
 class CacheStore(shell.Tool):
-    def does(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
+    def run(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
         done = wrapping.store(caller, asked, work.Models.of(self.session))
         yield from self.variables(stored=done.stored, reason=done.reason)
         # What a person wants to see is the value, on a miss as on a hit.

@@ -6,7 +6,7 @@ from rag_cache.caller import Caller
 
 
 class CachedApp(shell.Tool):
-    def does(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
+    def run(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
         ask = partial(work.ask, self.session)
         models = work.Models.of(self.session)
         under_way = work.app(caller, asked, ask, models)

@@ -7,7 +7,7 @@ from rag_cache.caller import Caller
 
 
 class CachedRetrieve(shell.Tool):
-    def does(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
+    def run(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
         reranker = work.reranker(self.session, caller, asked)
         found = retrieval.retrieve(caller, retrieval.read(asked, reranker))
         yield from self.outcome(found.outcome)

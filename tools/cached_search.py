@@ -5,7 +5,7 @@ from rag_cache.caller import Caller
 
 
 class CachedSearch(shell.Tool):
-    def does(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
+    def run(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
         inputs.required(asked, "knowledge_bases")
         ask = retrieval.read(asked, names="knowledge_bases")
         found = retrieval.retrieve(caller, ask)

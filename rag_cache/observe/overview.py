@@ -129,7 +129,7 @@ def _explaining(saved: Json, told: Words) -> list[Json]:
 def advice(read: Settings) -> list[str]:
     """Sentences about what an operator should set up better in Redis."""
     try:
-        found = settings.open_cache(read).admin.store.advice()
+        found = settings.open_cache(read).store.advice()
     except StoreError:
         return []
     return [f"Redis URL (redis_url): {sentence}" for sentence in found]

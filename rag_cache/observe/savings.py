@@ -123,7 +123,7 @@ def band_rows(read: Settings) -> list[Json]:
 def facts(read: Settings) -> list[Facts]:
     """What each server of the Redis says of itself; none where that can't be known."""
     try:
-        return settings.open_cache(read).admin.store.facts()
+        return settings.open_cache(read).store.facts()
     except StoreError:
         return []
 

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-import yaml
+from difykit import data
 
 LANGUAGES: Final = ("en-US", "zh-Hans", "ja-JP", "pt-BR")
 
@@ -13,8 +13,9 @@ LANGUAGES: Final = ("en-US", "zh-Hans", "ja-JP", "pt-BR")
 @cache
 def _words() -> Mapping[str, Mapping[str, str]]:
     """Each word's text in each language, by the word's name."""
-    path = Path(__file__).with_name("words.yaml")
-    words: Mapping[str, Mapping[str, str]] = yaml.safe_load(path.read_text("utf-8"))
+    words: Mapping[str, Mapping[str, str]] = data.read(
+        Path(__file__).with_name("words.yaml")
+    )
     return words
 
 

@@ -8,18 +8,20 @@ from tests.core.helpers import FakeClock
 from tests.shared_store import FakeSharedStore
 
 
-class TestMemoryStore(StoreContract):
+class OnAFakeClock:
     @pytest.fixture
     def clock(self) -> FakeClock:
         return FakeClock()
 
     @pytest.fixture
-    def store(self, clock: FakeClock) -> MemoryStore:
-        return MemoryStore(clock=clock)
-
-    @pytest.fixture
     def let_pass(self, clock: FakeClock) -> Callable[[float], None]:
         return clock.pass_by
+
+
+class TestMemoryStore(OnAFakeClock, StoreContract):
+    @pytest.fixture
+    def store(self, clock: FakeClock) -> MemoryStore:
+        return MemoryStore(clock=clock)
 
     def test_it_is_bounded_in_bytes_and_drops_what_was_unused_longest(self) -> None:
         store = MemoryStore(max_bytes=10_000)
@@ -37,17 +39,9 @@ class TestMemoryStore(StoreContract):
         assert store.look_up("k", "h", []).value is None
 
 
-class TestFakeSharedStore(SharedStoreContract):
+class TestFakeSharedStore(OnAFakeClock, SharedStoreContract):
     """So that what the core's tests take for a Redis behaves like one."""
-
-    @pytest.fixture
-    def clock(self) -> FakeClock:
-        return FakeClock()
 
     @pytest.fixture
     def store(self, clock: FakeClock) -> FakeSharedStore:
         return FakeSharedStore(clock)
-
-    @pytest.fixture
-    def let_pass(self, clock: FakeClock) -> Callable[[float], None]:
-        return clock.pass_by

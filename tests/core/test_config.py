@@ -20,7 +20,7 @@ def test_an_empty_form_means_a_bounded_memory_and_the_defaults() -> None:
     assert settings.rules.enabled
     assert settings.rules.ttl == 6 * 3600
     assert settings.rules.scope is Scope.SHARED
-    assert isinstance(opening.open_cache(settings.store)._store, MemoryStore)
+    assert isinstance(opening.open_cache(settings.store).store, MemoryStore)
 
 
 def test_every_field_is_read() -> None:

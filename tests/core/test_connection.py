@@ -225,6 +225,6 @@ def test_caches_on_one_redis_share_its_breaker() -> None:
     one = open_cache(StoreSettings("one", url))
     other = open_cache(StoreSettings("other", url))
     assert one is not other
-    assert one._store is other._store
-    assert isinstance(one._store, RedisStore)
-    assert RedisStore(parse(url)) is not one._store
+    assert one.store is other.store
+    assert isinstance(one.store, RedisStore)
+    assert RedisStore(parse(url)) is not one.store

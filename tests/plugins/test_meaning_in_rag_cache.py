@@ -501,7 +501,7 @@ def test_a_value_is_kept_no_longer_than_a_retrieval(
         found = wrapping.look_up(mine, asked, workspace.models)
         stored = {"ticket": found.ticket, "value": "x", "cache_ttl": "7 days"}
         assert wrapping.store(mine, stored, workspace.models).stored
-        kept = cache._store.look_up(found.outcome.cache_key, "", []).value
+        kept = cache.store.look_up(found.outcome.cache_key, "", []).value
         entry = entries.decode(kept, found.outcome.cache_key, cache._cipher_key)
         return entry.stale_until - entry.created_at
 

@@ -757,7 +757,7 @@ def test_a_version_that_stays_is_the_same_day_after_day(
     monkeypatch.setattr(versions.time, "time", lambda: now() + 3600 * hours[0])
     monkeypatch.setattr(cache._lookup, "_clock", lambda: now() + 3600 * hours[0])
     monkeypatch.setattr(cache._keeper, "_clock", lambda: now() + 3600 * hours[0])
-    monkeypatch.setattr(cache._store, "_clock", lambda: now() + 3600 * hours[0])
+    monkeypatch.setattr(cache.store, "_clock", lambda: now() + 3600 * hours[0])
     seen = set()
     for hours[0] in range(60):
         seen.add(versions.of(cache, read, faq.id).since)

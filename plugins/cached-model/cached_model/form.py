@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import yaml
 from pydantic import Field
 
 from cachecore import config, opening
@@ -21,7 +20,7 @@ from cachecore.errors import ConfigError, NoTenant
 from cachecore.keys import canonical, fingerprint
 from cachecore.options import Options, number
 from cached_model.address import read_api_key, read_base_url, read_headers
-from difykit import runtime
+from difykit import data, runtime
 from difykit.codec.messages import ToolStyle
 
 _MAX_TOKENS: Final = 10**9 - 1
@@ -114,10 +113,7 @@ _forms = config.remembered(lambda credentials: _read(credentials, os.environ))
 def _selects() -> Mapping[str, Any]:
     """The fields from whose options people choose, as they see them, by their names."""
     path = Path(__file__).parents[1] / "provider" / "cached_model.yaml"
-    # libyaml, where it is there, reads it ten times as fast.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    provider = yaml.load(path.read_text("utf-8"), loader)
-    fields = provider["model_credential_schema"]["credential_form_schemas"]
+    fields = data.read(path)["model_credential_schema"]["credential_form_schemas"]
     return {field["variable"]: field for field in fields if "options" in field}
 
 

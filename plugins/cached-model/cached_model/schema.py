@@ -4,7 +4,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from dify_plugin.entities import I18nObject
 from dify_plugin.entities.model import (
     AIModelEntity,
@@ -17,10 +16,9 @@ from dify_plugin.entities.model import (
 )
 
 from cached_model.form import Form
+from difykit import data
 
-_PARAMETERS: Final = yaml.safe_load(
-    Path(__file__).with_name("parameters.yaml").read_text("utf-8")
-)
+_PARAMETERS: Final = data.read(Path(__file__).with_name("parameters.yaml"))
 # Only for models that may think.
 _OF_THINKING: Final = ("enable_thinking", "reasoning_format", "reasoning_effort")
 
