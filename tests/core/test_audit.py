@@ -110,6 +110,25 @@ def test_who_asks_when_the_entry_is_over_follows_the_audit_of_it() -> None:
     assert other.loads == 0
 
 
+def test_without_a_shared_store_nobody_waits_for_the_audit_of_what_is_over() -> None:
+    asked = request(rules=replace(ALL, ttl=1))
+    bench, began, go = bench_with("kept", asked), threading.Event(), threading.Event()
+
+    def load() -> Iterator[Piece]:
+        began.set()
+        assert go.wait(10)
+        yield Piece("late")
+        yield END
+
+    list(bench.cache.stream(asked, load))
+    assert began.wait(10)
+    bench.clock.pass_by(1.5)  # The audit's lease would have 1.5 s left.
+    assert bench.text(asked, "at once") == "at once"
+    assert under_way(), "and not because the audit had ended"
+    go.set()
+    await_threads("cache-audit")
+
+
 def test_a_different_answer_replaces_the_kept_one_where_that_is_wished() -> None:
     for repairs in (False, True):
         asked = request(rules=replace(ALL, audit_repairs=repairs))
