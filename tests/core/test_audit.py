@@ -1,9 +1,9 @@
 """Audits: hits that are asked upstream again, behind the answer."""
 
-import random
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from math import comb
 
 import pytest
 
@@ -306,12 +306,17 @@ def test_calls_are_compared_without_their_ids() -> None:
 
 
 def test_the_interval_covers_the_true_rate_in_95_of_100_streams() -> None:
-    chance, covered = random.Random(7), 0
-    for _ in range(1000):
-        wrong = sum(chance.random() < 0.05 for _ in range(400))
+    def covers(wrong: int, rate: float) -> bool:
         low, high = interval(wrong, 400)
-        covered += low <= 0.05 <= high
-    assert covered >= 950
+        return low <= rate <= high
+
+    for rate in (0.01, 0.05, 0.2, 0.5):
+        share = sum(
+            comb(400, wrong) * rate**wrong * (1 - rate) ** (400 - wrong)
+            for wrong in range(401)
+            if covers(wrong, rate)
+        )
+        assert 0.93 < share < 0.97
     assert interval(0, 0) == (0.0, 1.0)
     assert interval(0, 10)[0] == 0.0
     assert interval(10, 10)[1] == 1.0

@@ -427,10 +427,10 @@ def test_the_summary_says_how_each_band_stands(
     read = settings.read(caller.credentials)
     page = overview.shown(read, caller.credentials, "24h", Words("en-US"))
     assert [row["state"] for row in page["bands"]] == [
-        f"compares; {ENOUGH - 1} more right ones open it"
+        f"compares only; needs {ENOUGH - 1} more correct answers"
     ]
     said = observe.summary_table(observe.summary(caller, {}))
-    assert f"compares; {ENOUGH - 1} more right ones open it" in said
+    assert f"compares only; needs {ENOUGH - 1} more correct answers" in said
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,8 @@ def ping(form: Form, model: str) -> None:
             return
         if _passes(form, call, **{_LIMIT: None, _NEW_LIMIT: _PING_TOKENS}):
             msg = (
-                f"The model server refuses {_LIMIT}; set Under which name the token "
-                f"limit is sent (token_param_name) to {_NEW_LIMIT}."
+                f"The model server refuses {_LIMIT}; set Name of the token limit in "
+                f"requests (token_param_name) to {_NEW_LIMIT}."
             )
             raise InvokeBadRequestError(msg) from error
         raise

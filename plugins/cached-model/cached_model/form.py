@@ -195,7 +195,7 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
         mode=fields.choice("mode"),
         context_size=fields.tokens("context_size", "Model Context Size"),
         max_tokens_to_sample=fields.tokens(
-            "max_tokens_to_sample", "Most tokens that a node may ask for"
+            "max_tokens_to_sample", "Upper limit of Max Tokens in a node"
         ),
         tool_style=fields.choice("function_calling_type"),
         stream_tool_calls=fields.yes("stream_function_calling"),
