@@ -16,8 +16,8 @@ from cachecore.keys import (
     SWITCH_FIELD,
     TICKET_FIELD,
     Keyspace,
-    read_told_key,
-    told_key,
+    read_reported_key,
+    reported_key,
     votes_key,
 )
 from cachecore.policy import Switch
@@ -52,9 +52,9 @@ class Admin:
         Returns of each tag whether anything was ever loaded under it.
         """
         dead = sorted(set(tags))
-        stood = self._stamps.invalidate(dead)
+        existed = self._stamps.invalidate(dead)
         self._emit(Invalidated(_shown(dead), self._clock()))
-        return stood
+        return existed
 
     def turn(self, switch: Switch) -> None:
         """Set the namespace's switch for everyone, from the next request on."""
@@ -66,9 +66,11 @@ class Admin:
         A voter counts once. The votes end ``window`` seconds after the first one. Votes
         against an entry that a band served to another question count against the band.
         """
-        key, told = read_told_key(key)
-        served = told.rpartition(".")[0]
-        if told and not hmac.compare_digest(told, self.signed(key, served)):
+        key, served_sealed = read_reported_key(key)
+        served = served_sealed.rpartition(".")[0]
+        if served_sealed and not hmac.compare_digest(
+            served_sealed, self.signed(key, served)
+        ):
             return Vote.NOTHING_KEPT  # Nobody was told that.
         found = self._store.look_up(key, self._keyspace.stamps, [SWITCH_FIELD])
         if found.value is None:
@@ -97,7 +99,7 @@ class Admin:
 
     def signed(self, key: str, served: str) -> str:
         """What says that the answer under ``key`` was ``served`` by a band, for votes."""
-        text = told_key(key, served).encode()
+        text = reported_key(key, served).encode()
         signature = hmac.digest(self.ticket_secret(), text, "sha256").hex()[:16]
         return f"{served}.{signature}"
 

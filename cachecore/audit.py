@@ -158,14 +158,14 @@ class Auditor:
         self._last: deque[tuple[float, float]] = deque()  # when, and what it costs
 
     def begin(
-        self, request: Request, look: Look, load: Load, *, outlives: bool
+        self, request: Request, look: Look, load: Load, *, outlives_call: bool
     ) -> None:
         """Audit a hit that was served, by chance and within bounds, in a thread.
 
         A load that dies with its call is not audited, nor is who wants kept answers only.
         """
         share, entry, stamps = request.rules.audit_share, look.entry, look.stamps
-        if not share or not outlives or self._chance() >= share:
+        if not share or not outlives_call or self._chance() >= share:
             return
         if entry is None or stamps is None or look.reason is not Reason.HIT:
             return
@@ -248,9 +248,9 @@ class Auditor:
                 lead.moved()
         except BaseException as error:
             lead.fail(error, request.credential)
-            self._told(request, entry, verdict)
+            self._report(request, entry, verdict)
             raise
-        flight.land()
+        flight.complete()
         verdict, price = self._verdict(request, entry, recorder)
         sealed: Sealed | None = None
         if verdict is Verdict.DIFFERENT and request.rules.audit_repairs:
@@ -258,10 +258,10 @@ class Auditor:
             sealed = self._keeper.seal_answer(
                 request, lead.key, dict(stamps), recorder, seconds, lead.order
             )
-        self._told(request, entry, verdict, price)
+        self._report(request, entry, verdict, price)
         lead.commit(sealed.data if sealed else None, sealed.ttl if sealed else 1)
 
-    def _told(
+    def _report(
         self, request: Request, entry: Entry, verdict: Verdict, judging: float = 0.0
     ) -> None:
         age, cost = max(0.0, self._clock() - entry.created_at), entry.cost

@@ -13,7 +13,7 @@ from cachecore.answer import Piece, Usage
 from cachecore.entry import Cost
 from cachecore.errors import LeaderGone, NothingCached, StoreError
 from cachecore.events import Ended, Followed, Hook, Loaded, Result, Stale
-from cachecore.flight import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight, FlightTable
+from cachecore.flight import CALL_IDLE_LIMIT, IDLE_LIMIT, Flight, FlightTable
 from cachecore.keep import Keeper, Sealed
 from cachecore.lookup import PER_ROUND_TRIP, Look, Lookup
 from cachecore.policy import HITS, LENIENT, MISSES, Control, Reason, Refusal
@@ -94,16 +94,16 @@ class Batches:
         forms: Sequence[Mapping[str, object]],
         load: LoadMany,
         *,
-        outlives: bool = True,
+        outlives_call: bool = True,
         alone: bool = False,
     ) -> list[Item]:
         """The answer to each of ``forms``, in order; ``request`` says all else of them.
 
-        ``outlives`` says that ``load`` can go on when its caller has left; ``alone``
+        ``outlives_call`` says that ``load`` can go on when its caller has left; ``alone``
         waits for no other caller's load. Raises what ``load`` raises, and NothingCached
         where one is missing under ``only``.
         """
-        idle = IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT
+        idle = IDLE_LIMIT if outlives_call else CALL_IDLE_LIMIT
         batch = _Batch(request, forms, load, idle, alone)
         batch.left = list(range(len(forms)))
         began, result = self._timer(), Result.FAILED
@@ -129,7 +129,7 @@ class Batches:
                     break
             self._load_many(batch, {}, batch.left)
         except Exception as error:
-            if not self._spare_many(batch, error):
+            if not self._stale_for_rest(batch, error):
                 raise
         if len(batch.items) < len(forms):
             msg = "the load gave fewer answers than it was asked for"
@@ -213,9 +213,9 @@ class Batches:
         if batch.failed:
             return None
         for place in batch.left:
-            standing = looks[place].stamps
-            if standing is not None:
-                stamps = self._stamps.settle(standing)
+            current = looks[place].stamps
+            if current is not None:
+                stamps = self._stamps.settle(current)
                 batch.failed = stamps is None
                 return stamps
         return None
@@ -274,7 +274,7 @@ class Batches:
         for led in waiting.values():
             # Off the table before followers wake: they would join it again.
             self._flights.leave(led.key, led.flight)
-            led.flight.crash(error)
+            led.flight.fail(error)
 
     def _keep_items(self, batch: _Batch, led: Mapping[int, _Led], order: int) -> None:
         request = batch.request
@@ -308,14 +308,14 @@ class Batches:
                 why = Refusal.UNAVAILABLE if failed else Refusal.SUPERSEDED
                 self._keeper.refuse(request, why)
 
-    def _spare_many(self, batch: _Batch, error: Exception) -> bool:
+    def _stale_for_rest(self, batch: _Batch, error: Exception) -> bool:
         """Fill what is missing with answers past their time; whether that was all.
 
         Looked up anew: what was invalidated while the load failed is dead.
         """
         request, window = batch.request, batch.request.rules.stale_if_error
         lenient = window and request.control in LENIENT and not batch.failed
-        if not lenient or not request.excuses(error):
+        if not lenient or not request.stale_may_replace(error):
             return False
         missing = [i for i in range(len(batch.forms)) if i not in batch.items]
         forms = [batch.forms[place] for place in missing]
@@ -354,4 +354,4 @@ def _show(flight: Flight, item: Item) -> None:
     """Give an answer to those who follow it."""
     usage = Usage(prompt_tokens=item.cost.prompt_tokens)
     flight.publish(Piece(data=item.payload, usage=usage))
-    flight.land()
+    flight.complete()

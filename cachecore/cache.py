@@ -27,15 +27,15 @@ from cachecore.errors import (
     FlightBroken,
     LeaderFailed,
     LeaderGone,
+    LeaderStalled,
     NothingCached,
-    Standstill,
     StoreError,
     UnkeyableError,
 )
 from cachecore.event_log import EventLog
 from cachecore.events import Ended, Followed, Hook, Loaded, Result, Stale, guarded
 from cachecore.events import ignore as ignore_events
-from cachecore.flight import IDLE_LIMIT, MORTAL_IDLE_LIMIT, Flight, FlightTable
+from cachecore.flight import CALL_IDLE_LIMIT, IDLE_LIMIT, Flight, FlightTable
 from cachecore.keep import Keeper
 from cachecore.keys import Keyspace
 from cachecore.lease import Lead, Leases, Pace
@@ -57,7 +57,7 @@ type Load = Callable[[], Iterable[Piece]]
 # So many leaders may fail a caller one after another before it waits for no more.
 MAX_LEADERS: Final = 3
 # Refreshes behind a stale answer at a time, by one cache.
-MAX_BEHIND: Final = 16
+MAX_REFRESHES: Final = 16
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class Shown:
     text: str = ""
     tool_calls: bool = False
     finished: bool = False
-    owed: str = field(default="", init=False)
+    remaining: str = field(default="", init=False)
 
     def add(self, piece: Piece) -> None:
         """The caller was shown this."""
@@ -98,25 +98,25 @@ class Shown:
 
     def begin(self) -> None:
         """Another answer begins."""
-        self.owed = self.text
+        self.remaining = self.text
 
     def take(self, piece: Piece) -> Piece | None:
         """What of the other answer's next piece is new; raises FlightBroken."""
         if not self.text:
             return piece
-        owed = self.owed
-        common = min(len(owed), len(piece.text))
-        self.owed = owed[common:]
+        remaining = self.remaining
+        common = min(len(remaining), len(piece.text))
+        self.remaining = remaining[common:]
         ends = piece.tool_calls or piece.finish_reason
-        differs = owed[:common] != piece.text[:common] or self.tool_calls
-        if differs or (self.owed and ends):
+        differs = remaining[:common] != piece.text[:common] or self.tool_calls
+        if differs or (self.remaining and ends):
             raise FlightBroken("the load that this answer came from ended early")
         rest = replace(piece, text=piece.text[common:])
         return None if rest == Piece() else rest
 
     def end(self) -> None:
         """The other answer has ended; raises FlightBroken if it was the shorter one."""
-        if self.owed:
+        if self.remaining:
             raise FlightBroken("the load that this answer came from ended early")
 
 
@@ -130,7 +130,7 @@ class _Job:
     flight: Flight
     load: Load
     state: RequestState
-    over: str = ""  # the token of a leader that was given up
+    take_over: str = ""  # the token of a leader that was given up
 
 
 class Cache:
@@ -167,7 +167,7 @@ class Cache:
         self._batches = Batches(
             store, self._lookup, self._stamps, self._keeper, self._reports, emit, timer
         )
-        self._behind = threading.BoundedSemaphore(MAX_BEHIND)
+        self._refreshes = threading.BoundedSemaphore(MAX_REFRESHES)
         self.admin = Admin(store, keyspace, self._stamps, clock, emit)
 
     # --- asking -----------------------------------------------------------
@@ -177,35 +177,35 @@ class Cache:
         request: Request,
         load: Load,
         *,
-        outlives: bool = True,
+        outlives_call: bool = True,
         state: RequestState | None = None,
     ) -> Iterator[Piece]:
         """The answer in pieces: kept, followed, or loaded and kept.
 
-        ``outlives`` says that ``load`` can go on when the call has ended; only
+        ``outlives_call`` says that ``load`` can go on when the call has ended; only
         then is a stale answer refreshed behind, and a load waited for that is long
         silent. ``state`` says, when the pieces have ended, how the answer came about.
         Raises what ``load`` raises; NothingCached for a miss under ``only``;
         FlightBroken where a followed answer ended after a part was shown.
         """
         state = state or RequestState()
-        pieces = self._answer(request, load, state, outlives=outlives)
+        pieces = self._answer(request, load, state, outlives_call=outlives_call)
         if request.rules.stale_if_error and request.control in LENIENT:
-            pieces = self._or_stale(request, state, pieces)
+            pieces = self._stale_on_error(request, state, pieces)
         return self._measured(request, state, pieces)
 
     def _answer(
-        self, request: Request, load: Load, state: RequestState, *, outlives: bool
+        self, request: Request, load: Load, state: RequestState, *, outlives_call: bool
     ) -> Iterator[Piece]:
         """Key -> look up -> judge -> join or lead; again where a leader ended in vain."""
-        idle = IDLE_LIMIT if outlives else MORTAL_IDLE_LIMIT
-        leaders, over, reported, began = 0, "", False, self._timer()
+        idle = IDLE_LIMIT if outlives_call else CALL_IDLE_LIMIT
+        leaders, take_over, reported, began = 0, "", False, self._timer()
         while True:
             since = self._flights.moment()
             look = self._looked_up(request, state)
             job, leads, own = None, False, False
-            if outlives and leaders < MAX_LEADERS:
-                look, job, own = self._stand_in(
+            if outlives_call and leaders < MAX_LEADERS:
+                look, job, own = self._stale_instead(
                     request, look, load, state, since, began
                 )
             state.look, state.shared = look, False
@@ -220,7 +220,7 @@ class Cache:
                 self._reports.look(request, look)
             if look.entry is not None:
                 yield from split(look.entry.payload)
-                self._auditor.begin(request, look, load, outlives=outlives)
+                self._auditor.begin(request, look, load, outlives_call=outlives_call)
                 return
             if not wanted:
                 msg = f"no cached answer may be served ({look.reason.value})"
@@ -228,14 +228,14 @@ class Cache:
             if job is None:
                 yield from load()
                 return
-            job.over = over
+            job.take_over = take_over
             try:
                 yield from self._lead(job) if leads else self._follow(job, own=own)
             except LeaderGone as gone:
                 self._flights.leave(job.key, job.flight)
-                state.waited, over = True, job.flight.token
+                state.waited, take_over = True, job.flight.token
                 # Who only is slow is not given up for good: all would ask at once.
-                leaders += not isinstance(gone, Standstill)
+                leaders += not isinstance(gone, LeaderStalled)
                 continue
             return
 
@@ -293,27 +293,27 @@ class Cache:
         if not own:
             self._emit(Followed(job.request.subject))
 
-    def _lead(self, job: _Job, *, behind: bool = False) -> Iterator[Piece]:
+    def _lead(self, job: _Job, *, only_if_free: bool = False) -> Iterator[Piece]:
         """Lead this process, whichever process loads.
 
-        ``behind`` loads only where nobody else does.
+        ``only_if_free`` loads only where nobody else does.
         """
         try:
-            yield from self._led(job, behind=behind)
+            yield from self._led(job, only_if_free=only_if_free)
         except BaseException as error:
             # Off the table before followers wake: they would join it again.
             self._flights.leave(job.key, job.flight)
-            job.flight.crash(error)
+            job.flight.fail(error)
             raise
         # After keeping: who misses the flight must find the entry.
         self._flights.leave(job.key, job.flight)
 
-    def _led(self, job: _Job, *, behind: bool) -> Iterator[Piece]:
+    def _led(self, job: _Job, *, only_if_free: bool) -> Iterator[Piece]:
         """Claim the lease. Load under it, or follow its holder, and claim again."""
         shown = Shown()
-        over = "*" if job.request.control is Control.REFRESH else job.over
+        take_over = "*" if job.request.control is Control.REFRESH else job.take_over
         for _ in range(MAX_LEADERS):
-            claimed = self._claim(job, over)
+            claimed = self._claim(job, take_over)
             if claimed is None:
                 break
             lead, value = claimed
@@ -328,25 +328,27 @@ class Cache:
                 job.state.shared = False
                 yield from self._load(job, lead, shown)
                 return
-            if behind:
+            if only_if_free:
                 raise LeaderGone("another process is loading it")
-            over = job.flight.token = lead
-            if (yield from self._follow_afar(job, lead, shown)):
+            take_over = job.flight.token = lead
+            if (yield from self._follow_other_process(job, lead, shown)):
                 return
             if job.stamps is not None and not shown.text and not shown.tool_calls:
                 # To be looked up anew: an invalidation may have overtaken the stamps.
                 raise LeaderGone("the leader ended without an answer")
-        if behind:
+        if only_if_free:
             raise LeaderGone("nothing could be kept")
         job.state.shared = False
         yield from self._load(job, None, shown)
 
-    def _claim(self, job: _Job, over: str) -> tuple[Lead | str, bytes | None] | None:
+    def _claim(
+        self, job: _Job, take_over: str
+    ) -> tuple[Lead | str, bytes | None] | None:
         """The lease or its holder's token, and the entry now kept; None without a store."""
         if job.stamps is None:
             return None
         try:
-            return self._leases.claim(job.key, job.stamps, over=over)
+            return self._leases.claim(job.key, job.stamps, take_over=take_over)
         except StoreError:
             job.state.failed = True
             return None
@@ -366,7 +368,7 @@ class Cache:
                 job.flight.publish(rest)
                 yield rest
         shown.end()
-        job.flight.land()
+        job.flight.complete()
 
     def _load(self, job: _Job, lead: Lead | None, shown: Shown) -> Iterator[Piece]:
         """Ask the upstream; keep the answer where a lease gave the right to."""
@@ -390,7 +392,7 @@ class Cache:
                 flight.publish(rest)
                 if lead is not None:
                     # It begins as what was shown did: now others may have it too.
-                    lead.publishes = not shown.owed
+                    lead.publishes = not shown.remaining
                     lead.moved()
                 yield rest
             shown.end()
@@ -399,7 +401,7 @@ class Cache:
                 lead.fail(error, request.credential)
             raise
         # Reached by exhaustion only: close() and errors leave the loop above.
-        flight.land()
+        flight.complete()
         seconds = self._timer() - started
         self._emit(_loaded(request, recorder.usage, first or seconds, seconds))
         self._keep(job, lead, recorder, seconds)
@@ -433,7 +435,7 @@ class Cache:
         else:
             keeper.refuse(request, refusal)
 
-    def _follow_afar(
+    def _follow_other_process(
         self, job: _Job, token: str, shown: Shown
     ) -> Generator[Piece, None, bool]:
         """What another process loads; returns whether that came to its end.
@@ -473,16 +475,16 @@ class Cache:
                     yield rest
             shown.end()
         except LeaderFailed as error:
-            revived = request.revive(error.name, error.text)
-            if revived is not None:
-                raise revived from None
+            rebuilt = request.rebuild_error(error.name, error.text)
+            if rebuilt is not None:
+                raise rebuilt from None
             return False
         except LeaderGone:
             if not shown.finished:  # Else only the word that it landed is missing.
                 return False
-        job.flight.land()
+        job.flight.complete()
         job.state.load = token
-        self._emit(Followed(request.subject, afar=True))
+        self._emit(Followed(request.subject, other_process=True))
         return True
 
     # --- answers to other questions ---------------------------------------
@@ -531,7 +533,7 @@ class Cache:
 
     # --- stale answers ----------------------------------------------------
 
-    def _stand_in(
+    def _stale_instead(
         self,
         request: Request,
         look: Look,
@@ -548,16 +550,20 @@ class Cache:
         if look.entry is not None or request.control not in LENIENT:
             return look, None, False
         may = self._lookup.may_serve_stale
-        lags = may(request, stale, rules.stale_while_revalidate)
+        refreshing = may(request, stale, rules.stale_while_revalidate)
         budget = rules.first_token_budget
-        if not lags and not (budget and may(request, stale, rules.stale_if_error)):
+        if not refreshing and not (
+            budget and may(request, stale, rules.stale_if_error)
+        ):
             return look, None, False
-        reason = Reason.STALE if lags else Reason.LATE
+        reason = Reason.STALE if refreshing else Reason.LATE
         served = look._replace(reason=reason, entry=stale)
-        if not self._behind.acquire(blocking=False):
+        if not self._refreshes.acquire(blocking=False):
             return served, None, False  # Enough is asked of the upstream already.
-        job, own = self._load_behind(request, look, load, since, alone=lags)
-        if lags:
+        job, own = self._load_in_background(
+            request, look, load, since, only_if_free=refreshing
+        )
+        if refreshing:
             return served, None, False
         if job is not None and not own:
             job.state = state  # This caller follows another's load.
@@ -565,38 +571,41 @@ class Cache:
         late = job is not None and not job.flight.begins_within(left)
         return served if late else look, job, own
 
-    def _load_behind(
+    def _load_in_background(
         self,
         request: Request,
         look: Look,
         load: Load,
         since: int,
         *,
-        alone: bool,
+        only_if_free: bool,
     ) -> tuple[_Job | None, bool]:
         """A load in a thread of its own, or the one under way; whether it is the former.
 
-        ``alone`` loads only where no other process does. None where it has just landed.
-        Gives ``_behind`` back when it ends.
+        ``only_if_free`` loads only where no other process does. None where it has just landed.
+        Gives ``_refreshes`` back when it ends.
         """
         job, leads = self._join(request, look, load, RequestState(), since, IDLE_LIMIT)
         if job is None or not leads:
-            self._behind.release()
+            self._refreshes.release()
             return job, False
         thread = threading.Thread(
-            target=self._refresh, args=(job, alone), name="cache-refresh", daemon=True
+            target=self._refresh,
+            args=(job, only_if_free),
+            name="cache-refresh",
+            daemon=True,
         )
         try:
             thread.start()
         except RuntimeError as error:  # no thread can be started
             self._flights.leave(job.key, job.flight)
-            job.flight.crash(LeaderGone(str(error)))
-            self._behind.release()
+            job.flight.fail(LeaderGone(str(error)))
+            self._refreshes.release()
         return job, True
 
-    def _refresh(self, job: _Job, alone: bool) -> None:
+    def _refresh(self, job: _Job, only_if_free: bool) -> None:
         try:
-            for _ in self._lead(job, behind=alone):
+            for _ in self._lead(job, only_if_free=only_if_free):
                 pass
         except LeaderGone:
             pass  # Another process refreshes it.
@@ -605,9 +614,9 @@ class Cache:
             name = type(error).__name__
             logger.warning("a stale answer could not be refreshed: %s", name)
         finally:
-            self._behind.release()
+            self._refreshes.release()
 
-    def _or_stale(
+    def _stale_on_error(
         self, request: Request, state: RequestState, pieces: Iterator[Piece]
     ) -> Iterator[Piece]:
         """The pieces, or a stale answer where they fail before the first of them."""
@@ -617,7 +626,7 @@ class Cache:
                 shown = True
                 yield piece
         except Exception as error:
-            spare = None if shown or state.failed else self._spare(request, error)
+            spare = None if shown or state.failed else self._stale_for(request, error)
             if spare is None:
                 raise
             self._emit(Stale(request.subject))
@@ -625,12 +634,12 @@ class Cache:
             state.look = Look(Reason.STALE, key, entry=spare)
             yield from split(spare.payload)
 
-    def _spare(self, request: Request, error: Exception) -> Entry | None:
+    def _stale_for(self, request: Request, error: Exception) -> Entry | None:
         """What may be served in place of ``error``; looked up anew.
 
         The load may have taken minutes: what was invalidated meanwhile is dead.
         """
-        if isinstance(error, NothingCached) or not request.excuses(error):
+        if isinstance(error, NothingCached) or not request.stale_may_replace(error):
             return None
         look = self.look_up(request)
         if look.entry is not None:
@@ -680,11 +689,13 @@ class Cache:
         forms: Sequence[Mapping[str, object]],
         load: LoadMany,
         *,
-        outlives: bool = True,
+        outlives_call: bool = True,
         alone: bool = False,
     ) -> list[Item]:
         """The answer to each of ``forms``, in order; see ``batch.Batches.batch``."""
-        return self._batches.batch(request, forms, load, outlives=outlives, alone=alone)
+        return self._batches.batch(
+            request, forms, load, outlives_call=outlives_call, alone=alone
+        )
 
     # --- values that are made by other means than a load ------------------
 

@@ -108,7 +108,7 @@ class Tally:
     def _looked_up(self, event: Lookup) -> None:
         row = self._row(event.of)
         row["requests", event.reason.value] += 1
-        if event.mark:
+        if event.short_key:
             row["key_sum", ""] += event.key_seconds
             _time(row, "look_up", "", event.seconds)
         saved = event.saved
@@ -141,7 +141,7 @@ class Tally:
         _time(row, "time", result.value, event.seconds)
 
     def _followed(self, event: Followed) -> None:
-        where = "other_process" if event.afar else "this_process"
+        where = "other_process" if event.other_process else "this_process"
         self._row(event.of)["followed", where] += 1
 
     def _loaded(self, event: Loaded) -> None:
@@ -235,8 +235,8 @@ def _money(row: Row, name: str, amount: float, currency: str) -> None:
 
 def place_of(text: str) -> int | None:
     """The place of a bucket, as it stands in a counter's name; None for none of ours."""
-    sound = text.isascii() and text.isdigit() and len(text) < _PLACES
-    place = int(text) if sound else len(BOUNDS) + 1
+    valid = text.isascii() and text.isdigit() and len(text) < _PLACES
+    place = int(text) if valid else len(BOUNDS) + 1
     return place if place <= len(BOUNDS) else None
 
 

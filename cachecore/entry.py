@@ -242,13 +242,13 @@ def _entry(text: bytes, read: Callable[[Any], Any]) -> Entry:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         msg = "an entry without the fields of this format"
         raise CorruptEntry(msg) from error
-    sound = (
+    valid = (
         isinstance(entry.created_at, _NUMBERS)
         and isinstance(entry.fresh_until, _NUMBERS)
         and isinstance(entry.stale_until, _NUMBERS)
         and isinstance(entry.stamps, dict)
     )
-    if not sound:
+    if not valid:
         msg = "an entry whose fields have other types"
         raise CorruptEntry(msg)
     return entry

@@ -66,7 +66,7 @@ class LeaderGone(FlightError):
     """The leader ended without an answer before this follower had shown anything."""
 
 
-class Standstill(LeaderGone):
+class LeaderStalled(LeaderGone):
     """The leader may be alive, and has made no progress for too long."""
 
 

@@ -24,7 +24,7 @@ from cachecore.background import Background
 from cachecore.entry import Cost
 from cachecore.errors import NotAsked, StoreError, UnkeyableError
 from cachecore.events import INTERNAL, Ended
-from cachecore.keys import Keyspace, mark_of, part_digest
+from cachecore.keys import Keyspace, part_digest, short_key
 from cachecore.lookup import Look
 from cachecore.request import Request
 from cachecore.stores.base import Store
@@ -85,7 +85,7 @@ class Seen:
             self.texts.append(piece.text)
 
 
-class _Told(NamedTuple):
+class _Logged(NamedTuple):
     """What a row is made of, behind the answers; ``size`` is about its bytes.
 
     No more is done on an answer's path than to put this aside: rows are made many at a
@@ -121,7 +121,7 @@ class EventLog:
     cipher_key: bytes | None = None
     _writer: str = field(default_factory=lambda: secrets.token_hex(6))
     _numbers: Iterator[int] = field(default_factory=count)
-    _waiting: deque[_Told] = field(default_factory=deque)
+    _waiting: deque[_Logged] = field(default_factory=deque)
     _room: int = _MAX_WAITING
     _failures: int = 0  # of the record at hand
     _lock: threading.Lock = field(default_factory=threading.Lock)  # of who flushes
@@ -165,8 +165,12 @@ class EventLog:
             reason, key = look.reason, look.key
             saved = look.entry.cost if look.entry else saved
         number, now = next(self._numbers), self.clock()
-        told = number, now, ended, reason, key, load, saved, seen, asked, question, size
-        self._waiting.append(_Told(*told))
+        self._waiting.append(
+            _Logged(
+                *(number, now, ended, reason, key, load, saved, seen),
+                *(asked, question, size),
+            )
+        )
         if not self.background.woken:
             self.background.wake()
 
@@ -181,19 +185,19 @@ class EventLog:
         finally:
             self._lock.release()
 
-    def _next(self) -> list[_Told]:
+    def _next(self) -> list[_Logged]:
         """What goes to the store in one go: not too much of it."""
-        some: list[_Told] = []
+        some: list[_Logged] = []
         size = 0
-        for told in islice(self._waiting, _MAX_ROWS_AT_ONCE):
-            size += told.size
+        for logged in islice(self._waiting, _MAX_ROWS_AT_ONCE):
+            size += logged.size
             if some and size > _MAX_BYTES_AT_ONCE:
                 break
-            some.append(told)
+            some.append(logged)
         return some
 
-    def _write(self, some: list[_Told]) -> None:
-        rows = [self._row(told) for told in some]
+    def _write(self, some: list[_Logged]) -> None:
+        rows = [self._row(logged) for logged in some]
         records = [
             self._record(rows[start : start + MAX_ROWS])
             for start in range(0, len(rows), MAX_ROWS)
@@ -212,11 +216,11 @@ class EventLog:
             raise
         self._drop(some)
 
-    def _drop(self, some: list[_Told]) -> None:
+    def _drop(self, some: list[_Logged]) -> None:
         self._failures = 0
-        for told in some:
+        for logged in some:
             self._waiting.popleft()
-            self._room += told.size
+            self._room += logged.size
 
     def _record(self, rows: list[tuple[Any, ...]]) -> bytes:
         record = {
@@ -228,35 +232,35 @@ class EventLog:
         try:
             return orjson.dumps(record | {"rows": rows})
         except TypeError:  # half a surrogate pair in a model's name
-            sound = [row for row in rows if _is_sound(row)]
-            self.lost(len(rows) - len(sound), _NAME)
-            return orjson.dumps(record | {"rows": sound})
+            valid = [row for row in rows if _is_valid(row)]
+            self.lost(len(rows) - len(valid), _NAME)
+            return orjson.dumps(record | {"rows": valid})
 
-    def _sealed(self, told: _Told) -> str:
-        if told.seen.texts is None:
+    def _sealed(self, logged: _Logged) -> str:
+        if logged.seen.texts is None:
             return ""
-        answer = "".join(told.seen.texts)[:_MAX_TEXT]
+        answer = "".join(logged.seen.texts)[:_MAX_TEXT]
         try:
-            text = orjson.dumps({"question": told.question, "answer": answer})
+            text = orjson.dumps({"question": logged.question, "answer": answer})
         except TypeError:  # half a surrogate pair
             return ""
         return entries.seal(text, self.keyspace.events, self.cipher_key).hex()
 
-    def _row(self, told: _Told) -> tuple[Any, ...]:
-        ended, seen, saved = told.ended, told.seen, told.saved
+    def _row(self, logged: _Logged) -> tuple[Any, ...]:
+        ended, seen, saved = logged.ended, logged.seen, logged.saved
         usage = seen.usage or _NO_USAGE
         secret = self.keyspace.secret
         return (
-            told.number,
-            told.at,
+            logged.number,
+            logged.at,
             *ended.of,
             ended.result,
-            told.reason,
+            logged.reason,
             seen.finish_reason,
-            mark_of(told.key) if told.key else "",
-            told.load.partition(".")[0],
-            "" if secret is None else _digest(told.question, secret),
-            told.asked,
+            short_key(logged.key) if logged.key else "",
+            logged.load.partition(".")[0],
+            "" if secret is None else _digest(logged.question, secret),
+            logged.asked,
             seen.size,
             usage.prompt_tokens,
             usage.completion_tokens,
@@ -266,7 +270,7 @@ class EventLog:
             saved.seconds,
             ended.first,
             ended.seconds,
-            self._sealed(told),
+            self._sealed(logged),
         )
 
 
@@ -277,7 +281,7 @@ def _digest(question: str, secret: bytes) -> str:
         return ""
 
 
-def _is_sound(row: tuple[Any, ...]) -> bool:
+def _is_valid(row: tuple[Any, ...]) -> bool:
     try:
         orjson.dumps(row)
     except TypeError:

@@ -52,7 +52,7 @@ class Lookup(NamedTuple):
     """The verdict on one request. Times in seconds; ``at`` since the epoch.
 
     ``seconds`` is what asking the store took, ``key_seconds`` making the key.
-    ``mark`` is the head of the key's fingerprint; of both keys, where the answer of another
+    ``short_key`` is the head of the key's fingerprint; of both keys, where the answer of another
     question was given.
     """
 
@@ -62,7 +62,7 @@ class Lookup(NamedTuple):
     seconds: float = 0.0
     key_seconds: float = 0.0
     saved: Cost | None = None
-    mark: str = ""
+    short_key: str = ""
 
 
 class Missed(NamedTuple):
@@ -72,7 +72,7 @@ class Missed(NamedTuple):
     """
 
     of: Subject
-    mark: str
+    short_key: str
     parts: Mapping[str, str]
 
 
@@ -101,10 +101,10 @@ class Compared(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """A request was answered by another caller's load, ``afar``: of another process."""
+    """A request was answered by another caller's load, ``other_process``: of another process."""
 
     of: Subject
-    afar: bool = False
+    other_process: bool = False
 
 
 class Loaded(NamedTuple):

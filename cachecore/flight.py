@@ -16,7 +16,7 @@ from typing import Final
 import orjson
 
 from cachecore.answer import Piece
-from cachecore.errors import FlightBroken, LeaderGone, Standstill
+from cachecore.errors import FlightBroken, LeaderGone, LeaderStalled
 
 # What a flight remembers for those that come later, in characters. A longer
 # answer is not kept either; who lags so far behind has lost it.
@@ -27,10 +27,10 @@ _PIECE: Final = 100
 # have shown nothing of it, in seconds.
 IDLE_LIMIT: Final = 60.0
 # The same for a load that dies with its caller, of which nobody says when it has left.
-MORTAL_IDLE_LIMIT: Final = 10.0
+CALL_IDLE_LIMIT: Final = 10.0
 # After so long without progress such a load is doubted by those who come new, in
 # seconds; and by those who were shown a part of it after so many limits.
-_DOUBT: Final = 1.0
+_SUSPECT_AFTER: Final = 1.0
 _PATIENCE: Final = 3
 # A follower's turn costs this much of the process's one thread, roughly; a crowd
 # takes its turns at a pace that leaves most of it to others. In seconds.
@@ -40,7 +40,7 @@ _LONGEST_PAUSE: Final = 0.25
 # A follower looks so often by itself, and counts no more than this for each look:
 # while the process was stopped nobody looked, and nobody stood still.
 _LOOK: Final = 1.0
-_REMEMBERED_LANDINGS: Final = 1024
+_REMEMBERED_COMPLETIONS: Final = 1024
 
 
 class Flight:
@@ -60,14 +60,14 @@ class Flight:
         self._credential = credential
         self._timer = timer
         # Reentrant, as in the table: the garbage collector may close a leader's
-        # generator, and so call ``crash``, while this very thread holds the lock.
+        # generator, and so call ``fail``, while this very thread holds the lock.
         self._changed = threading.Condition(threading.RLock())  # guards all below
         self._pieces: list[Piece] = []
         self._dropped = 0
         self._size = 0
         self._followers = 0
         self._moved_at = timer()
-        self._landed = False
+        self._is_complete = False
         self._error: BaseException | None = None
 
     def publish(self, piece: Piece) -> None:
@@ -83,16 +83,16 @@ class Flight:
             # everybody else in the process until it is through.
             self._changed.notify()
 
-    def land(self) -> None:
+    def complete(self) -> None:
         """Say that the answer is whole."""
         with self._changed:
-            self._landed = True
+            self._is_complete = True
             self._changed.notify()
 
-    def crash(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Say that no more will come. A landed flight can't crash."""
         with self._changed:
-            if not self._landed:
+            if not self._is_complete:
                 self._error = error
                 self._changed.notify()
 
@@ -120,7 +120,7 @@ class Flight:
         with self._changed:
             self._followers += 1
         try:
-            self._wait_for_life()
+            self._wait_for_progress()
             while True:
                 fresh, error = self._wait(seen, shown=shown)
                 if fresh is None:
@@ -128,10 +128,10 @@ class Flight:
                 if fresh:
                     seen += len(fresh)
                     # Those without anything in them only show that the load moves.
-                    said = [piece for piece in fresh if piece != Piece()]
-                    if said:
+                    visible = [piece for piece in fresh if piece != Piece()]
+                    if visible:
                         shown = True
-                        yield said
+                        yield visible
                     self._pause()
                 elif error is not None:
                     raise self._share(error, shown=shown, credential=credential)
@@ -148,7 +148,7 @@ class Flight:
         with self._changed:
             self._followers += 1
             try:
-                while not (self._landed or self._error or self._has_begun):
+                while not (self._is_complete or self._error or self._has_begun):
                     if left <= 0:
                         return False
                     began = self._timer()
@@ -166,20 +166,20 @@ class Flight:
             for piece in self._pieces
         )
 
-    def _wait_for_life(self) -> None:
+    def _wait_for_progress(self) -> None:
         """Return when a load moves whose caller may have left.
 
         Nobody says when a caller leaves whose load dies with it. Who came only then,
         and were shown what there was, could not ask anew any more.
         """
         with self._changed:
-            moved_at, still = self._moved_at, self._stillness()
-            if self.idle >= IDLE_LIMIT or self._timer() - moved_at < _DOUBT:
+            moved_at, stalled = self._moved_at, self._stalled_for()
+            if self.idle >= IDLE_LIMIT or self._timer() - moved_at < _SUSPECT_AFTER:
                 return
-            while self._moved_at == moved_at and not (self._landed or self._error):
-                still += self._look()
-                if still >= self.idle:
-                    raise Standstill("the load has come to a standstill")
+            while self._moved_at == moved_at and not (self._is_complete or self._error):
+                stalled += self._look()
+                if stalled >= self.idle:
+                    raise LeaderStalled("the load has come to a standstill")
             self._changed.notify()  # the next in turn
 
     def _wait(
@@ -187,22 +187,26 @@ class Flight:
     ) -> tuple[list[Piece] | None, BaseException | None]:
         """What is new, or nothing and the leader's error; None: it is gone."""
         with self._changed:
-            still, moved_at = self._stillness(), self._moved_at
+            stalled, moved_at = self._stalled_for(), self._moved_at
             while True:
                 fresh = self.since(seen)
-                if fresh or fresh is None or self._landed or self._error:
+                if fresh or fresh is None or self._is_complete or self._error:
                     self._changed.notify()  # the next in turn
                     return fresh, self._error
-                if not shown and still >= self.idle:
-                    raise Standstill("the load has come to a standstill")
-                if shown and self.idle < IDLE_LIMIT and still >= _PATIENCE * self.idle:
+                if not shown and stalled >= self.idle:
+                    raise LeaderStalled("the load has come to a standstill")
+                if (
+                    shown
+                    and self.idle < IDLE_LIMIT
+                    and stalled >= _PATIENCE * self.idle
+                ):
                     raise FlightBroken("the load has come to a standstill")
                 looked = self._look()
                 # An empty piece moves the load without being one to give out.
-                still = still + looked if self._moved_at == moved_at else 0.0
+                stalled = stalled + looked if self._moved_at == moved_at else 0.0
                 moved_at = self._moved_at
 
-    def _stillness(self) -> float:
+    def _stalled_for(self) -> float:
         """How long the load has stood still for one who begins to wait.
 
         Never all of ``idle``: it may be the process that stood still, so that one look
@@ -259,7 +263,7 @@ class FlightTable:
 
     def __init__(
         self,
-        remembered: int = _REMEMBERED_LANDINGS,
+        remembered: int = _REMEMBERED_COMPLETIONS,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._remembered = remembered
@@ -267,7 +271,7 @@ class FlightTable:
         # Reentrant: see Flight.
         self._lock = threading.RLock()  # guards all below
         self._flights: dict[str, Flight] = {}
-        self._landings: OrderedDict[str, int] = OrderedDict()
+        self._completions: OrderedDict[str, int] = OrderedDict()
         self._count = 0
 
     def moment(self) -> int:
@@ -309,7 +313,7 @@ class FlightTable:
                     )
                 ):
                     return current, False
-                if stamps is not None and self._landings.get(key, -1) >= since:
+                if stamps is not None and self._completions.get(key, -1) >= since:
                     return None, False
             flight = Flight(stamps or {}, credential, self._timer, idle)
             self._flights[key] = flight
@@ -323,8 +327,8 @@ class FlightTable:
         with self._lock:
             if self._flights.get(key) is flight:
                 del self._flights[key]
-            self._landings[key] = self._count
-            self._landings.move_to_end(key)
+            self._completions[key] = self._count
+            self._completions.move_to_end(key)
             self._count += 1
-            while len(self._landings) > self._remembered:
-                self._landings.popitem(last=False)
+            while len(self._completions) > self._remembered:
+                self._completions.popitem(last=False)

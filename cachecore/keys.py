@@ -27,9 +27,9 @@ from cachecore.errors import UnkeyableError
 PREFIX: Final = "dify:cache:v1"
 type Kind = Literal["llm", "embedding", "rerank", "retrieval", "app", "value"]
 
-_MARK: Final = re.compile(r"\{[0-9a-f]{64}\}")
+_FINGERPRINT: Final = re.compile(r"\{[0-9a-f]{64}\}")
 _SERVED: Final = re.compile(r"[0-9a-f]{32}\.[0-9]\.[0-9a-f]{16}")
-_BEHIND_KEY: Final = "~"
+_SERVED_SEPARATOR: Final = "~"
 SWITCH_FIELD: Final = "switch"
 TICKET_FIELD: Final = "ticket"
 
@@ -88,7 +88,7 @@ def part_digest(value: object, secret: bytes) -> str:
     return fingerprint(canonical(value), secret)[:12]
 
 
-def mark_of(entry_key: str) -> str:
+def short_key(entry_key: str) -> str:
     """The head of a key's fingerprint: enough to tell entries in a list."""
     return entry_key[-65:-53]
 
@@ -107,14 +107,14 @@ def votes_key(entry_key: str, digest: str, served: str = "") -> str:
     return ":".join(filter(None, (entry_key, "votes", digest[:8], served)))
 
 
-def told_key(entry_key: str, served: str = "") -> str:
+def reported_key(entry_key: str, served: str = "") -> str:
     """A key as users are told it, for their votes: with the band that served it, if any."""
-    return f"{entry_key}{_BEHIND_KEY}{served}" if served else entry_key
+    return f"{entry_key}{_SERVED_SEPARATOR}{served}" if served else entry_key
 
 
-def read_told_key(text: str) -> tuple[str, str]:
-    """The key and the band in what ``told_key`` made."""
-    key, _, served = text.partition(_BEHIND_KEY)
+def read_reported_key(text: str) -> tuple[str, str]:
+    """The key and the band in what ``reported_key`` made."""
+    key, _, served = text.partition(_SERVED_SEPARATOR)
     return key, served
 
 
@@ -154,16 +154,16 @@ class Keyspace:
 
     def entry(self, kind: Kind, form: bytes) -> str:
         """The key of an entry. Braces keep its lease and flight in its slot."""
-        mark = fingerprint(form, self.secret)
-        return f"{PREFIX}:{self.namespace}:{kind}:{{{mark}}}"
+        digest = fingerprint(form, self.secret)
+        return f"{PREFIX}:{self.namespace}:{kind}:{{{digest}}}"
 
     def is_entry(self, key: str) -> bool:
-        """Whether ``key`` is one that ``told_key`` may have made of an ``entry``."""
-        key, served = read_told_key(key)
+        """Whether ``key`` is one that ``reported_key`` may have made of an ``entry``."""
+        key, served = read_reported_key(key)
         if served and not _SERVED.fullmatch(served):
             return False
-        kind, _, mark = key.removeprefix(f"{PREFIX}:{self.namespace}:").partition(":")
-        return kind in get_args(Kind.__value__) and bool(_MARK.fullmatch(mark))
+        kind, _, digest = key.removeprefix(f"{PREFIX}:{self.namespace}:").partition(":")
+        return kind in get_args(Kind.__value__) and bool(_FINGERPRINT.fullmatch(digest))
 
     @property
     def stamps(self) -> str:

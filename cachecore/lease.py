@@ -44,7 +44,7 @@ from cachecore.errors import CorruptEntry, LeaderFailed, LeaderGone, StoreError
 from cachecore.flight import MAX_BUFFER, Flight, weight
 from cachecore.keys import flight_key, lease_key
 from cachecore.policy import Token
-from cachecore.stores.base import Commit, Heartbeat, News, Store
+from cachecore.stores.base import Commit, Heartbeat, Store, StreamReply
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Pace:
 # where they are. ``{"n": 3, "pieces": […]}`` is a part of the answer, without pieces a
 # heartbeat; ``{"n": 4, "end": …}`` is the end: ``landed``, ``gone``, or ``error``.
 
-_LANDED: Final[Mapping[str, Any]] = {"end": "landed"}
+_COMPLETE: Final[Mapping[str, Any]] = {"end": "landed"}
 _GONE: Final[Mapping[str, Any]] = {"end": "gone"}
 _ALIVE: Final[Mapping[str, Any]] = {"pieces": ()}
 
@@ -108,7 +108,7 @@ def unseal_record(
         raise ValueError(msg) from error
 
 
-def credential_mark(credential: str) -> str:
+def credential_digest(credential: str) -> str:
     """Enough of a credential's digest to tell colleagues, too little to test a guess."""
     return hashlib.sha256(credential.encode()).hexdigest()[:8]
 
@@ -137,11 +137,11 @@ class Lead:
         self.ended_at = 0.0
         self._flight: Flight | None = None
         self._moved = False
-        self._still = 0.0
+        self._stalled = 0.0
         self._taken = 0  # pieces of the flight that are in records
         self._count = 0  # records that were made
         self._unsent: list[bytes] = []  # records that the store has not confirmed
-        self._outgrown = False  # more would come than can be published
+        self._too_large = False  # more would come than can be published
         self._has_end = False  # whether the last record was made
 
     def attach(self, flight: Flight) -> None:
@@ -167,9 +167,9 @@ class Lead:
         self._leases.remove(self)
         with self.busy:
             try:
-                return self._leases.store.commit(self.commitment(_LANDED, value, ttl))
+                return self._leases.store.commit(self.commitment(_COMPLETE, value, ttl))
             except StoreError:
-                self._finish(_LANDED)
+                self._finish(_COMPLETE)
                 raise
 
     def commitment(
@@ -185,9 +185,9 @@ class Lead:
         # An exception's own __str__ may raise; it must not take this one's place.
         with suppress(Exception):
             if isinstance(error, Exception):
-                said = [type(error).__name__, str(error)[:_LONGEST_ERROR]]
-                whose = credential_mark(credential)
-                end = {"end": "error", "who": whose, "error": said}
+                described = [type(error).__name__, str(error)[:_LONGEST_ERROR]]
+                whose = credential_digest(credential)
+                end = {"end": "error", "who": whose, "error": described}
         self._finish(end)
 
     def release(self) -> None:
@@ -207,9 +207,9 @@ class Lead:
         """
         pace = self._leases.pace
         passed = min(now - self.beat_at, 2 * pace.heartbeat)
-        self._still = 0.0 if self._moved else self._still + passed
+        self._stalled = 0.0 if self._moved else self._stalled + passed
         self._moved, self.beat_at = False, now
-        renews = self._flight is None or self._still < self._flight.idle
+        renews = self._flight is None or self._stalled < self._flight.idle
         names = self.lease, self.stream, self.token
         return Heartbeat(*names, pace.lease, renews, self.records())
 
@@ -226,11 +226,11 @@ class Lead:
         sent again under the same numbers.
         """
         new: list[Mapping[str, Any]] = []
-        if self.followed and self.publishes and not self._outgrown:
+        if self.followed and self.publishes and not self._too_large:
             new = self._fresh()
             if not (new or end or self._unsent):
                 new = [_ALIVE]
-        if self._outgrown:
+        if self._too_large:
             end = _GONE
         if end is not None:
             new.append(end)
@@ -242,8 +242,8 @@ class Lead:
 
     def _fresh(self) -> list[Mapping[str, Any]]:
         fresh = self._flight.since(self._taken) if self._flight else []
-        self._outgrown = fresh is None or sum(map(weight, fresh)) > MAX_BUFFER
-        if not fresh or self._outgrown:
+        self._too_large = fresh is None or sum(map(weight, fresh)) > MAX_BUFFER
+        if not fresh or self._too_large:
             return []
         self._taken += len(fresh)
         return [{"pieces": [piece]} for piece in split(merge(fresh))]
@@ -253,7 +253,7 @@ class Lead:
         try:
             return self._leases.seal({"n": self._count, **record}, self.stream)
         except TypeError:  # text that JSON can't carry: a lone surrogate
-            self._outgrown = self._has_end = True
+            self._too_large = self._has_end = True
             return self._leases.seal({"n": self._count, **_GONE}, self.stream)
 
 
@@ -280,19 +280,19 @@ class Leases:
         self._thread: threading.Thread | None = None
 
     def claim(
-        self, key: str, stamps: Mapping[str, str], *, over: str = ""
+        self, key: str, stamps: Mapping[str, str], *, take_over: str = ""
     ) -> tuple[Lead | str, bytes | None]:
         """A lease to lead under, or the token of who leads; and what is kept by now.
 
-        Takes over from the leader with the token ``over``, and from any if it is ``*``.
+        Takes over from the leader with the token ``take_over``, and from any if it is ``*``.
         Raises StoreError.
         """
-        token = str(Token(secrets.token_hex(8), stamp_table.mark(stamps)))
+        token = str(Token(secrets.token_hex(8), stamp_table.stamps_digest(stamps)))
         names = key, lease_key(key), token, self.pace.lease
-        claim = self.store.claim(*names, over=over)
+        claim = self.store.claim(*names, take_over=take_over)
         if claim.holder in self._ended:
             # A load of this process that failed or was closed a moment ago.
-            claim = self.store.claim(*names, over=claim.holder)
+            claim = self.store.claim(*names, take_over=claim.holder)
         if claim.holder != token:
             return claim.holder, claim.value
         return Lead(self, key, token, claim.order, self.timer()), claim.value
@@ -436,18 +436,20 @@ class _Following:
         self._stream, self._lease = flight_key(key, token), lease_key(key)
         self._token = token
         self._after, self._number = "0", 0
-        self._sign: tuple[int, ...] | None = None  # where this follower's own stands
+        self._subscription: tuple[int, ...] | None = (
+            None  # where this follower's own stands
+        )
         self._proven = False  # whether the leader wrote anything behind it
         self._shown = False
         self._unshown: list[Piece] = []
 
     def pieces(self, credential: str, patience: float) -> Iterator[Piece]:
-        whose = credential_mark(credential)
+        whose = credential_digest(credential)
         failing, silent = 0.0, 0
         while True:
             began = self._leases.timer()
             try:
-                news = self._read(at_once=silent > 0)
+                reply = self._read(at_once=silent > 0)
             except StoreError:
                 # Redis that is slow or away says nothing of the leader.
                 if failing >= patience:
@@ -457,7 +459,7 @@ class _Following:
                 failing += min(passed, 2 * self._leases.pace.read)
                 continue
             failing = 0.0
-            end = self._take(news)
+            end = self._take(reply)
             if end is not None and end["end"] == "landed":
                 self._proven = True  # What is whole may be shown, whoever lives.
             if self._proven and self._unshown:
@@ -468,29 +470,29 @@ class _Following:
                 self._finish(end, whose)
                 return
             # Twice: it may have landed between the three replies.
-            silent = 0 if news.alive or news.records else silent + 1
+            silent = 0 if reply.alive or reply.records else silent + 1
             if silent > 1:
                 raise LeaderGone("the leader's lease has run out")
 
-    def _read(self, *, at_once: bool) -> News:
+    def _read(self, *, at_once: bool) -> StreamReply:
         pace = self._leases.pace
-        first = self._sign is None
-        news = self._leases.store.read(
+        first = self._subscription is None
+        reply = self._leases.store.read(
             self._stream,
             self._lease,
             self._token,
             self._after,
             0 if first or at_once else pace.read,
-            sign=pace.lease if first else 0,
+            subscribe=pace.lease if first else 0,
         )
         # None was left where the leader is gone already.
-        if first and news.sign:
-            self._sign = _place(news.sign)
-        return news
+        if first and reply.subscription:
+            self._subscription = _place(reply.subscription)
+        return reply
 
-    def _take(self, news: News) -> Mapping[str, Any] | None:
+    def _take(self, reply: StreamReply) -> Mapping[str, Any] | None:
         """Take new records; returns the one that ends the stream, if it came."""
-        for position, data in news.records:
+        for position, data in reply.records:
             self._after = position
             if data is None:
                 continue  # a follower's sign
@@ -503,7 +505,7 @@ class _Following:
             if record["n"] > self._number:
                 raise LeaderGone("the leader's stream has a gap")
             self._number += 1
-            self._proven = self._proven or _place(position) > (self._sign or ())
+            self._proven = self._proven or _place(position) > (self._subscription or ())
             if "end" in record:
                 return record
             self._unshown += record["pieces"]

@@ -105,9 +105,9 @@ class Lookup:
                 key_seconds=key_seconds,
             )
         switch, *stamps = found.fields
-        standing = dict(zip(fields, stamps, strict=True))
-        return self._weigh(
-            request, key, found.value, switch, standing, read, started, key_seconds
+        current = dict(zip(fields, stamps, strict=True))
+        return self._evaluate(
+            request, key, found.value, switch, current, read, started, key_seconds
         )
 
     def find_many(
@@ -140,7 +140,7 @@ class Lookup:
         except StoreError:
             return [Look(Reason.UNAVAILABLE, failed=True)] * len(requests)
         found = dict(zip(known, values, strict=True))
-        standing = dict(zip(fields, stamps, strict=True))
+        current = dict(zip(fields, stamps, strict=True))
         looks: list[Look] = []
         failed = False
         for request, key in zip(requests, keys, strict=True):
@@ -149,8 +149,8 @@ class Lookup:
             elif failed:  # Weighing may have to delete what does not decode.
                 look = Look(Reason.UNAVAILABLE, failed=True)
             else:
-                look = self._weigh(
-                    request, key, found[key], switch, standing, read, started
+                look = self._evaluate(
+                    request, key, found[key], switch, current, read, started
                 )
             failed = failed or look.failed
             looks.append(look)
@@ -167,13 +167,13 @@ class Lookup:
         except UnkeyableError:
             return None
 
-    def _weigh(
+    def _evaluate(
         self,
         request: Request,
         key: str,
         value: bytes | None,
         switch: str | None,
-        standing: dict[str, str | None],
+        current: dict[str, str | None],
         read: Read,
         started: float,
         key_seconds: float = 0.0,
@@ -185,15 +185,15 @@ class Lookup:
         turned = Switch.read(switch)
         if turned is Switch.OFF:
             return Look(Reason.SWITCHED_OFF)
-        reason, entry = self.judge(request, key, value, standing, read)
-        sound = reason is not Reason.CORRUPT or self.drop(key)
+        reason, entry = self.judge(request, key, value, current, read)
+        valid = reason is not Reason.CORRUPT or self.drop(key)
         return Look(
             reason,
             key,
-            standing if turned is Switch.ON and sound else None,
+            current if turned is Switch.ON and valid else None,
             entry if reason is Reason.HIT else None,
             entry if reason is Reason.EXPIRED else None,
-            failed=not sound,
+            failed=not valid,
             seconds=self._timer() - started,
             key_seconds=key_seconds,
         )
@@ -203,7 +203,7 @@ class Lookup:
         request: Request,
         key: str,
         value: bytes | None,
-        standing: Mapping[str, str | None],
+        current: Mapping[str, str | None],
         read: Read = entries.as_it_is,
     ) -> tuple[Reason, Entry | None]:
         """Why ``value`` may be served or not. The entry on a HIT, and an EXPIRED one."""
@@ -215,7 +215,7 @@ class Lookup:
             entry = entries.decode(value, key, self._cipher_key, read)
         except CorruptEntry:
             return Reason.CORRUPT, None
-        reason = policy.judge(entry, standing, self._clock(), request.lifetime)
+        reason = policy.judge(entry, current, self._clock(), request.lifetime)
         return reason, entry if reason in (Reason.HIT, Reason.EXPIRED) else None
 
     def may_serve_stale(

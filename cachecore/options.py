@@ -18,7 +18,7 @@ from cachecore.question import Match
 _MAX_OPTIONS_TEXT: Final = 4000
 _MAX_OPTIONS_BRACKETS: Final = 20
 # What keyboards and word processors make of YAML's own signs.
-_SIGNS: Final = str.maketrans(
+_SYMBOLS: Final = str.maketrans(
     {"：": ":", "，": ",", "｛": "{", "｝": "}", "“": '"', "”": '"', "\u3000": " "}
 )
 # YAML wants a space behind a name's colon. Values may hold one, as in bge-m3:latest.
@@ -40,8 +40,8 @@ def number(
 ) -> Any:
     """A field for a number ``of`` something; ``zero`` says what 0 means."""
     what = f"a number of {of}" if of else "a number"
-    said = f"{what} from {least}{f' ({zero})' if zero else ''} to {most}"
-    return Field(default, ge=least, le=most, description=said)
+    description = f"{what} from {least}{f' ({zero})' if zero else ''} to {most}"
+    return Field(default, ge=least, le=most, description=description)
 
 
 class PriceOption(BaseModel):
@@ -103,7 +103,7 @@ class Options(BaseModel):
 
 def read_options[O: Options](text: str, options_type: type[O]) -> O:
     """The options in one line of YAML: a flow mapping, braces optional."""
-    line = _NAME.sub(r"\1: ", text.translate(_SIGNS)).strip()
+    line = _NAME.sub(r"\1: ", text.translate(_SYMBOLS)).strip()
     if not line:
         return options_type()
     if len(line) > _MAX_OPTIONS_TEXT:

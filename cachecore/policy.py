@@ -241,8 +241,8 @@ def judge(
     request: nobody is served an answer older than they ask for, jitter aside.
     """
     for field, stamp in entry.stamps.items():
-        standing = stamps.get(field)
-        if standing is None or standing != stamp:
+        current = stamps.get(field)
+        if current is None or current != stamp:
             return Reason.INVALIDATED
     if not entry.stamps:
         return Reason.INVALIDATED
@@ -279,34 +279,35 @@ class Token:
     """Whose lease it is: a load of its own, under the stamps with this mark."""
 
     id: str
-    mark: str
+    digest: str
 
     def __str__(self) -> str:
-        return f"{self.id}.{self.mark}"
+        return f"{self.id}.{self.digest}"
 
     @classmethod
     def read(cls, text: str) -> "Token":
         """The token as it stands in a lease."""
-        name, _, mark = text.rpartition(".")
-        return cls(name, mark)
+        name, _, digest = text.rpartition(".")
+        return cls(name, digest)
 
 
-def may_take_over(holder: Token, token: Token, over: str) -> bool:
+def may_take_over(holder: Token, token: Token, take_over: str) -> bool:
     """Whether the lease that ``holder`` has goes to ``token``.
 
-    A load under other stamps is nothing to follow, so its lease is taken over. So is
-    that of ``over``, which somebody has given up, and any if ``over`` is ``*``: a refresh.
+    A lease under other stamps is taken over, because nobody may follow its load. So is the
+    lease with the token ``take_over``, which a caller gave up. A refresh passes ``*`` and
+    takes over any lease.
     """
-    return holder.mark != token.mark or over in ("*", str(holder))
+    return holder.digest != token.digest or take_over in ("*", str(holder))
 
 
-def may_replace(standing: int | None, order: int) -> bool:
+def may_replace(current: int | None, order: int) -> bool:
     """Whether an answer that was asked for at ``order`` may be kept.
 
-    ``standing`` is the order of the entry that is there, None for none. An answer never
+    ``current`` is the order of the entry that is there, None for none. An answer never
     replaces one that was asked for later; who held which lease meanwhile is no matter.
     """
-    return standing is None or standing < order
+    return current is None or current < order
 
 
 def lifetime(

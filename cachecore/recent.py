@@ -31,7 +31,7 @@ class Recent:
     def add(self, event: Lookup | Missed | Invalidated) -> None:
         """Remember it, if it is a user's."""
         if isinstance(event, Missed):
-            self._parts[event.mark] = event.parts
+            self._parts[event.short_key] = event.parts
             if len(self._parts) > DECISIONS:
                 del self._parts[next(iter(self._parts))]
         elif isinstance(event, Invalidated):
@@ -62,9 +62,9 @@ class Recent:
             "app": of.app,
             "reason": event.reason.value,
             "ms": round((event.seconds + event.key_seconds) * 1000, 2),
-            "key": event.mark,
+            "key": event.short_key,
         }
-        parts = self._parts.get(event.mark)
+        parts = self._parts.get(event.short_key)
         if parts and event.reason is Reason.ABSENT:
             row["parts"] = dict(parts)
         return row

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 
 from cachecore.events import Ended, Hook, Lookup, Missed, Result
-from cachecore.keys import Keyspace, mark_of, part_digest
+from cachecore.keys import Keyspace, part_digest, short_key
 from cachecore.lookup import Look
 from cachecore.policy import Reason
 from cachecore.request import Request, parts_of
@@ -36,7 +36,7 @@ class Reports:
                 look.key_seconds,
                 # A late one is paid for all the same, behind.
                 entry.cost if entry and look.reason is not Reason.LATE else None,
-                " = ".join(mark_of(key) for key in (look.own, look.key) if key),
+                " = ".join(short_key(key) for key in (look.own, look.key) if key),
             )
         )
 
@@ -45,7 +45,7 @@ class Reports:
         if look is not None and look.reason is Reason.ABSENT:
             parts = self._digests(request)
             if parts:
-                self._emit(Missed(request.subject, mark_of(look.key), parts))
+                self._emit(Missed(request.subject, short_key(look.key), parts))
 
     def hit(self, request: Request, look: Look) -> None:
         """A request that only looks up has ended with a hit."""

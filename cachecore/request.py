@@ -31,8 +31,8 @@ class Meaning:
     (its second argument) answers this one; both may raise. Of what was served at most
     ``max_wrong`` may be wrong; at least ``compare_share`` goes on being compared, and the
     bands of ``locked`` serve nothing. ``by`` names the models that are asked: what was found
-    with others is no evidence. ``behind`` says that they can be asked when the caller has
-    its answer; where they can't, ``early`` begins to make the vector of a question that
+    with others is no evidence. ``in_background`` says that they can be asked when the caller has
+    its answer; where they can't, ``prepare`` begins to make the vector of a question that
     ``embed`` will be asked for. ``read`` makes an answer of a kept payload.
     """
 
@@ -44,8 +44,8 @@ class Meaning:
     compare_share: float = 0.05
     locked: frozenset[int] = frozenset()
     by: str = ""
-    behind: bool = True
-    early: Callable[[str], None] = lambda _: None
+    in_background: bool = True
+    prepare: Callable[[str], None] = lambda _: None
     read: Callable[[object], Piece] = Piece.from_payload
 
 
@@ -63,8 +63,8 @@ class Request:
     what decides how a load fails (who pays, its time limits): followers share
     an error only within one. ``at_most`` gives the seconds that an answer may live
     in any case, or None; ``accept`` says whether a whole answer is valid,
-    ``excuses`` whether an error of the load is one that a stale answer may stand
-    in for, and ``revive`` makes an error again of its class's name and its text,
+    ``stale_may_replace`` whether an error of the load is one that a stale answer may stand
+    in for, and ``rebuild_error`` makes an error again of its class's name and its text,
     as another process told them; None for one it does not know. ``judge`` is asked by
     audits whether a kept answer and a fresh one that differ say the same; None is that
     it can't tell. ``meaning`` opts in to answers of other questions.
@@ -85,8 +85,8 @@ class Request:
     parts: Callable[[], Mapping[str, object]] = dict
     at_most: Callable[[Piece], float | None] = lambda _: None
     accept: Callable[[Piece], bool] | None = None
-    excuses: Callable[[Exception], bool] = lambda _: True
-    revive: Callable[[str, str], Exception | None] = lambda _name, _text: None
+    stale_may_replace: Callable[[Exception], bool] = lambda _: True
+    rebuild_error: Callable[[str, str], Exception | None] = lambda _name, _text: None
     judge: Callable[[Piece, Piece], Judgement | None] | None = None
     meaning: Meaning | None = None
 

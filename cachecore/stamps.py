@@ -46,14 +46,14 @@ class StampTable:
     _store: Store
     _keyspace: Keyspace
 
-    def settle(self, standing: Mapping[str, str | None]) -> Stamps | None:
+    def settle(self, current: Mapping[str, str | None]) -> Stamps | None:
         """The stamps that an entry is to be written under; None where the store fails.
 
-        ``standing`` are those that a look-up found, by field; None is absent, and is set
+        ``current`` are those that a look-up found, by field; None is absent, and is set
         now. To be called before the work begins (step 2 above).
         """
-        absent = [field for field, stamp in standing.items() if stamp is None]
-        stamps = {f: s for f, s in standing.items() if s is not None}
+        absent = [field for field, stamp in current.items() if stamp is None]
+        stamps = {f: s for f, s in current.items() if s is not None}
         if absent:
             new = {field: _new_stamp() for field in absent}
             try:
@@ -70,15 +70,15 @@ class StampTable:
         under an evicted stamp is dead, and what is loaded from now on is young enough.
         """
         fields = {tag: self._keyspace.stamp_field(tag) for tag in tags}
-        stood = self._store.replace(
+        existed = self._store.replace(
             self._keyspace.stamps,
             {field: _new_stamp() for field in fields.values()},
-            standing=True,
+            only_existing=True,
         )
-        return {tag: stood[field] for tag, field in fields.items()}
+        return {tag: existed[field] for tag, field in fields.items()}
 
 
-def mark(stamps: Mapping[str, str]) -> str:
+def stamps_digest(stamps: Mapping[str, str]) -> str:
     """A digest of a load's stamps: only callers with the same stamps may follow it."""
     text = orjson.dumps(dict(stamps), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:8]

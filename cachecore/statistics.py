@@ -5,7 +5,7 @@ writing one twice does no harm, and an eviction is a reset and nothing worse: on
 all its life, and one for each span of five minutes and of an hour. An index says
 which processes there were. Who reads adds them up.
 
-Nothing here is on an answer's path: an event is put aside, and ``behind`` counts and
+Nothing here is on an answer's path: an event is put aside, and ``in_background`` counts and
 publishes every few seconds.
 """
 
@@ -40,7 +40,7 @@ from cachecore.stores.base import Page, Store
 # How long a span is, and how long it is kept, in seconds.
 SPANS: Final[Mapping[int, int]] = {300: 2 * 3600, 3600: 8 * 86400}
 _LIFE: Final = 8 * 86400
-_WHOLE_EVERY: Final = 60.0
+_ALL_EVERY: Final = 60.0
 _MAX_WAITING: Final = 20_000
 # Lists take longer to write than counts; who reads them here has them at once.
 _LISTED_EVERY: Final = 10.0
@@ -52,30 +52,30 @@ _AT_ONCE: Final = 100
 
 
 @dataclass(slots=True)
-class _Sheet:
+class _CounterHash:
     """Counters of one hash, and which of them are not published yet."""
 
     name: str
     ttl: float
     counts: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    unsaid: set[str] = field(default_factory=set)
-    whole_at: float = 0.0
+    unpublished: set[str] = field(default_factory=set)
+    all_sent_at: float = 0.0
 
     def add(self, counts: Counts) -> None:
         for name, amount in counts.items():
             self.counts[name] += amount
-        self.unsaid |= counts.keys()
+        self.unpublished |= counts.keys()
 
     def page(self, now: float) -> Page:
         """The changes since the last page, which count as published from now on.
 
         Once a minute it is all: an eviction has left nothing of the rest.
         """
-        names: Iterable[str] = self.unsaid
-        if now - self.whole_at >= _WHOLE_EVERY:
-            names, self.whole_at = self.counts, now
+        names: Iterable[str] = self.unpublished
+        if now - self.all_sent_at >= _ALL_EVERY:
+            names, self.all_sent_at = self.counts, now
         shown = {name: repr(round(self.counts[name], 6)) for name in names}
-        self.unsaid = set()
+        self.unpublished = set()
         return Page(self.name, shown, self.ttl)
 
 
@@ -105,7 +105,7 @@ class Statistics:
         self._recent = Recent()
         self._listed_at = 0.0
         self._outages = store.outages()
-        self._sheets: dict[str, _Sheet] = {}
+        self._hashes: dict[str, _CounterHash] = {}
 
     # --- counting ---------------------------------------------------------
 
@@ -147,18 +147,18 @@ class Statistics:
     def _flush(self, *, lists: bool) -> None:
         self._count()
         now = self._clock()
-        pages = [s.page(now) for s in self._sheets.values() if s.unsaid]
+        pages = [s.page(now) for s in self._hashes.values() if s.unpublished]
         if not pages:
             return
         try:
-            told = self._told() if lists else []
-            self._store.publish([self._index(), *pages, *told])
+            pages_of_recent = self._recent_pages() if lists else []
+            self._store.publish([self._index(), *pages, *pages_of_recent])
         except Exception:
             for page in pages:
-                self._sheets[page.name].unsaid |= page.fields.keys()
+                self._hashes[page.name].unpublished |= page.fields.keys()
             self._prune(forced=True)
             raise
-        if told:
+        if pages_of_recent:
             self._recent.changed, self._listed_at = False, now
         self._prune()
 
@@ -166,7 +166,7 @@ class Statistics:
         life = f"{self._began:.0f} {self._clock():.0f}"
         return Page(self._keyspace.statistics(), {self._instance: life}, _LIFE)
 
-    def _told(self) -> list[Page]:
+    def _recent_pages(self) -> list[Page]:
         if not self._recent.changed:
             return []
         name = self._keyspace.recent(self._instance)
@@ -180,11 +180,11 @@ class Statistics:
             self._keyspace.statistics(self._instance, span, now // span)
             for span in SPANS
         }
-        over = [name for name in self._sheets if name not in current]
+        over = [name for name in self._hashes if name not in current]
         lost = over[:-_MAX_UNPUBLISHED] if forced else over
         for name in lost:
-            if forced or not self._sheets[name].unsaid:
-                del self._sheets[name]
+            if forced or not self._hashes[name].unpublished:
+                del self._hashes[name]
 
     def _count(self) -> None:
         tally = self._tally
@@ -204,13 +204,13 @@ class Statistics:
         if not counts:
             return
         now = int(self._clock())
-        self._sheet(_LIFE).add(counts)
+        self._hash(_LIFE).add(counts)
         for span, kept in SPANS.items():
-            self._sheet(kept, span, now // span).add(counts)
+            self._hash(kept, span, now // span).add(counts)
 
-    def _sheet(self, ttl: float, span: int = 0, number: int = 0) -> _Sheet:
+    def _hash(self, ttl: float, span: int = 0, number: int = 0) -> _CounterHash:
         name = self._keyspace.statistics(self._instance, span, number)
-        return self._sheets.setdefault(name, _Sheet(name, ttl))
+        return self._hashes.setdefault(name, _CounterHash(name, ttl))
 
     # --- reading ----------------------------------------------------------
 

@@ -77,8 +77,8 @@ class GuardedPlugin(Plugin):
             super()._execute_request(session_id, data, reader, guarded, *rest)
         except Exception as error:  # noqa: BLE001 - all of them are the caller's
             _note(action, error)
-            told = guarded.stream_error_object(_told(error))
-            guarded.session_message(session_id, told)
+            error_object = guarded.stream_error_object(_error_object(error))
+            guarded.session_message(session_id, error_object)
 
 
 def _note(action: str, error: Exception) -> None:
@@ -88,11 +88,11 @@ def _note(action: str, error: Exception) -> None:
         logger.error("%s failed: %s\n%s", action, type(error).__name__, trace)
 
 
-def _told(error: Exception) -> dict[str, Any]:
+def _error_object(error: Exception) -> dict[str, Any]:
     """An error as the host takes it."""
-    said = str(error)[:_LONGEST_ERROR]
-    args = {"description": said} if isinstance(error, InvokeError) else {}
-    return {"error_type": type(error).__name__, "message": said, "args": args}
+    message = str(error)[:_LONGEST_ERROR]
+    args = {"description": message} if isinstance(error, InvokeError) else {}
+    return {"error_type": type(error).__name__, "message": message, "args": args}
 
 
 class LimitedWriter(ResponseWriter):

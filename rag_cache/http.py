@@ -34,10 +34,10 @@ def reply(status: int, body: Mapping[str, Any]) -> Response:
     """A JSON response."""
     data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
     if len(data) > MAX_REPLY:
-        said = (
+        sentence = (
             "The answer is larger than Dify takes; ask for less, as by a lower top_k."
         )
-        return reply(502, {"error": said, "error_code": 502, "error_msg": said})
+        return reply(502, {"error": sentence, "error_code": 502, "error_msg": sentence})
     return Response(data, status=status, content_type="application/json")
 
 
@@ -96,8 +96,10 @@ def answer(
     if not wanted:
         return refuse(403, "Set an access token in the endpoint's settings.")
     if not knows(request, wanted):
-        said = "The Authorization header does not carry the endpoint's access token."
-        return refuse(401, said)
+        sentence = (
+            "The Authorization header does not carry the endpoint's access token."
+        )
+        return refuse(401, sentence)
     try:
         return do()
     except Exception as error:  # noqa: BLE001 - the host would show its text

@@ -64,8 +64,8 @@ def invalidate(caller: Caller, parameters: Mapping[str, Any]) -> Invalidation:
     if not names:
         msg = f"The parameter name is empty; it says which {target} to invalidate."
         raise BadInput(msg)
-    stood = _renew(cache, {name: _tags_of(target, name) for name in names})
-    return Invalidation(_said(target, stood), stood)
+    existed = _renew(cache, {name: _tags_of(target, name) for name in names})
+    return Invalidation(_said(target, existed), existed)
 
 
 def _tags_of(target: str, name: str) -> tuple[str, ...]:
@@ -75,25 +75,27 @@ def _tags_of(target: str, name: str) -> tuple[str, ...]:
 def _renew(cache: Cache, tags: Mapping[str, Sequence[str]]) -> dict[str, bool]:
     """Invalidate the tags of each name; whether anything was kept under one of them."""
     try:
-        stood = cache.admin.invalidate(one for many in tags.values() for one in many)
+        existed = cache.admin.invalidate(one for many in tags.values() for one in many)
     except StoreError as error:
         raise BadInput(f"Nothing was invalidated: {error.remedy}") from error
-    return {name: any(stood[one] for one in many) for name, many in tags.items()}
+    return {name: any(existed[one] for one in many) for name, many in tags.items()}
 
 
-def _said(target: str, stood: Mapping[str, bool]) -> str:
-    known = [name for name, found in stood.items() if found]
-    unknown = [name for name, found in stood.items() if not found]
+def _said(target: str, existed: Mapping[str, bool]) -> str:
+    known = [name for name, found in existed.items() if found]
+    unknown = [name for name, found in existed.items() if not found]
     kind = "knowledge base" if target == "dataset" else target
-    said = []
+    sentences = []
     if known:
         plural = "s" if len(known) > 1 else ""
-        said.append(f"{len(known)} {kind}{plural} invalidated: {', '.join(known)}.")
+        sentences.append(
+            f"{len(known)} {kind}{plural} invalidated: {', '.join(known)}."
+        )
     if unknown:
-        said.append(
+        sentences.append(
             f"Nothing was kept under {', '.join(unknown)}: nothing to invalidate."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def switch(cache: Cache, word: str) -> str:

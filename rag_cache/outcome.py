@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from time import time
 
 from cachecore.cache import RequestState
-from cachecore.keys import told_key
+from cachecore.keys import reported_key
 from cachecore.lookup import Look
 
 # An answer from a load that another caller had begun.
@@ -35,5 +35,5 @@ def look_outcome(look: Look) -> Outcome:
     """The outcome of a look-up."""
     entry = look.entry
     age = round(max(0.0, time() - entry.created_at), 3) if entry else 0.0
-    key = told_key(look.key, look.served)
+    key = reported_key(look.key, look.served)
     return Outcome(look.reason.value, entry is not None, age, key)

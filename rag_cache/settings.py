@@ -79,7 +79,7 @@ def read(credentials: Mapping[str, Any]) -> Settings:
 
 def _read(credentials: Mapping[str, Any]) -> Settings:
     cache = config.read(
-        credentials, os.environ, RagOptions, at_once=not runtime.outlives()
+        credentials, os.environ, RagOptions, at_once=not runtime.outlives_call()
     )
     return Settings(cache, _read_knowledge(credentials))
 
@@ -93,10 +93,10 @@ def _read_knowledge(credentials: Mapping[str, Any]) -> Knowledge:
     if url:
         try:
             parts = urlsplit(url)
-            sound = bool(parts.hostname) and (parts.port or 1) > 0
+            valid = bool(parts.hostname) and (parts.port or 1) > 0
         except ValueError:
-            sound = False
-        if not sound or parts.scheme not in ("http", "https") or parts.query:
+            valid = False
+        if not valid or parts.scheme not in ("http", "https") or parts.query:
             raise ConfigError(
                 "knowledge_api_url",
                 "Knowledge API URL (knowledge_api_url) must be the address of Dify's API, "

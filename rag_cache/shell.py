@@ -46,11 +46,11 @@ class Tool(AnyTool):
         yield from self.outcome(work.outcome)
         yield from self.variables(complete=work.complete)
 
-    def outcome(self, told: Outcome) -> Messages:
+    def outcome(self, outcome: Outcome) -> Messages:
         """How an answer came about, as the outputs that all tools have."""
         yield from self.variables(
-            hit=told.hit,
-            reason=told.reason,
-            age_seconds=told.age_seconds,
-            cache_key=told.cache_key,
+            hit=outcome.hit,
+            reason=outcome.reason,
+            age_seconds=outcome.age_seconds,
+            cache_key=outcome.cache_key,
         )

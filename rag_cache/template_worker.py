@@ -30,7 +30,7 @@ SECONDS = 0.032
 MEMORY = 64 * 1024 * 1024
 MAX_TEXT = 400_000
 _REMEMBERED = 256
-_SAID = 200  # characters of an error's own text
+_MAX_MESSAGE = 200  # characters of an error's own text
 
 
 class TooLong(Exception):
@@ -47,7 +47,7 @@ class Worker:
         )
 
     def answer(self, source: str, values: dict[str, Any]) -> dict[str, Any]:
-        """``text`` and ``hit``; or ``error``, with ``missing`` names or its own ``said``."""
+        """``text`` and ``hit``; or ``error``, with ``missing`` names or its own ``message``."""
         kept = self._compiled.get(source)
         try:
             with _within(SECONDS):
@@ -88,8 +88,8 @@ def _rendered(template: Template, values: dict[str, Any]) -> str:
     return "".join(parts).encode("utf-8", "replace").decode()
 
 
-def _error(kind: str, said: object = "", **more: Any) -> dict[str, Any]:
-    return {"error": kind, "said": str(said)[:_SAID].rstrip("."), **more}
+def _error(kind: str, message: object = "", **more: Any) -> dict[str, Any]:
+    return {"error": kind, "message": str(message)[:_MAX_MESSAGE].rstrip("."), **more}
 
 
 @contextmanager
@@ -120,8 +120,8 @@ def main() -> None:
     place.setblocking(True)  # gevent, at the other end, has made both ends otherwise
     with place, place.makefile("rwb") as pipe:
         for line in pipe:
-            said = worker.answer(*json.loads(line))
-            pipe.write(json.dumps(said).encode() + b"\n")
+            message = worker.answer(*json.loads(line))
+            pipe.write(json.dumps(message).encode() + b"\n")
             pipe.flush()
 
 

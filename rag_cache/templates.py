@@ -29,12 +29,12 @@ _WORKER: Final = Path(__file__).with_name("template_worker.py")
 _PATIENCE: Final = 20.0
 _NAMES: Final = 20
 _SENTENCES: Final[Mapping[str, str]] = {
-    "syntax": "The parameter template is not Jinja in line {line}: {said}.",
-    "undefined": "The template uses a value that is not there: {said}.",
-    "forbidden": "The template may not do this: {said}.",
+    "syntax": "The parameter template is not Jinja in line {line}: {message}.",
+    "undefined": "The template uses a value that is not there: {message}.",
+    "forbidden": "The template may not do this: {message}.",
     "recursion": "The template calls itself too deeply.",
     "size": "The template makes more text or larger values than fit; give it less.",
-    "failed": "The template failed: {said}.",
+    "failed": "The template failed: {message}.",
     "gone": (
         "The template took too much time or memory and was stopped; give its loops less "
         "to do, or render it in parts."
@@ -97,10 +97,10 @@ class _Worker:
     @staticmethod
     def _read(place: socket.socket) -> dict[str, Any]:
         with place.makefile("rb") as lines:
-            said = lines.readline()
-        if not said.endswith(b"\n"):
+            line = lines.readline()
+        if not line.endswith(b"\n"):
             raise _Gone
-        answer: dict[str, Any] = json.loads(said)
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def _stop(self) -> None:
@@ -131,17 +131,19 @@ def render(parameters: Mapping[str, Any]) -> Rendered:
         )
     values = _values(parameters)
     try:
-        said = worker.ask(source, values)
+        message = worker.ask(source, values)
     except _Gone:
         raise BadInput(_SENTENCES["gone"]) from None
-    kind = said.get("error")
+    kind = message.get("error")
     if kind is None:
-        return Rendered(said["text"], said["hit"])
-    missing = said.get("missing") or []
+        return Rendered(message["text"], message["hit"])
+    missing = message.get("missing") or []
     if missing:
         raise BadInput(_missing(missing))
     sentence = _SENTENCES[kind]
-    raise BadInput(sentence.format(said=said["said"], line=said.get("line", 1)))
+    raise BadInput(
+        sentence.format(message=message["message"], line=message.get("line", 1))
+    )
 
 
 def _values(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,9 +165,9 @@ def _values(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _missing(names: list[str]) -> str:
     empty = [_FIELDS[name] for name in names if name in _FIELDS]
     others = [name[:80] for name in names if name not in _FIELDS][:_NAMES]
-    said = []
+    advice = []
     if empty:
-        said.append(f"fill in {' and '.join(empty)}")
+        advice.append(f"fill in {' and '.join(empty)}")
     if others:
-        said.append(f"add {', '.join(others)} to Variables (variables)")
-    return f"The template uses what it was not given: {'; '.join(said)}."
+        advice.append(f"add {', '.join(others)} to Variables (variables)")
+    return f"The template uses what it was not given: {'; '.join(advice)}."

@@ -66,8 +66,8 @@ def read(text: str, secret: bytes) -> Ticket:
     """The ticket that ``write`` made with this secret. Raises BadInput."""
     word = text.strip()
     try:
-        sound = word.startswith(_PREFIX) and len(word) <= _MAX_TEXT
-        data = base64.urlsafe_b64decode(word[len(_PREFIX) :] + "===") if sound else b""
+        valid = word.startswith(_PREFIX) and len(word) <= _MAX_TEXT
+        data = base64.urlsafe_b64decode(word[len(_PREFIX) :] + "===") if valid else b""
         body = AESGCM(secret).decrypt(data[:_NONCE], data[_NONCE:], _PREFIX.encode())
     except (ValueError, InvalidTag):
         msg = (

@@ -16,7 +16,7 @@ from cachecore.answer import Piece
 from cachecore.cache import Cache
 from cachecore.entry import Cost
 from cachecore.errors import StoreError, UnkeyableError
-from cachecore.keys import told_key
+from cachecore.keys import reported_key
 from cachecore.lookup import Look
 from cachecore.policy import Control, Refusal, Traits
 from cachecore.request import Request
@@ -105,7 +105,7 @@ def _ticket(
 ) -> str:
     # A hit's ticket names the key, for feedback; nothing can be stored under it.
     stamps = None if look.entry else cache.settle(look)
-    key = told_key(look.key, look.served) if stamps or look.entry else ""
+    key = reported_key(look.key, look.served) if stamps or look.entry else ""
     label = request.label[:_MAX_LABEL]
     asked = None
     if stamps and by and request.meaning:

@@ -6,7 +6,7 @@ from time import time
 
 from cachecore import policy
 from cachecore.policy import Token
-from cachecore.stores.base import Claim, Commit, Heartbeat, News, Write
+from cachecore.stores.base import Claim, Commit, Heartbeat, StreamReply, Write
 from cachecore.stores.memory import MemoryStore
 
 type _Records = list[tuple[str, bytes | None]]
@@ -25,12 +25,14 @@ class FakeSharedStore(MemoryStore):
         self._streams: dict[str, tuple[_Records, float]] = {}
 
     def claim(
-        self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
+        self, entry: str, lease: str, token: str, ttl: float, *, take_over: str = ""
     ) -> Claim:
         with self._lock:
             holder = self._holder(lease)
             mine = Token.read(token)
-            if holder is None or policy.may_take_over(Token.read(holder), mine, over):
+            if holder is None or policy.may_take_over(
+                Token.read(holder), mine, take_over
+            ):
                 holder = token
                 self._leases[lease] = (token, self._clock() + ttl)
             return Claim(holder, self._get(entry), self._order())
@@ -71,19 +73,21 @@ class FakeSharedStore(MemoryStore):
         after: str,
         wait: float,
         *,
-        sign: float = 0,
-    ) -> News:
+        subscribe: float = 0,
+    ) -> StreamReply:
         with self._lock:
             left = ""
-            if sign and (self._stream(stream) or self._holder(lease) == token):
-                left = self._add(stream, (None,), sign)[-1][0]
-            if not self._behind(stream, after) and wait:
+            if subscribe and (self._stream(stream) or self._holder(lease) == token):
+                left = self._add(stream, (None,), subscribe)[-1][0]
+            if not self._refreshes(stream, after) and wait:
                 self._changed.wait(wait)
-            fresh = self._behind(stream, after)
+            fresh = self._refreshes(stream, after)
             alive = bool(self._stream(stream)) or self._holder(lease) == token
-            return News(fresh, alive, left)
+            return StreamReply(fresh, alive, left)
 
-    def _behind(self, stream: str, after: str) -> tuple[tuple[str, bytes | None], ...]:
+    def _refreshes(
+        self, stream: str, after: str
+    ) -> tuple[tuple[str, bytes | None], ...]:
         seen = int(after)
         return tuple(r for r in self._stream(stream) if int(r[0]) > seen)
 

@@ -11,6 +11,6 @@ class CacheInvalidate(shell.Tool):
             done=True,
             message=said.message,
             renewed=len(said.names),
-            never_kept=[name for name, stood in said.names.items() if not stood],
+            never_kept=[name for name, existed in said.names.items() if not existed],
         )
         yield from self.texts(said.message)

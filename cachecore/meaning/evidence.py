@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from cachecore import entry as entries
 from cachecore.errors import CorruptEntry, StoreError
 from cachecore.events import Subject
-from cachecore.keys import Keyspace, mark_of
+from cachecore.keys import Keyspace, short_key
 from cachecore.meaning.bands import WINDOW, Band, needed
 from cachecore.policy import BAND_STARTS
 from cachecore.stores.base import Page, Store
@@ -103,22 +103,24 @@ class Evidence:
         self._trusts: LRUCache[str, Trust] = LRUCache(_MAX_SUBJECTS)
         self._lock = threading.Lock()  # guards _trusts
 
-    def trust(self, mark: str, *, whole: bool) -> Trust:
+    def trust(self, subject_id: str, *, whole: bool) -> Trust:
         """What is known of the subject with this mark.
 
         ``whole`` reads all that is new; else one read has to do, for somebody waits.
         """
         with self._lock:
-            trust = self._trusts.get(mark)
+            trust = self._trusts.get(subject_id)
             if trust is None:
-                trust = self._trusts[mark] = Trust()
-        log = self._keyspace.comparisons(mark)
+                trust = self._trusts[subject_id] = Trust()
+        log = self._keyspace.comparisons(subject_id)
         # Who is in a hurry waits for no other reader.
         if not trust.lock.acquire(blocking=whole):
             return trust
         try:
             while True:
-                new = self._store.tail(log, trust.position, _AT_ONCE, behind=whole)
+                new = self._store.tail(
+                    log, trust.position, _AT_ONCE, in_background=whole
+                )
                 trust.whole = len(new) < _AT_ONCE
                 for position, data in new:
                     trust.position = position
@@ -128,15 +130,15 @@ class Evidence:
         finally:
             trust.lock.release()
 
-    def add(self, mark: str, band: int, key: str, *, right: bool) -> Trust:
+    def add(self, subject_id: str, band: int, key: str, *, right: bool) -> Trust:
         """Record a comparison with the answer under ``key``; what is known then."""
-        trust, kept = self.trust(mark, whole=True), mark_of(key)
+        trust, kept = self.trust(subject_id, whole=True), short_key(key)
         # What is no evidence any more would only push evidence out of the log.
         if right and not trust.counts(kept):
             return trust
         record = f"{band}{'+' if right else '-'}{kept}"
         try:
-            append(self._store, self._keyspace, mark, record)
+            append(self._store, self._keyspace, subject_id, record)
         except StoreError:
             # A wrong one closes the band here at least. A right one may stand in the log
             # all the same, and is evidence once.
@@ -144,11 +146,11 @@ class Evidence:
                 with trust.lock:
                     trust.add(record)
             raise
-        return self.trust(mark, whole=True)
+        return self.trust(subject_id, whole=True)
 
     def show(
         self,
-        mark: str,
+        subject_id: str,
         subject: Subject,
         number: int,
         band: Band,
@@ -158,18 +160,18 @@ class Evidence:
     ) -> None:
         """Write down for operators how a band stands."""
         missing = max(0, needed(max_wrong, band.wrongs) - band.right_since)
-        said = orjson.dumps(
+        record = orjson.dumps(
             [*subject, number, missing, band.rights, band.wrongs, locked]
         )
         name = _hashes(self._keyspace, self._clock())[-1]
-        sealed = entries.seal(said, name, self._cipher_key)
-        fields = {f"{mark}.{number}": base64.b85encode(sealed).decode()}
+        sealed = entries.seal(record, name, self._cipher_key)
+        fields = {f"{subject_id}.{number}": base64.b85encode(sealed).decode()}
         self._store.publish([Page(name, fields, 2 * _WEEK)])
 
 
-def append(store: Store, keyspace: Keyspace, mark: str, record: str) -> None:
+def append(store: Store, keyspace: Keyspace, subject_id: str, record: str) -> None:
     """Add a record to a subject's log. Raises StoreError."""
-    store.append(keyspace.comparisons(mark), [record.encode()], _MOST, _LIFE)
+    store.append(keyspace.comparisons(subject_id), [record.encode()], _MOST, _LIFE)
 
 
 def vote(store: Store, keyspace: Keyspace, served: str, key: str, now: float) -> None:
@@ -177,8 +179,8 @@ def vote(store: Store, keyspace: Keyspace, served: str, key: str, now: float) ->
 
     ``served`` names the subject and its band, as ``Near.served`` does.
     """
-    mark, _, band = served.partition(".")
-    append(store, keyspace, mark, f"{band}-{mark_of(key)}")
+    subject_id, _, band = served.partition(".")
+    append(store, keyspace, subject_id, f"{band}-{short_key(key)}")
     for name in _hashes(keyspace, now):  # It stands otherwise now.
         store.forget(name, served)
 
@@ -210,8 +212,8 @@ def _state(name: str, sealed: str, cipher_key: bytes | None) -> BandState | None
     """A band's state; None for one of another version, or of another secret."""
     try:
         data = base64.b85decode(sealed)
-        said = orjson.loads(entries.unseal(data, name, cipher_key))
-        kind, label, app, *counted, locked = said
+        record = orjson.loads(entries.unseal(data, name, cipher_key))
+        kind, label, app, *counted, locked = record
         subject = Subject(str(kind), str(label), str(app))
         band, missing, rights, wrongs = map(int, counted)
     except (CorruptEntry, ValueError, TypeError):

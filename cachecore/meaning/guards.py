@@ -37,7 +37,7 @@ _WORD: Final = re.compile(
 _NUMBER: Final = re.compile(r"\d+(?:[.,:/-]\d+)*")
 # A comma may part thousands, or be a decimal one.
 _THOUSANDS: Final = re.compile(r",(?=\d{3}(?!\d))")
-_SIGNS: Final = re.compile(r"[+*/^<>=#%€$£¥~|\\]|(?<![^\W_])-|-(?![^\W_])")
+_SYMBOLS: Final = re.compile(r"[+*/^<>=#%€$£¥~|\\]|(?<![^\W_])-|-(?![^\W_])")
 _CODE: Final = re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]+\b")
 _CJK: Final = re.compile(r"[\u3400-\u9fff]")
 _LONGEST_WORD: Final = 4  # characters of a Chinese one
@@ -96,8 +96,8 @@ def _differs(one: Read, other: Read, words: frozenset[str]) -> bool:
 
 def numbers(one: Read, other: Read) -> bool:
     """Other numbers, or the same of other units."""
-    said = [tuple(n for n in read.numbers if n != "1") for read in (one, other)]
-    if said[0] != said[1] or one.codes != other.codes:
+    found = [tuple(n for n in read.numbers if n != "1") for read in (one, other)]
+    if found[0] != found[1] or one.codes != other.codes:
         return True
     units = [_units(read) for read in (one, other)]
     return any(units[0][n] != units[1][n] for n in units[0].keys() & units[1].keys())
@@ -114,7 +114,7 @@ def _units(read: Read) -> dict[str, str]:
 
 def signs(one: Read, other: Read) -> bool:
     """Other signs beside letters and numbers: C# and C++, 3 - 2 and 3 + 2, €5 and $5."""
-    found = [sorted(_SIGNS.findall(read.text)) for read in (one, other)]
+    found = [sorted(_SYMBOLS.findall(read.text)) for read in (one, other)]
     return found[0] != found[1]
 
 
@@ -132,10 +132,10 @@ def _stems(words: Iterable[str]) -> set[str]:
 
 def negation(one: Read, other: Read) -> bool:
     """A no that the other lacks."""
-    return _noes(one) % 2 != _noes(other) % 2
+    return _count_negations(one) % 2 != _count_negations(other) % 2
 
 
-def _noes(read: Read) -> int:
+def _count_negations(read: Read) -> int:
     text = NO_NEGATION.sub("", read.text)
     return sum(token in NEGATIONS for token in _WORD.findall(text))
 
@@ -193,7 +193,7 @@ def asking(one: Read, other: Read) -> bool:
 def _asked(read: Read) -> set[str]:
     found = {ASKING[word] for word in read.words & ASKING.keys()}
     return found | {
-        kind for kind, said in ASKING_CHINESE.items() if said.search(read.text)
+        kind for kind, found in ASKING_CHINESE.items() if found.search(read.text)
     }
 
 
@@ -234,9 +234,9 @@ def stands_alone(question: str) -> bool:
 
     One that goes on with what was said before is never compared, nor one of a word or two.
     """
-    said = read(question)
-    short = len(said.tokens) < _SHORTEST or LIGHT.issuperset(said.tokens)
-    return not (short or FOLLOWING.search(said.text.strip()))
+    found = read(question)
+    short = len(found.tokens) < _SHORTEST or LIGHT.issuperset(found.tokens)
+    return not (short or FOLLOWING.search(found.text.strip()))
 
 
 # Those that are right nearly always. A judge model knows better than the others.

@@ -30,7 +30,7 @@ MAX_QUESTIONS: Final = 10_000  # of a partition
 _MAX_PARTITIONS: Final = 64  # in a process, with so many questions in all
 _MAX_ALL: Final = 30_000
 _AT_ONCE: Final = 500  # records of one read; fewer where somebody waits
-_IN_A_HURRY: Final = 50
+_AT_ONCE_FOR_ANSWER: Final = 50
 _BY_SIGNS: Final = 24  # of which the cosine is computed
 _LIFE: Final = 7 * 86400  # seconds since the last answer of the partition
 
@@ -165,9 +165,11 @@ class Index:
     def _follow(self, log: str, partition: _Partition, *, whole: bool) -> bool:
         """Read what is new; whether there was any."""
         before = partition.position
-        count = _AT_ONCE if whole else _IN_A_HURRY
+        count = _AT_ONCE if whole else _AT_ONCE_FOR_ANSWER
         while True:
-            records = self._store.tail(log, partition.position, count, behind=whole)
+            records = self._store.tail(
+                log, partition.position, count, in_background=whole
+            )
             for position, data in records:
                 partition.position = position
                 neighbour = self._read(log, data)
@@ -178,9 +180,9 @@ class Index:
 
     def _read(self, log: str, data: bytes) -> Neighbour | None:
         try:
-            said: Any = orjson.loads(entries.unseal(data, log, self._cipher_key))
-            vector = Vector.from_bytes(base64.b85decode(said["vector"]))
-            return Neighbour(str(said["key"]), str(said["question"]), vector)
+            record: Any = orjson.loads(entries.unseal(data, log, self._cipher_key))
+            vector = Vector.from_bytes(base64.b85decode(record["vector"]))
+            return Neighbour(str(record["key"]), str(record["question"]), vector)
         except (CorruptEntry, ValueError, KeyError, TypeError):
             logger.warning("a record of a log of questions can't be read")
             return None

@@ -43,7 +43,7 @@ from cachecore.meaning.index import Index, Vector
 from cachecore.meaning.score import score
 from cachecore.policy import LENIENT, Reason
 from cachecore.request import Judgement, Meaning, Request, form_of
-from cachecore.stamps import Stamps, mark
+from cachecore.stamps import Stamps, stamps_digest
 from cachecore.stores.base import Store
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 # Of guards and score together: what one found is no evidence for another.
 _VERSION: Final = 2
 _CANDIDATES: Final = 4  # that are looked at, the nearest first
-_MOST_BEHIND: Final = 4  # answers that are learned from at a time, by one cache
+_MOST_IN_BACKGROUND: Final = 4  # answers that are learned from at a time, by one cache
 _MAX_MODELS: Final = 256
 _REST: Final = 30.0  # seconds
 
@@ -95,7 +95,7 @@ class MeaningTier:
         self._chance = chance
         self._index = Index(store, cipher_key)
         self._evidence = Evidence(store, keyspace, cipher_key, clock)
-        self._behind = threading.BoundedSemaphore(_MOST_BEHIND)
+        self._refreshes = threading.BoundedSemaphore(_MOST_IN_BACKGROUND)
 
     def find(self, request: Request, look: Look) -> Near | None:
         """What may be served in place of a miss. Raises StoreError.
@@ -130,15 +130,15 @@ class MeaningTier:
     def begin(self, request: Request) -> None:
         """An answer will be kept and learned from: its question's vector can be made."""
         meaning = request.meaning
-        if meaning is None or meaning.behind or not self._asks(meaning.by):
+        if meaning is None or meaning.in_background or not self._asks(meaning.by):
             return
         if guards.stands_alone(meaning.question) and self._may_learn():
-            meaning.early(meaning.question)
+            meaning.prepare(meaning.question)
 
     def _may_learn(self) -> bool:
-        if not self._behind.acquire(blocking=False):
+        if not self._refreshes.acquire(blocking=False):
             return False
-        self._behind.release()
+        self._refreshes.release()
         return True
 
     def learn(self, request: Request, key: str, stamps: Stamps, answer: Piece) -> None:
@@ -149,10 +149,10 @@ class MeaningTier:
         meaning = request.meaning
         if meaning is None or not guards.stands_alone(meaning.question):
             return
-        if not self._behind.acquire(blocking=False):
+        if not self._refreshes.acquire(blocking=False):
             return
         work = request, meaning, key, stamps, answer
-        if not meaning.behind:
+        if not meaning.in_background:
             self._learn(*work)
             return
         thread = threading.Thread(
@@ -161,7 +161,7 @@ class MeaningTier:
         try:
             thread.start()
         except RuntimeError:  # no thread can be started
-            self._behind.release()
+            self._refreshes.release()
 
     def _learn(
         self,
@@ -176,7 +176,7 @@ class MeaningTier:
             if vector is None:
                 return
             # All that is new, unless a caller waits for it.
-            all_ = meaning.behind
+            all_ = meaning.in_background
             for near in self._candidates(request, meaning, vector, whole=all_, own=key):
                 if self._judged(request, meaning, near) is not None:
                     self._compare(request, meaning, near, answer)
@@ -188,7 +188,7 @@ class MeaningTier:
         except Exception as error:  # noqa: BLE001 - its caller has been served
             logger.warning("an answer was not learned from: %s", type(error).__name__)
         finally:
-            self._behind.release()
+            self._refreshes.release()
 
     def _compare(
         self, request: Request, meaning: Meaning, near: Near, answer: Piece
@@ -318,7 +318,7 @@ def _log(
     keyspace: Keyspace, request: Request, meaning: Meaning, stamps: Mapping[str, str]
 ) -> str:
     """The log of a partition: a new one for each invalidation."""
-    around = {"by": meaning.by, "stamps": mark(stamps)}
+    around = {"by": meaning.by, "stamps": stamps_digest(stamps)}
     return keyspace.questions(form_of(request, {**meaning.partition, **around}))
 
 

@@ -84,17 +84,17 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class StreamReply:
     """New records of a stream.
 
     ``records`` are (position, bytes); bytes are None for a follower's own sign.
     ``alive`` says that the leader has sent a heartbeat that has not run out on the
-    store's clock. ``sign`` is the position of the sign that was just left.
+    store's clock. ``subscribe`` is the position of the sign that was just left.
     """
 
     records: tuple[tuple[str, bytes | None], ...]
     alive: bool
-    sign: str = ""
+    subscription: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +145,9 @@ class Store(Protocol):
         """
 
     def replace(
-        self, hash_key: str, fields: Mapping[str, str], *, standing: bool = False
+        self, hash_key: str, fields: Mapping[str, str], *, only_existing: bool = False
     ) -> dict[str, bool]:
-        """Set every field, or the ``standing`` ones alone; return which stood before."""
+        """Set every field, or the ``only_existing`` ones alone; return which stood before."""
 
     def forget(self, hash_key: str, field: str) -> None:
         """Remove a field of a hash. An absent one is no error."""
@@ -161,11 +161,11 @@ class Store(Protocol):
         """Add records to a stream that keeps about the last ``most``, for ``ttl`` seconds."""
 
     def tail(
-        self, stream: str, after: str, count: int, *, behind: bool = False
+        self, stream: str, after: str, count: int, *, in_background: bool = False
     ) -> list[tuple[str, bytes]]:
         """At most ``count`` records of such a stream behind a position, each with its own.
 
-        ``after`` is empty for all; ``behind`` says that nobody waits for it.
+        ``after`` is empty for all; ``in_background`` says that nobody waits for it.
         """
 
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
@@ -195,7 +195,7 @@ class Store(Protocol):
         """The store's clock, in microseconds: when something was asked for."""
 
     def claim(
-        self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
+        self, entry: str, lease: str, token: str, ttl: float, *, take_over: str = ""
     ) -> Claim:
         """Take a lease that is free, or that ``token`` may take over; read the entry.
 
@@ -224,11 +224,11 @@ class Store(Protocol):
         after: str,
         wait: float,
         *,
-        sign: float = 0,
-    ) -> News:
+        subscribe: float = 0,
+    ) -> StreamReply:
         """Records behind the position ``after``; waits ``wait`` seconds for one.
 
-        ``sign`` leaves a record of one's own, so that the leader knows that somebody
+        ``subscribe`` leaves a record of one's own, so that the leader knows that somebody
         follows; a stream that it begins lives for so many seconds. It begins none of
         a leader that is gone: a dead one would look alive. The first
         position is ``"0"``.

@@ -21,8 +21,8 @@ from cachecore.stores.base import (
     Facts,
     Found,
     Heartbeat,
-    News,
     Page,
+    StreamReply,
     Write,
 )
 
@@ -61,15 +61,15 @@ class MemoryStore:
 
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
         with self._lock:
-            standing = self._hash(hash_key)
-            return Found(self._get(key), tuple(standing.get(field) for field in fields))
+            current = self._hash(hash_key)
+            return Found(self._get(key), tuple(current.get(field) for field in fields))
 
     def look_up_many(
         self, keys: Sequence[str], hash_key: str, fields: Sequence[str]
     ) -> tuple[list[bytes | None], tuple[str | None, ...]]:
         with self._lock:
-            standing = self._hash(hash_key)
-            found = tuple(standing.get(field) for field in fields)
+            current = self._hash(hash_key)
+            found = tuple(current.get(field) for field in fields)
             return [self._get(key) for key in keys], found
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
@@ -100,23 +100,23 @@ class MemoryStore:
         self, hash_key: str, fields: Mapping[str, str], ttl: float | None = None
     ) -> dict[str, str]:
         with self._lock:
-            standing = self._hash(hash_key)
+            current = self._hash(hash_key)
             if ttl is not None:
                 self._ends.setdefault(hash_key, self._clock() + ttl)
             for field, text in fields.items():
-                standing.setdefault(field, text)
-            return {field: standing[field] for field in fields}
+                current.setdefault(field, text)
+            return {field: current[field] for field in fields}
 
     def replace(
-        self, hash_key: str, fields: Mapping[str, str], *, standing: bool = False
+        self, hash_key: str, fields: Mapping[str, str], *, only_existing: bool = False
     ) -> dict[str, bool]:
         with self._lock:
             found = self._hash(hash_key)
-            stood = {field: field in found for field in fields}
+            existed = {field: field in found for field in fields}
             for field, text in fields.items():
-                if stood[field] or not standing:
+                if existed[field] or not only_existing:
                     found[field] = text
-            return stood
+            return existed
 
     def forget(self, hash_key: str, field: str) -> None:
         with self._lock:
@@ -143,7 +143,7 @@ class MemoryStore:
                 log.append((self._appended, record))
 
     def tail(
-        self, stream: str, after: str, count: int, *, behind: bool = False
+        self, stream: str, after: str, count: int, *, in_background: bool = False
     ) -> list[tuple[str, bytes]]:
         with self._lock:
             log, seen = self._logs.get(stream) or (), int(after or 0)
@@ -183,7 +183,7 @@ class MemoryStore:
     # Of one process: its flights do what leases and streams do between several.
 
     def claim(
-        self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
+        self, entry: str, lease: str, token: str, ttl: float, *, take_over: str = ""
     ) -> Claim:
         with self._lock:
             return Claim(token, self._get(entry), self._order())
@@ -204,9 +204,9 @@ class MemoryStore:
         after: str,
         wait: float,
         *,
-        sign: float = 0,
-    ) -> News:
-        return News((), alive=False)
+        subscribe: float = 0,
+    ) -> StreamReply:
+        return StreamReply((), alive=False)
 
     def _get(self, key: str) -> bytes | None:
         kept = self._entries.get(key)
@@ -226,8 +226,8 @@ class MemoryStore:
         if ends is not None and ends <= self._clock():
             self._hashes.pop(hash_key, None)
             del self._ends[hash_key]
-        standing = self._hashes.get(hash_key)
-        if standing is None:
-            standing = LRUCache(_MAX_HASH_FIELDS)
-            self._hashes[hash_key] = standing
-        return standing
+        current = self._hashes.get(hash_key)
+        if current is None:
+            current = LRUCache(_MAX_HASH_FIELDS)
+            self._hashes[hash_key] = current
+        return current

@@ -152,25 +152,25 @@ def advice(replies: Sequence[Any]) -> tuple[str, ...]:
     Where one is not allowed, nothing is known and nothing is said.
     """
     memory, *exist = replies
-    said = []
+    sentences = []
     if any(reply == 1 for reply in exist):
-        said.append(
+        sentences.append(
             "This Redis is the one that Dify itself uses; give the cache a Redis of its "
             "own, with maxmemory-policy allkeys-lru, so that neither can crowd out the "
             "other."
         )
     facts = {} if isinstance(memory, ErrorReply) else _facts(memory)
     if facts.get("maxmemory") == "0":
-        said.append(
+        sentences.append(
             "This Redis has no maxmemory, so the cache may fill its machine; set "
             "maxmemory, and maxmemory-policy allkeys-lru."
         )
     elif facts.get("maxmemory_policy") == "noeviction":
-        said.append(
+        sentences.append(
             "This Redis refuses writes when it is full; set its maxmemory-policy to "
             "allkeys-lru."
         )
-    return tuple(said)
+    return tuple(sentences)
 
 
 def numbers(reply: Any) -> dict[str, float]:
@@ -178,8 +178,8 @@ def numbers(reply: Any) -> dict[str, float]:
     found: dict[str, float] = {}
     keys = 0.0
     # redis-py's client for a Cluster has parsed it.
-    said = reply if isinstance(reply, dict) else _facts(reply)
-    for name, value in said.items():
+    sentences = reply if isinstance(reply, dict) else _facts(reply)
+    for name, value in sentences.items():
         if re.fullmatch(r"db\d+", str(name)):
             counted = value if isinstance(value, dict) else dict(_pairs(str(value)))
             with suppress(TypeError, ValueError):

@@ -20,8 +20,8 @@ from cachecore.stores.base import (
     Facts,
     Found,
     Heartbeat,
-    News,
     Page,
+    StreamReply,
     Write,
 )
 from cachecore.stores.breaker import Breaker
@@ -81,8 +81,8 @@ local function may_replace(found, value)
   if type(found) ~= 'string' or string.sub(found, 1, 3) ~= string.sub(value, 1, 3) then
     return true
   end
-  local standing = tonumber(string.sub(found, 5, 20))
-  return not standing or standing < tonumber(string.sub(value, 5, 20))
+  local current = tonumber(string.sub(found, 5, 20))
+  return not current or current < tonumber(string.sub(value, 5, 20))
 end
 """
 
@@ -109,13 +109,13 @@ return kept
 """
 
 # KEYS stream lease; ARGV token, ttl in ms of a stream that this begins
-_SIGN: Final = """
+_SUBSCRIBE: Final = """
 if redis.call('EXISTS', KEYS[1]) == 0 and redis.call('GET', KEYS[2]) ~= ARGV[1] then
   return ''
 end
-local sign = redis.call('XADD', KEYS[1], '*', 's', '1')
+local subscription = redis.call('XADD', KEYS[1], '*', 's', '1')
 if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return sign
+return subscription
 """
 
 # KEYS stream; ARGV how many it keeps about, its ttl in ms, records…
@@ -163,7 +163,7 @@ class RedisStore:
         with self._breaker.call(forced=forced):
             return self._route.run(commands, limit or self._timeout)
 
-    def _run_behind(self, *commands: Command) -> list[Reply]:
+    def _run_in_background(self, *commands: Command) -> list[Reply]:
         """The same for what is done behind the answers, which is longer and may wait.
 
         That it fails says little of how an answer would fare: it opens no breaker.
@@ -230,34 +230,34 @@ class RedisStore:
         )
         for reply in written:
             self._accepted(reply)
-        standing = {}
+        current = {}
         for field, text in zip(fields, self._texts(texts, len(fields)), strict=True):
             if text is None:
                 # Evicted between the two commands: there is nothing to write under.
                 msg = "Redis evicts the cache's stamps as soon as they are written."
                 raise StoreError(msg)
-            standing[field] = text
-        return standing
+            current[field] = text
+        return current
 
     def replace(
-        self, hash_key: str, fields: Mapping[str, str], *, standing: bool = False
+        self, hash_key: str, fields: Mapping[str, str], *, only_existing: bool = False
     ) -> dict[str, bool]:
         limit = max(self._timeout, PATIENCE)
         (reply,) = self._run(("HMGET", hash_key, *fields), limit=limit, forced=True)
         texts = self._texts(reply, len(fields))
-        stood = {
+        existed = {
             field: text is not None for field, text in zip(fields, texts, strict=True)
         }
         pairs = [
             part
             for field, text in fields.items()
-            if stood[field] or not standing
+            if existed[field] or not only_existing
             for part in (field, text)
         ]
         if pairs:
             (written,) = self._run(("HSET", hash_key, *pairs), limit=limit, forced=True)
             self._accepted(written)
-        return stood
+        return existed
 
     def forget(self, hash_key: str, field: str) -> None:
         self._write("HDEL", hash_key, field)
@@ -270,7 +270,7 @@ class RedisStore:
             pairs = [part for pair in page.fields.items() for part in pair]
             commands.append(("HSET", page.name, *pairs))
             commands.append(("PEXPIRE", page.name, _ms(page.ttl)))
-        for reply in self._run_behind(*commands):
+        for reply in self._run_in_background(*commands):
             self._accepted(reply)
 
     def append(
@@ -278,14 +278,14 @@ class RedisStore:
     ) -> None:
         # One script: as many commands would cost twenty times a record's time to send.
         command: Command = ("EVAL", _APPEND, 1, stream, most, _ms(ttl), *records)
-        self._accepted(self._run_behind(command)[0])
+        self._accepted(self._run_in_background(command)[0])
 
     def tail(
-        self, stream: str, after: str, count: int, *, behind: bool = False
+        self, stream: str, after: str, count: int, *, in_background: bool = False
     ) -> list[tuple[str, bytes]]:
-        run = self._run_behind if behind else self._run
+        run = self._run_in_background if in_background else self._run
         (reply,) = run(("XREAD", "COUNT", count, "STREAMS", stream, after or "0"))
-        found = _records(_sound(reply), b"e")
+        found = _records(_checked(reply), b"e")
         return [(position, data) for position, data in found if data is not None]
 
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
@@ -296,7 +296,7 @@ class RedisStore:
             limit=max(self._timeout, PATIENCE),
             forced=True,
         )
-        return [_table(_sound(reply)) for reply in replies]
+        return [_table(_checked(reply)) for reply in replies]
 
     # --- leases and streams -----------------------------------------------
 
@@ -308,9 +308,9 @@ class RedisStore:
         raise StoreError(NO_REDIS)
 
     def claim(
-        self, entry: str, lease: str, token: str, ttl: float, *, over: str = ""
+        self, entry: str, lease: str, token: str, ttl: float, *, take_over: str = ""
     ) -> Claim:
-        reply = self._write("EVAL", _CLAIM, 2, entry, lease, token, _ms(ttl), over)
+        reply = self._write("EVAL", _CLAIM, 2, entry, lease, token, _ms(ttl), take_over)
         match reply:
             case [
                 bytes() as holder,
@@ -345,11 +345,11 @@ class RedisStore:
         after: str,
         wait: float,
         *,
-        sign: float = 0,
-    ) -> News:
+        subscribe: float = 0,
+    ) -> StreamReply:
         before: tuple[Command, ...] = ()
-        if sign:
-            before = (("EVAL", _SIGN, 2, stream, lease, token, _ms(sign)),)
+        if subscribe:
+            before = (("EVAL", _SUBSCRIBE, 2, stream, lease, token, _ms(subscribe)),)
         names = stream, lease, token, after
         if self._route.blocks and wait and self._followers.acquire(blocking=False):
             try:
@@ -358,16 +358,16 @@ class RedisStore:
                 self._followers.release()
         until = time.monotonic() + wait
         while True:
-            news = self._read(before, names, 0)
+            reply = self._read(before, names, 0)
             left = until - time.monotonic()
-            if news.records or left <= 0:
-                return news
+            if reply.records or left <= 0:
+                return reply
             before = ()
             time.sleep(min(_ASK_AGAIN, left))
 
     def _read(
         self, before: Sequence[Command], names: tuple[str, str, str, str], wait: float
-    ) -> News:
+    ) -> StreamReply:
         stream, lease, token, after = names
         block = ("BLOCK", _ms(wait)) if wait else ()
         commands = (
@@ -379,13 +379,17 @@ class RedisStore:
         with self._breaker.call():
             run = self._route.wait_for if wait else self._route.run
             replies = run(commands, self._timeout + wait)
-        signs = [_sound(reply) for reply in replies[: len(before)]]
-        streams, holder, exists = (_sound(reply) for reply in replies[-3:])
+        subscriptions = [_checked(reply) for reply in replies[: len(before)]]
+        streams, holder, exists = (_checked(reply) for reply in replies[-3:])
         if not isinstance(holder, bytes | None):
             raise StoreError(NO_REDIS)
         alive = exists == 1 or holder == token.encode()
-        sign = signs[0].decode() if signs and isinstance(signs[0], bytes) else ""
-        return News(tuple(_records(streams)), alive, sign)
+        subscription = (
+            subscriptions[0].decode()
+            if subscriptions and isinstance(subscriptions[0], bytes)
+            else ""
+        )
+        return StreamReply(tuple(_records(streams)), alive, subscription)
 
     # --- what its servers say of themselves -------------------------------
 
@@ -410,7 +414,7 @@ class RedisStore:
             ("GET", key),
             ("EVAL", _KEEP, 1, key, b"check", 1000),
             ("EVAL", _CLAIM, 2, key, lease, token, 1000, ""),
-            ("EVAL", _SIGN, 2, probe, lease, token, 1000),
+            ("EVAL", _SUBSCRIBE, 2, probe, lease, token, 1000),
             _heartbeat(Heartbeat(lease, probe, token, 1, records=(b"x",))),
             ("XREAD", "COUNT", 1, "STREAMS", probe, "0"),
             ("EXISTS", probe),
@@ -421,7 +425,7 @@ class RedisStore:
         )
         limit = max(self._timeout, PATIENCE)
         for reply in self._run(*commands, limit=limit, forced=True):
-            _sound(reply)
+            _checked(reply)
         started = time.monotonic()
         self._run(("HMGET", hash_key, "switch"), limit=limit)
         took = time.monotonic() - started
@@ -445,7 +449,7 @@ class RedisStore:
                 # Another type under our key is not an entry; the caller deletes it.
                 return b""
             self._complaint.refused(reply.remedy)
-        value = _sound(reply)
+        value = _checked(reply)
         if not isinstance(value, bytes | None):
             raise StoreError(NO_REDIS)
         return value
@@ -454,7 +458,7 @@ class RedisStore:
         """The texts of an HMGET; anything may answer at an address."""
         if isinstance(reply, ErrorReply):
             self._complaint.refused(reply.remedy)
-        items = _sound(reply)
+        items = _checked(reply)
         if not isinstance(items, list) or len(items) != count:
             raise StoreError(NO_REDIS)
         try:
@@ -471,14 +475,14 @@ class RedisStore:
             self._complaint.refused(reply.remedy)
         else:
             self._complaint.accepted()
-        return _sound(reply)
+        return _checked(reply)
 
     def __repr__(self) -> str:
         state = "open" if self._breaker.is_open else "closed"
         return f"<RedisStore {self._url.shown}, breaker {state}>"
 
 
-def _sound(reply: Reply) -> Reply:
+def _checked(reply: Reply) -> Reply:
     """The reply, or its error. Error replies are quick and open no breaker."""
     if isinstance(reply, ErrorReply):
         raise StoreError(reply.remedy)

@@ -17,7 +17,7 @@ def ask(
     forms: Sequence[Mapping[str, object]],
     load: LoadMany,
     *,
-    outlives: bool,
+    outlives_call: bool,
     alone: bool = False,
 ) -> list[Item]:
     """A packed vector for each of ``forms``; see ``Batches.batch``.
@@ -25,14 +25,14 @@ def ask(
     Where they differ in size, another model has taken the name since some were kept:
     all are loaded anew. What a model server gives in one go is given on, as it is.
     """
-    items = cache.batch(request, forms, load, outlives=outlives, alone=alone)
+    items = cache.batch(request, forms, load, outlives_call=outlives_call, alone=alone)
     differ = len({vectors.size(item.payload) for item in items}) > 1
     if not differ or all(item.billed for item in items):
         return items
     if request.control is Control.ONLY:
         raise NothingCached("what is kept is of several models")
     anew = replace(request, control=Control.REFRESH)
-    return cache.batch(anew, forms, load, outlives=outlives)
+    return cache.batch(anew, forms, load, outlives_call=outlives_call)
 
 
 def shares(counted: int, texts: Sequence[str]) -> list[int]:

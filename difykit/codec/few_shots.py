@@ -53,14 +53,14 @@ _CALL_ID: Final = "dify-example"
 
 def are_all(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether every earlier turn of OpenAI's ``messages`` is one of Dify's examples."""
-    said = messages[1:]
+    turns = messages[1:]
     if not messages or messages[0].get("role") not in ("system", "developer"):
         return False
-    plain = not any(m.get("tool_calls") or m.get("function_call") for m in said)
+    plain = not any(m.get("tool_calls") or m.get("function_call") for m in turns)
     return (
-        (plain and _are(said, _CLASSIFIER + _EXTRACTOR, _ROLES, (1,)))
-        or (plain and _are(said, _FILTER, _ROLES, (1, 2)))
-        or _are(said, _BY_TOOL, _ROLES_BY_TOOL, (1,))
+        (plain and _are(turns, _CLASSIFIER + _EXTRACTOR, _ROLES, (1,)))
+        or (plain and _are(turns, _FILTER, _ROLES, (1, 2)))
+        or _are(turns, _BY_TOOL, _ROLES_BY_TOOL, (1,))
     )
 
 
@@ -90,17 +90,17 @@ def without_call_ids(messages: Sequence[Mapping[str, Any]]) -> list[Json]:
 
 
 def _are(
-    said: Sequence[Mapping[str, Any]],
+    turns: Sequence[Mapping[str, Any]],
     known: Sequence[Sequence[str]],
     roles: Sequence[str],
     tails: Sequence[int],
 ) -> bool:
     count = len(roles)
-    if len(said) - count not in tails:
+    if len(turns) - count not in tails:
         return False
-    if any(message.get("role") != "user" for message in said[count:]):
+    if any(message.get("role") != "user" for message in turns[count:]):
         return False
-    block = said[:count]
+    block = turns[:count]
     played = tuple("tool" if m.get("role") == "function" else m["role"] for m in block)
     if played != tuple(roles):
         return False

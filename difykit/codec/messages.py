@@ -209,9 +209,11 @@ def parts(messages: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     See ``request.PARTS``.
     """
     *before, last = messages
-    said = last.get("content")
+    content = last.get("content")
     files = (
-        [p for p in said if p.get("type") != "text"] if isinstance(said, list) else []
+        [p for p in content if p.get("type") != "text"]
+        if isinstance(content, list)
+        else []
     )
     return {
         "system": [m.get("content") for m in before if m.get("role") == "system"],

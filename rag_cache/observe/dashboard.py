@@ -46,9 +46,9 @@ def act(request: Request, form: Form) -> Response:
 
 
 def _entered(request: Request, form: Form, do: Callable[[], Response]) -> Response:
-    def refuse(status: int, said: str) -> Response:
+    def refuse(status: int, message: str) -> Response:
         if status != HTTPStatus.UNAUTHORIZED:
-            return _plain(status, said)
+            return _plain(status, message)
         refused = _plain(status, _words(request)("sign_in"))
         basic = 'Basic realm="Answer Cache", charset="UTF-8"'
         refused.headers["WWW-Authenticate"] = basic
@@ -66,9 +66,9 @@ def _knows(request: Request, token: str) -> bool:
     return hmac.compare_digest(password, token.encode())
 
 
-def _plain(status: int, said: str) -> Response:
+def _plain(status: int, message: str) -> Response:
     response = Response(
-        said + "\n", status=status, content_type="text/plain; charset=utf-8"
+        message + "\n", status=status, content_type="text/plain; charset=utf-8"
     )
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -99,21 +99,21 @@ def _is_ours(request: Request) -> bool:
 
 
 def _acted(request: Request, form: Form) -> Response:
-    said = request.form if (request.content_length or 0) <= _MAX_FORM else {}
-    proof = str(said.get("proof") or "")
+    message = request.form if (request.content_length or 0) <= _MAX_FORM else {}
+    proof = str(message.get("proof") or "")
     if not _is_ours(request) or not hmac.compare_digest(
         proof.encode("utf-8", "replace"), _proof(form).encode()
     ):
         return _plain(403, "This form is not from the dashboard; open it again.")
-    tag, told = str(said.get("tag") or "").strip(), _words(request)
+    tag, translate = str(message.get("tag") or "").strip(), _words(request)
     try:
         renewed = operating.invalidate(Caller(form), {"target": "tag", "name": tag})
     except (BadInput, ConfigError) as error:
-        return _page(request, form, told("not_done", reason=error), failed=True)
-    never = [name for name, stood in renewed.names.items() if not stood]
-    done = told("done", tag=", ".join(renewed.names))
+        return _page(request, form, translate("not_done", reason=error), failed=True)
+    never = [name for name, existed in renewed.names.items() if not existed]
+    done = translate("done", tag=", ".join(renewed.names))
     if never:
-        done = f"{done} {told('never_kept', tags=', '.join(never))}"
+        done = f"{done} {translate('never_kept', tags=', '.join(never))}"
     return _page(request, form, done)
 
 
@@ -133,25 +133,25 @@ def _template() -> Template:
 
 
 def _page(
-    request: Request, form: Form, said: str = "", *, failed: bool = False
+    request: Request, form: Form, message: str = "", *, failed: bool = False
 ) -> Response:
-    read, told = settings.read(form), _words(request)
+    read, translate = settings.read(form), _words(request)
     window = request.args.get("window", "24h")
     window = window if window in WINDOWS else "24h"
     nonce = secrets.token_urlsafe(18)
     try:
-        shown = overview.shown(read, form, window, told)
+        shown = overview.shown(read, form, window, translate)
     except StoreError as error:
         shown = {"down": error.remedy}
     html = _template().render(
-        words=told,
+        words=translate,
         namespace=read.cache.store.namespace,
         window=window,
         windows=("1h", "24h", "7d"),
         seconds=60 if window == "7d" else 15,
         nonce=nonce,
         proof=_proof(form),
-        said=said,
+        message=message,
         failed=failed,
         **shown,
     )

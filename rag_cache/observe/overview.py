@@ -25,7 +25,9 @@ _APP: Final = 8  # characters of an app's id, in the table
 _SHOWN: Final = 20  # decisions, in the table
 
 
-def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> Json:
+def shown(
+    read: Settings, form: Mapping[str, Any], window: str, translate: Words
+) -> Json:
     """What the page shows; raises StoreError."""
     statistics = settings.open_statistics(read)
     length, spans = statistics.spans(WINDOWS[window])
@@ -34,32 +36,32 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
     return {
         "down": "",
         "advice": [*advice(read), *openai.refused(form)],
-        "tiles": _tiles(saved, told),
+        "tiles": _tiles(saved, translate),
         "spans": [_span(at, length, counts) for at, counts in spans.items()],
         "legend": (
-            *(("hit", told("hits")), ("miss", told("misses"))),
-            ("uncached", told("uncached")),
+            *(("hit", translate("hits")), ("miss", translate("misses"))),
+            ("uncached", translate("uncached")),
         ),
         "count": charts.count,
         # One with nothing to show would be an empty half of the page.
         "charts": [
             chart
             for chart in (
-                _latencies(saved, told),
-                _stages(saved, told),
-                *_explaining(saved, told),
-                _redis(savings.facts(read), told),
+                _latencies(saved, translate),
+                _stages(saved, translate),
+                *_explaining(saved, translate),
+                _redis(savings.facts(read), translate),
             )
             if chart["rows"] or chart["lines"]
         ],
         "models": [{**part, "cells": _cells(part)} for part in _asked(saved)],
-        "bands": [_band(row, told) for row in savings.band_rows(read)],
+        "bands": [_band(row, translate) for row in savings.band_rows(read)],
         "invalidations": [
             {"at": _when(row["at"]), "tags": ", ".join(map(str, row["tags"]))}
             for row in invalidations
         ],
         "decisions": [
-            {**row, "at": _when(row["at"]), "decision": told(row["reason"])}
+            {**row, "at": _when(row["at"]), "decision": translate(row["reason"])}
             for row in decisions
         ],
     }
@@ -67,7 +69,7 @@ def shown(read: Settings, form: Mapping[str, Any], window: str, told: Words) -> 
 
 def table(saved: Json) -> str:
     """The same as Markdown, in English: what ``savings.of`` made, for a node to show."""
-    told = savings.ENGLISH
+    translate = savings.ENGLISH
     parts = [
         # Of an app's id so much tells it from others, and leaves room for the numbers.
         (f"{part['kind']} {part['label']} {part['app'][:_APP]}", part)
@@ -81,15 +83,17 @@ def table(saved: Json) -> str:
         (name, *_cells(part), part["saved_tokens"], f"{part['saved_seconds']:.1f} s")
         for name, part in [("all", saved), *parts]
     ]
-    said = [f"Last {saved['window']}", _markdown(head, rows)]
-    for chart in _explaining(saved, told):
+    paragraphs = [f"Last {saved['window']}", _markdown(head, rows)]
+    for chart in _explaining(saved, translate):
         if chart["rows"]:
             bars = (f"{row['label']} {row['shown']}" for row in chart["rows"])
-            said.append(f"{chart['name']}: {', '.join(bars)}.")
-        said += chart["lines"]
-    for row in (_band(row, told) for row in saved["bands"]):
+            paragraphs.append(f"{chart['name']}: {', '.join(bars)}.")
+        paragraphs += chart["lines"]
+    for row in (_band(row, translate) for row in saved["bands"]):
         of = f"{row['kind']} {row['label']} {row['app'][:_APP]}".strip()
-        said.append(f"{of}, {told('scores')} {row['scores']}: {row['state']}")
+        paragraphs.append(
+            f"{of}, {translate('scores')} {row['scores']}: {row['state']}"
+        )
     if saved["decisions"]:
         rows = [
             (
@@ -99,8 +103,8 @@ def table(saved: Json) -> str:
             )
             for row in saved["decisions"][:_SHOWN]
         ]
-        said.append(_markdown(("when (UTC)", "what", "decision", "key"), rows))
-    return "\n\n".join(said) + "\n"
+        paragraphs.append(_markdown(("when (UTC)", "what", "decision", "key"), rows))
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def _asked(saved: Json) -> list[Json]:
@@ -114,15 +118,15 @@ def _markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
-def _explaining(saved: Json, told: Words) -> list[Json]:
+def _explaining(saved: Json, translate: Words) -> list[Json]:
     """The charts that say why, and what to do."""
     return [
-        _reasons(saved, told),
-        _apart(saved, told),
-        _audits(saved, told),
-        _audits_by_age(saved, told),
-        _meaning(saved, told),
-        _provider(saved, told),
+        _reasons(saved, translate),
+        _apart(saved, translate),
+        _audits(saved, translate),
+        _audits_by_age(saved, translate),
+        _meaning(saved, translate),
+        _provider(saved, translate),
     ]
 
 
@@ -152,24 +156,24 @@ def _span(at: int, length: int, counts: Counts) -> Span:
     return Span(Moment(at, shape), (hits, misses, others))
 
 
-def _tiles(saved: Json, told: Words) -> list[Json]:
+def _tiles(saved: Json, translate: Words) -> list[Json]:
     rate, money = saved["hit_rate"], saved["saved_money"]
     shown = ", ".join(f"{_money(amount)} {code}" for code, amount in money.items())
     looked = saved["hits"] + saved["misses"]
     tiles = (
         (
             *("hit_rate", "–" if rate is None else f"{rate:.1%}"),
-            told("of_looked_up", count=charts.count(looked)),
+            translate("of_looked_up", count=charts.count(looked)),
         ),
-        ("saved_money", shown or "–", "" if shown else told("no_price")),
+        ("saved_money", shown or "–", "" if shown else translate("no_price")),
         ("saved_seconds", charts.span_of(saved["saved_seconds"]), ""),
         ("saved_tokens", charts.count(saved["saved_tokens"]), ""),
         (
             *("shared_loads", charts.count(saved["shared_loads"])),
-            told("stale_for_error", count=saved["stale_for_error"]),
+            translate("stale_for_error", count=saved["stale_for_error"]),
         ),
     )
-    return [{"name": told(n), "value": v, "beside": b} for n, v, b in tiles]
+    return [{"name": translate(n), "value": v, "beside": b} for n, v, b in tiles]
 
 
 def _money(amount: float) -> str:
@@ -186,58 +190,60 @@ def _chart(
     return {"name": name, "beside": "", "rows": rows, "full": None, "lines": [], **more}
 
 
-def _latencies(saved: Json, told: Words) -> Json:
+def _latencies(saved: Json, translate: Words) -> Json:
     bars = []
-    for what, name in (("first_", told("latency")), ("", told("whole"))):
+    for what, name in (("first_", translate("latency")), ("", translate("whole"))):
         for result in ("hit", "miss"):
             for share in (50, 95, 99):
                 value = saved[f"{result}_{what}p{share}_ms"]
                 if value is not None and (what == "first_" or share == 99):  # noqa: PLR2004
-                    label = f"{told(result)} P{share}"
+                    label = f"{translate(result)} P{share}"
                     label = label if what else f"{name}, {label}"
                     bars.append(Bar(label, value, charts.took(value), result))
-    return _chart(told("latency"), bars, logarithmic=True)
+    return _chart(translate("latency"), bars, logarithmic=True)
 
 
-def _stages(saved: Json, told: Words) -> Json:
+def _stages(saved: Json, translate: Words) -> Json:
     kinds = {"key": "hit", "look_up": "hit"}
     bars = [
-        Bar(told(stage), value, charts.took(value), kinds.get(stage, "miss"))
+        Bar(translate(stage), value, charts.took(value), kinds.get(stage, "miss"))
         for stage, value in saved["stages_ms"].items()
         if value is not None
     ]
-    return _chart(told("stages"), bars, logarithmic=True, beside=told("average"))
+    return _chart(
+        translate("stages"), bars, logarithmic=True, beside=translate("average")
+    )
 
 
-def _reasons(saved: Json, told: Words) -> Json:
+def _reasons(saved: Json, translate: Words) -> Json:
     bars = []
     found = [(r, n) for r, n in saved["reasons"].items() if r not in HITS]
     for reason, number in sorted(found, key=lambda pair: -pair[1])[:_TOP]:
         kind = "miss" if reason in MISSES else "uncached"
-        bars.append(Bar(told(reason), number, charts.count(number), kind))
-    refused = ", ".join(f"{told(r)} {n}" for r, n in saved["refused"].items())
-    lines = [f"{told('not_kept')}: {refused}"] if refused else []
-    return _chart(told("why"), bars, lines=lines)
+        bars.append(Bar(translate(reason), number, charts.count(number), kind))
+    refused = ", ".join(f"{translate(r)} {n}" for r, n in saved["refused"].items())
+    lines = [f"{translate('not_kept')}: {refused}"] if refused else []
+    return _chart(translate("why"), bars, lines=lines)
 
 
-def _apart(saved: Json, told: Words) -> Json:
+def _apart(saved: Json, translate: Words) -> Json:
     why = saved["why_misses"]
     bars = [
-        Bar(told(f"part_{part}"), number, charts.count(number), "miss")
+        Bar(translate(f"part_{part}"), number, charts.count(number), "miss")
         for part, number in sorted(why["kept_apart"].items(), key=lambda p: -p[1])
     ]
     lines = [
-        told(f"advice_{part}", share=f"{share:.0%}")
+        translate(f"advice_{part}", share=f"{share:.0%}")
         for part, share in why["shares"].items()
     ]
-    return _chart(told("apart"), bars, lines=lines)
+    return _chart(translate("apart"), bars, lines=lines)
 
 
-def _audits(saved: Json, told: Words) -> Json:
+def _audits(saved: Json, translate: Words) -> Json:
     found = saved["audits"]
     total = found["right"] + found["wrong"]
     bars = [
-        Bar(told(f"audit_{name}"), found[name], charts.count(found[name]), kind)
+        Bar(translate(f"audit_{name}"), found[name], charts.count(found[name]), kind)
         for name, kind in (("right", "hit"), ("wrong", "miss"), ("failed", "uncached"))
         if found[name]
     ]
@@ -245,81 +251,90 @@ def _audits(saved: Json, told: Words) -> Json:
     if total:
         low, high = found["interval"]
         numbers = {"rate": f"{found['wrong_rate']:.1%}", "low": f"{low:.1%}"}
-        lines.append(told("audit_rate", **numbers, high=f"{high:.1%}"))
+        lines.append(translate("audit_rate", **numbers, high=f"{high:.1%}"))
     if found["ttl_hint_seconds"]:
-        lines.append(told("audit_hint", time=charts.span_of(found["ttl_hint_seconds"])))
-    return _chart(told("audits"), bars, lines=lines)
+        lines.append(
+            translate("audit_hint", time=charts.span_of(found["ttl_hint_seconds"]))
+        )
+    return _chart(translate("audits"), bars, lines=lines)
 
 
-def _audits_by_age(saved: Json, told: Words) -> Json:
+def _audits_by_age(saved: Json, translate: Words) -> Json:
     bars = []
     for row in saved["audits"]["by_age"]:
         bound, total = row["up_to_seconds"], row["right"] + row["wrong"]
         age = (
-            told("older")
+            translate("older")
             if bound is None
-            else told("younger", time=charts.span_of(bound))
+            else translate("younger", time=charts.span_of(bound))
         )
         shown = f"{row['wrong']} / {total}"
         bars.append(Bar(age, row["wrong"] / total, shown, "miss"))
-    return _chart(told("audits_by_age"), bars)
+    return _chart(translate("audits_by_age"), bars)
 
 
-def _meaning(saved: Json, told: Words) -> Json:
+def _meaning(saved: Json, translate: Words) -> Json:
     bars = []
     for band in saved["meaning"]:
-        label = told("score", score=f"{band['from_score']:g}")
+        label = translate("score", score=f"{band['from_score']:g}")
         for name, kind in (("right", "hit"), ("wrong", "miss")):
             if band[name]:
                 shown = charts.count(band[name])
                 bars.append(
-                    Bar(f"{label}: {told(f'audit_{name}')}", band[name], shown, kind)
+                    Bar(
+                        f"{label}: {translate(f'audit_{name}')}",
+                        band[name],
+                        shown,
+                        kind,
+                    )
                 )
     seconds = saved["meaning_would_save_seconds"]
-    line = told("meaning_would_save", time=charts.span_of(seconds))
-    return _chart(told("meaning_compared"), bars, lines=[line] if seconds else [])
+    line = translate("meaning_would_save", time=charts.span_of(seconds))
+    return _chart(translate("meaning_compared"), bars, lines=[line] if seconds else [])
 
 
-def _band(row: Json, told: Words) -> Json:
-    state = told(f"band_{row['state']}", count=charts.count(row["missing"]))
+def _band(row: Json, translate: Words) -> Json:
+    state = translate(f"band_{row['state']}", count=charts.count(row["missing"]))
     return {**row, "scores": f"≥ {row['from_score']:g}", "state": state}
 
 
-def _provider(saved: Json, told: Words) -> Json:
+def _provider(saved: Json, translate: Words) -> Json:
     found = saved["provider_cache"]
     bars = [
-        Bar(told(f"provider_{how}"), count, charts.count(count), kind)
+        Bar(translate(f"provider_{how}"), count, charts.count(count), kind)
         for (how, count), kind in zip(
             found["tokens"].items(), ("miss", "hit", "uncached"), strict=True
         )
         if count
     ]
     money = ", ".join(f"{_money(a)} {code}" for code, a in found["saved_money"].items())
-    lines = [f"{told('provider_saved')}: {money}"] if money else []
+    lines = [f"{translate('provider_saved')}: {money}"] if money else []
     lines += [
-        told(f"prefix_{part}", share=f"{share:.0%}")
+        translate(f"prefix_{part}", share=f"{share:.0%}")
         for part, share in found["broken_by"].items()
     ]
-    return _chart(told("provider"), bars, lines=lines)
+    return _chart(translate("provider"), bars, lines=lines)
 
 
-def _redis(servers: list[Facts], told: Words) -> Json:
-    chart = _chart(told("redis"), [])
+def _redis(servers: list[Facts], translate: Words) -> Json:
+    chart = _chart(translate("redis"), [])
     if not servers:
-        chart["lines"] = [told("unknown")]
+        chart["lines"] = [translate("unknown")]
         return chart
     numbers = total(dict(facts.numbers) for facts in servers)
     if "used_memory" not in numbers:
-        chart["lines"] = [told("unknown")]
+        chart["lines"] = [translate("unknown")]
         return chart
     used, most = numbers["used_memory"], numbers.get("maxmemory", 0)
-    limit = do_filesizeformat(most, binary=True) if most else told("no_limit")
-    said = f"{told('memory')}: {do_filesizeformat(used, binary=True)} / {limit}"
+    limit = do_filesizeformat(most, binary=True) if most else translate("no_limit")
+    paragraphs = (
+        f"{translate('memory')}: {do_filesizeformat(used, binary=True)} / {limit}"
+    )
     chart["full"] = used / most if most else 0
-    rest = [f"{charts.count(numbers.get('keys', 0))} {told('keys')}"]
+    rest = [f"{charts.count(numbers.get('keys', 0))} {translate('keys')}"]
     if "evicted_keys" in numbers:
-        rest.append(f"{charts.count(numbers['evicted_keys'])} {told('evicted')}")
-    chart["lines"] = [said, " · ".join(rest)]
+        rest.append(f"{charts.count(numbers['evicted_keys'])} {translate('evicted')}")
+    chart["lines"] = [paragraphs, " · ".join(rest)]
     return chart
 
 

@@ -146,8 +146,8 @@ def _audits_by_age(found: Mapping[str, Counts]) -> Metric:
     labels = (*_OF, "verdict", "younger_than")
     meaning = "Hits asked upstream again, by the age of their entry."
     family = CounterMetricFamily(_PREFIX + "audits_by_age", meaning, labels=labels)
-    for of, said, amount in _rows(found, "audit_age"):
-        verdict, _, number = said.partition(" ")
+    for of, value, amount in _rows(found, "audit_age"):
+        verdict, _, number = value.partition(" ")
         place = place_of(number)
         if place is not None and place <= len(AGES):
             bound = "+Inf" if place == len(AGES) else f"{AGES[place]:g}"
@@ -185,8 +185,8 @@ def _counter(
 ) -> Metric:
     labels = (*_OF[:depth], verdict) if verdict else _OF[:depth]
     sums: dict[tuple[str, ...], float] = defaultdict(float)
-    for of, said, amount in _rows(found, name):
-        sums[(*of[:depth], said) if verdict else of[:depth]] += amount
+    for of, value, amount in _rows(found, name):
+        sums[(*of[:depth], value) if verdict else of[:depth]] += amount
     family = CounterMetricFamily(_PREFIX + shown, meaning, labels=labels)
     for values, amount in sums.items():
         family.add_metric(list(values), amount)
@@ -200,11 +200,11 @@ def _histogram(
     family = HistogramMetricFamily(_PREFIX + shown, meaning, labels=labels)
     tables: dict[tuple[str, ...], list[float]] = {}
     sums: dict[tuple[str, ...], float] = {
-        (*of, said) if verdict else of: amount
-        for of, said, amount in _rows(found, f"{name}_sum")
+        (*of, value) if verdict else of: amount
+        for of, value, amount in _rows(found, f"{name}_sum")
     }
-    for of, said, amount in _rows(found, name):
-        result, _, number = said.rpartition(" ")
+    for of, value, amount in _rows(found, name):
+        result, _, number = value.rpartition(" ")
         table = tables.setdefault(
             (*of, result) if verdict else of, [0.0] * (len(BOUNDS) + 1)
         )

@@ -33,8 +33,8 @@ class Words:
 
 def preferred(accepted: str) -> Words:
     """The words for a browser's Accept-Language."""
-    for wish in accepted.lower().split(","):
-        short = wish.partition(";")[0].strip()[:2]
+    for wanted in accepted.lower().split(","):
+        short = wanted.partition(";")[0].strip()[:2]
         for language in LANGUAGES:
             if short and language.lower().startswith(short):
                 return Words(language)

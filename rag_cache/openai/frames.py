@@ -31,7 +31,7 @@ _LONGEST: Final = 1024 * 1024
 _RESERVED: Final = 16
 # One line end: a blank line behind it would be an event without data to a reader that
 # remembers the last id, as OpenAI's client does.
-_SIGN_OF_LIFE: Final = b": waiting\n"
+_KEEPALIVE: Final = b": waiting\n"
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ def paced(
                 break
             pieces.add(frame)
         except queue.Empty:
-            pieces.add_sign()
+            pieces.add_keepalive()
         yield from pieces.due()
     yield from pieces.rest()
     sleep(pieces.hold())
@@ -146,9 +146,9 @@ class _Pieces:
         """Take a frame."""
         self._held.append(frame)
 
-    def add_sign(self) -> None:
+    def add_keepalive(self) -> None:
         """Nothing came: say so, if there is nothing else to say."""
-        self._held = self._held or [_SIGN_OF_LIFE]
+        self._held = self._held or [_KEEPALIVE]
 
     def due(self) -> Iterator[bytes]:
         """What is to go out now."""

@@ -188,7 +188,7 @@ def _streamed(under_way: Work, frames: Frames, *, wants_usage: bool) -> Response
     first = next(texts, "")
     _refuse_missing(under_way)
 
-    def told() -> Iterator[bytes]:
+    def chunks() -> Iterator[bytes]:
         yield frames.delta({"role": "assistant", "content": first})
         try:
             for text in texts:
@@ -208,7 +208,7 @@ def _streamed(under_way: Work, frames: Frames, *, wants_usage: bool) -> Response
             yield frames.usage(usage)
         yield frames.done()
 
-    body: Any = told()
+    body: Any = chunks()
     if under_way.outcome.hit:  # One piece, which the host can't cut.
         body = b"".join(body)
     if not isinstance(body, bytes) or len(body) > http.MAX_REPLY:

@@ -22,12 +22,12 @@ from rag_cache.settings import Knowledge
 # Dify's own limit (services/hit_testing_service.py: hit_testing_args_check).
 MAX_QUERY: Final = 250
 CHECK_SECONDS: Final = 10
-_HANDS: Final = 8
+_WORKERS: Final = 8
 _PAGE: Final = 100  # documents and datasets at a time; the API gives no more
 _MAX_PAGES: Final = 100
 _READ_SIZE: Final = 64 * 1024
 _MAX_BODY: Final = 16 * 1024 * 1024
-_UNWELL: Final = "Dify's knowledge API"
+_API_NAME: Final = "Dify's knowledge API"
 
 type Json = dict[str, Any]
 
@@ -37,7 +37,7 @@ def credential(place: Knowledge, seconds: float) -> str:
     return f"{place.digest()} {seconds}"
 
 
-def revived(name: str, text: str) -> KnowledgeError | None:
+def rebuilt(name: str, text: str) -> KnowledgeError | None:
     """The error again that another process met."""
     kinds = {kind.__name__: kind for kind in (KnowledgeError, NoKnowledgeBase)}
     return kinds[name](text) if name in kinds else None
@@ -56,8 +56,8 @@ def side_by_side[A, B](
 
     if len(about) == 1:
         return [one(about[0])]
-    with ThreadPoolExecutor(min(len(about), _HANDS)) as hands:
-        return list(hands.map(one, about))
+    with ThreadPoolExecutor(min(len(about), _WORKERS)) as workers:
+        return list(workers.map(one, about))
 
 
 def datasets(place: Knowledge, seconds: float) -> Iterator[tuple[str, str]]:
@@ -104,7 +104,7 @@ def retrieve(
     deadline = time.monotonic() + seconds
     records = _call(place, "POST", path, dataset_id, deadline, body).get("records")
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
-        raise KnowledgeError(f"{_UNWELL} gave an answer without records.")
+        raise KnowledgeError(f"{_API_NAME} gave an answer without records.")
     return records
 
 
@@ -152,7 +152,7 @@ def _call(
         raise _refused(status, _code(data), dataset_id)
     if not isinstance(data, dict):
         raise KnowledgeError(
-            f"What answers at Knowledge API URL (knowledge_api_url) is not {_UNWELL}."
+            f"What answers at Knowledge API URL (knowledge_api_url) is not {_API_NAME}."
         )
     return data
 
@@ -179,11 +179,11 @@ def _exchange(
             return response.status, _read(response)
     except (web.DeadlinePassed, urllib3.exceptions.TimeoutError):
         raise KnowledgeError(
-            f"{_UNWELL} at {urlsplit(url).netloc} did not answer in time."
+            f"{_API_NAME} at {urlsplit(url).netloc} did not answer in time."
         ) from None
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise KnowledgeError(
-            f"The connection to {_UNWELL} at {urlsplit(url).netloc} failed; check "
+            f"The connection to {_API_NAME} at {urlsplit(url).netloc} failed; check "
             "Knowledge API URL (knowledge_api_url)."
         ) from error
 
@@ -208,7 +208,7 @@ def _code(data: Any) -> str:
 
 
 def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:
-    said = f"{_UNWELL} answered HTTP {status}{code}"
+    sentence = f"{_API_NAME} answered HTTP {status}{code}"
     which = f"the knowledge base {dataset_id}" if dataset_id else "knowledge bases"
     if status == HTTPStatus.UNAUTHORIZED:
         rest = "; check Knowledge API key (knowledge_api_key)"
@@ -225,4 +225,4 @@ def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:
     else:
         rest = f": it does not accept these settings for {which}"
     missing = dataset_id and status == HTTPStatus.NOT_FOUND
-    return (NoKnowledgeBase if missing else KnowledgeError)(said + rest + ".")
+    return (NoKnowledgeBase if missing else KnowledgeError)(sentence + rest + ".")

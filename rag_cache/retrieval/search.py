@@ -94,7 +94,7 @@ def retrieve(caller: Caller, ask: Ask) -> Retrieved:
     state, request = RequestState(), _request(caller, read, ask, known)
     try:
         data = data_of(
-            cache.stream(request, load, outlives=_outlives(ask), state=state)
+            cache.stream(request, load, outlives_call=_outlives_call(ask), state=state)
         )
     except NothingCached:
         data = _NOTHING
@@ -204,9 +204,9 @@ def _allow(read: Settings, datasets: Sequence[str]) -> None:
             )
 
 
-def _outlives(ask: Ask) -> bool:
+def _outlives_call(ask: Ask) -> bool:
     # A rerank model is asked through the caller's session, and ends with it.
-    return ask.reranker is None and runtime.outlives()
+    return ask.reranker is None and runtime.outlives_call()
 
 
 def _form(read: Settings, ask: Ask, datasets: Sequence[Dataset]) -> Json:
@@ -234,7 +234,7 @@ def _request(
         label="cached_retrieve",
         form=_form(read, ask, datasets),
         rules=rules.in_halves(life)
-        if _outlives(ask)
+        if _outlives_call(ask)
         else replace(rules, ttl=life, stale_while_revalidate=0, stale_if_error=0),
         app=caller.app_id,
         asked=lambda: ask.query,
@@ -253,7 +253,7 @@ def _request(
             place, read.cache.options.knowledge_deadline_seconds
         ),
         at_most=partial(_at_most, max(one.since for one in datasets)),
-        revive=knowledge.revived,
+        rebuild_error=knowledge.rebuilt,
     )
 
 

@@ -28,7 +28,7 @@ from rag_cache.settings import Settings
 # What tells one state of a dataset from another. Not ``hit_count``: each retrieval
 # changes it. ``updated_at`` is that of the settings; documents show in the counters
 # (fields/dataset_fields.py, models/dataset.py).
-_TELLING: Final = (
+_VERSION_FIELDS: Final = (
     *("name", "provider", "indexing_technique", "doc_form", "updated_at"),
     *("document_count", "total_documents", "total_available_documents", "word_count"),
     *("embedding_model", "embedding_model_provider", "embedding_available"),
@@ -37,7 +37,7 @@ _TELLING: Final = (
     *("is_multimodal", "runtime_mode", "chunk_structure"),
 )
 # And one state of a document (fields/document_fields.py).
-_TELLING_OF_A_DOCUMENT: Final = (
+_DOCUMENT_VERSION_FIELDS: Final = (
     *("id", "name", "enabled", "archived", "indexing_status", "display_status"),
     *("word_count", "tokens", "doc_form", "doc_metadata", "created_at", "disabled_at"),
     *("dataset_process_rule_id", "summary_index_status", "data_source_info"),
@@ -128,9 +128,11 @@ def _asked(
         traits=Traits(ends_at=time.time() + seconds),
         belongs=(f"dataset:{dataset_id}",),
         credential=knowledge.credential(place, options.knowledge_deadline_seconds),
-        revive=knowledge.revived,
+        rebuild_error=knowledge.rebuilt,
     )
-    pieces = cache.stream(request, load, outlives=runtime.outlives(), state=state)
+    pieces = cache.stream(
+        request, load, outlives_call=runtime.outlives_call(), state=state
+    )
     data = data_of(pieces)
     return Dataset(
         dataset_id,
@@ -180,15 +182,15 @@ def _described(settings: Settings, dataset_id: str) -> dict[str, Any]:
     options, place = settings.cache.options, settings.knowledge
     seconds = options.knowledge_deadline_seconds
     facts = knowledge.dataset(place, dataset_id, seconds)
-    telling: list[Any] = [facts.get(name) for name in _TELLING]
+    values: list[Any] = [facts.get(name) for name in _VERSION_FIELDS]
     if options.dataset_check == "deep":
-        telling += sorted(
-            canonical([document.get(name) for name in _TELLING_OF_A_DOCUMENT]).hex()
+        values += sorted(
+            canonical([document.get(name) for name in _DOCUMENT_VERSION_FIELDS]).hex()
             for document in knowledge.documents(place, dataset_id, seconds)
         )
     return {
         "name": str(facts.get("name") or ""),
-        "version": hashlib.sha256(canonical(telling)).hexdigest()[:32],
+        "version": hashlib.sha256(canonical(values)).hexdigest()[:32],
         "own_settings": facts.get("retrieval_model_dict"),
         "economical": facts.get("indexing_technique") == _ECONOMICAL,
     }

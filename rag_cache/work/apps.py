@@ -83,8 +83,8 @@ class _AppReader:
             case "workflow_finished":
                 self._finish(data or {})
             case "error":
-                said = str(event.get("message") or event.get("code") or "")
-                raise ReverseError(f"The app failed: {said[:LONGEST_MESSAGE]}")
+                message = str(event.get("message") or event.get("code") or "")
+                raise ReverseError(f"The app failed: {message[:LONGEST_MESSAGE]}")
         return ""
 
     def _show(self, text: Any) -> str:
@@ -95,8 +95,8 @@ class _AppReader:
     def _finish(self, data: Mapping[str, Any]) -> None:
         status = data.get("status")
         if status in ("failed", "stopped"):
-            said = str(data.get("error") or status)
-            raise ReverseError(f"The app failed: {said[:LONGEST_MESSAGE]}")
+            message = str(data.get("error") or status)
+            raise ReverseError(f"The app failed: {message[:LONGEST_MESSAGE]}")
         self._ended = self._ended or status == "succeeded"
         self._failed = self._failed or status != "succeeded"
         outputs = data.get("outputs")

@@ -99,9 +99,9 @@ def model(caller: Caller, parameters: Mapping[str, Any], ask: Models) -> Work:
     stop = chosen.completion_params.pop("stop", None) or []
     if not isinstance(stop, list):
         stop = [str(stop)]
-    said: list[PromptMessage] = [UserPromptMessage(content=prompt)]
+    turns: list[PromptMessage] = [UserPromptMessage(content=prompt)]
     if system.strip():
-        said.insert(0, SystemPromptMessage(content=system))
+        turns.insert(0, SystemPromptMessage(content=system))
     form = {
         "provider": chosen.provider,
         "model": chosen.model,
@@ -123,7 +123,7 @@ def model(caller: Caller, parameters: Mapping[str, Any], ask: Models) -> Work:
     )
     by = meaning.chosen(parameters, read)
     request = meaning.matched(read, request, "prompt", by, ask)
-    chat = Chat(chosen, said, stop)
+    chat = Chat(chosen, turns, stop)
     return begin(read, request, lambda: ask.chat(chat, limits(read)))
 
 
@@ -181,7 +181,7 @@ def begin(
     """Begin to answer a request; ``load`` does the work where that is needed."""
     state = RequestState()
     cache = settings.open_cache(read)
-    return Work(cache.stream(request, load, outlives=False, state=state), state)
+    return Work(cache.stream(request, load, outlives_call=False, state=state), state)
 
 
 def limits(read: Settings) -> Limits:
@@ -234,25 +234,25 @@ def request_of(
 
 
 def _parts(form: Mapping[str, Any], seed: str) -> dict[str, Any]:
-    told = urls.stripped(form.get("messages"))
-    said = messages.parts(told) if told else {}
+    stripped = urls.stripped(form.get("messages"))
+    parts = messages.parts(stripped) if stripped else {}
     return {
         "system": form.get("system"),
-        **said,
+        **parts,
         "parameters": [
             form.get("parameters"),
             form.get("inputs") if form.get("query") else None,
             form.get("stop"),
         ],
         "tools": form.get("tools"),
-        "context": [said.get("context"), seed],
+        "context": [parts.get("context"), seed],
     }
 
 
 def _asked(form: Mapping[str, Any]) -> str:
-    said = form.get("prompt") or form.get("query")
+    question = form.get("prompt") or form.get("query")
     # A workflow has no question but its inputs.
-    return str(said or json.dumps(form.get("inputs") or "", default=str))
+    return str(question or json.dumps(form.get("inputs") or "", default=str))
 
 
 def _at_most(answer: Piece) -> float | None:

@@ -108,14 +108,14 @@ def matched(
         found = vectors_of(read, ours, *asked, alone=True)
         return vectors.unpack(found[0].payload)
 
-    early = _Early(embed)
+    prepare = _EarlyVector(embed)
     meaning = Meaning(
         question=text,
         partition={**request.form, question: ""},
-        embed=early,
+        embed=prepare,
         by=" ".join(_names(by)),
-        behind=False,
-        early=early.begin,
+        in_background=False,
+        prepare=prepare.begin,
         read=as_answer,
         **read.cache.options.of_meaning(),
     )
@@ -132,16 +132,16 @@ def matched(
     )
 
 
-class _Early:
+class _EarlyVector:
     """Gives a question's vector, which may have been asked for before."""
 
     def __init__(self, embed: Callable[[str], Sequence[float]]) -> None:
         self._embed = embed
-        self._begun: gevent.Greenlet[..., Sequence[float] | Exception] | None = None
+        self._greenlet: gevent.Greenlet[..., Sequence[float] | Exception] | None = None
 
     def begin(self, question: str) -> None:
         """Ask in a greenlet of its own."""
-        self._begun = self._begun or gevent.spawn(self._quietly, question)
+        self._greenlet = self._greenlet or gevent.spawn(self._quietly, question)
 
     def _quietly(self, question: str) -> Sequence[float] | Exception:
         try:
@@ -150,9 +150,9 @@ class _Early:
             return error
 
     def __call__(self, question: str) -> Sequence[float]:
-        if self._begun is None:
+        if self._greenlet is None:
             return self._embed(question)
-        made = self._begun.get()
+        made = self._greenlet.get()
         if isinstance(made, Exception):
             raise made
         return made

@@ -70,8 +70,10 @@ def bounded[T](
     except GeneratorExit:
         raise
     except Exception as error:  # noqa: BLE001 - the SDK raises no other for all of them
-        said, status = _read(error)
-        raise ReverseError(f"The {what} could not be asked: {said}", status) from None
+        message, status = _read(error)
+        raise ReverseError(
+            f"The {what} could not be asked: {message}", status
+        ) from None
 
 
 def _read(error: Exception) -> tuple[str, int]:
@@ -80,16 +82,16 @@ def _read(error: Exception) -> tuple[str, int]:
     It comes as text: with the SDK's words for the class of a model's error, or with
     the plugin's own report as JSON, whose trace is nobody's business.
     """
-    said = str(error).strip()
-    before, found, report = said.partition(_REPORT)
+    message = str(error).strip()
+    before, found, report = message.partition(_REPORT)
     if found:
         try:
-            said = str(json.loads(report).get("message") or "")
+            message = str(json.loads(report).get("message") or "")
         except (ValueError, AttributeError):
-            said = before
-    if _UNPUBLISHED in said:
+            message = before
+    if _UNPUBLISHED in message:
         return "it is not published; publish it in Dify", 400
-    status = next((code for word, code in _STATUSES.items() if word in said), 502)
+    status = next((code for word, code in _STATUSES.items() if word in message), 502)
     # Some providers' errors repeat an address, with the key in its query.
-    said = _QUERY.sub(r"\1?…", said[: 4 * LONGEST_MESSAGE])
-    return said[:LONGEST_MESSAGE] or type(error).__name__, status
+    message = _QUERY.sub(r"\1?…", message[: 4 * LONGEST_MESSAGE])
+    return message[:LONGEST_MESSAGE] or type(error).__name__, status

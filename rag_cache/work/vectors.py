@@ -66,7 +66,7 @@ def vectors_of(
             }
 
     cache = settings.open_cache(read)
-    return embedding.ask(cache, request, forms, load, outlives=False, alone=alone)
+    return embedding.ask(cache, request, forms, load, outlives_call=False, alone=alone)
 
 
 def _packed(vector: Sequence[float], model: str) -> bytes:

@@ -13,9 +13,9 @@ from cachecore.stores.base import (
     Commit,
     Found,
     Heartbeat,
-    News,
     Page,
     Store,
+    StreamReply,
     Write,
 )
 from tests.core.test_policy import REPLACEMENTS, TAKE_OVERS
@@ -89,7 +89,10 @@ class StoreContract:
         store.settle(name, {"a": "1", "b": "2"})
         assert store.replace(name, {"a": "9", "c": "3"}) == {"a": True, "c": False}
         known = {"a": "10", "new": "4"}
-        assert store.replace(name, known, standing=True) == {"a": True, "new": False}
+        assert store.replace(name, known, only_existing=True) == {
+            "a": True,
+            "new": False,
+        }
         found = store.look_up("no key", name, ("a", "new"))
         assert found.fields == ("10", None)
         assert store.look_up("x" + name, name, ["a", "b", "c"]).fields == (
@@ -139,18 +142,18 @@ class StoreContract:
             store.append(name + ":events", [b"one", b"two"], 100, 60)
         assert store.look_up(name, name + ":h", ["a"]).value is None
 
-    @pytest.mark.parametrize("behind", [True, False])
+    @pytest.mark.parametrize("in_background", [True, False])
     def test_records_are_read_in_their_order_from_where_one_was(
-        self, store: Store, name: str, behind: bool
+        self, store: Store, name: str, in_background: bool
     ) -> None:
         log = name + ":log"
-        assert store.tail(log, "", 10, behind=behind) == []
+        assert store.tail(log, "", 10, in_background=in_background) == []
         store.append(log, [b"one", b"two", b"\xff"], 100, 60)
-        first = store.tail(log, "", 2, behind=behind)
+        first = store.tail(log, "", 2, in_background=in_background)
         assert [data for _, data in first] == [b"one", b"two"]
-        rest = store.tail(log, first[-1][0], 10, behind=behind)
+        rest = store.tail(log, first[-1][0], 10, in_background=in_background)
         assert [data for _, data in rest] == [b"\xff"]
-        assert store.tail(log, rest[-1][0], 10, behind=behind) == []
+        assert store.tail(log, rest[-1][0], 10, in_background=in_background) == []
 
     def test_each_server_says_how_much_it_holds(self, store: Store, name: str) -> None:
         store.keep(name, b"x" * 10_000, 60)
@@ -170,20 +173,20 @@ class StoreContract:
         assert store.look_up(key, name + ":h", ["switch"]) == Found(None, (None,))
         assert found_by_claim(store, name, "a.1") == ("a.1", None)
 
-    @pytest.mark.parametrize(("standing", "order", "may"), REPLACEMENTS)
+    @pytest.mark.parametrize(("only_existing", "order", "may"), REPLACEMENTS)
     @pytest.mark.parametrize("way", ["commit", "keep_many"])
     def test_an_entry_is_replaced_as_the_policy_says(
         self,
         store: Store,
         name: str,
-        standing: int | None,
+        only_existing: int | None,
         order: int,
         may: bool,
         way: str,
     ) -> None:
         key = entry_of(name)
-        if standing is not None:
-            store.keep(key, sealed(key, b"standing", standing), 60)
+        if only_existing is not None:
+            store.keep(key, sealed(key, b"standing", only_existing), 60)
         value = sealed(key, b"new", order)
         if way == "commit":
             kept = store.commit(commit(name, "a.1", value))
@@ -192,7 +195,7 @@ class StoreContract:
         assert kept is may
         found = store.look_up(key, name + ":h", ["a"]).value
         assert found is not None
-        assert (entry.order_of(found) == order) is (may or standing == order)
+        assert (entry.order_of(found) == order) is (may or only_existing == order)
 
     def test_only_an_absent_entry_is_written_where_that_is_asked(
         self, store: Store, name: str
@@ -215,7 +218,7 @@ class SharedStoreContract(StoreContract):
         assert found_by_claim(store, name, "b.1") == ("a.1", b"kept")
 
     def test_a_later_claim_has_a_higher_order(self, store: Store, name: str) -> None:
-        orders = [claim(store, name, "a.1", over="*").order for _ in range(3)]
+        orders = [claim(store, name, "a.1", take_over="*").order for _ in range(3)]
         orders.append(store.order(entry_of(name)))
         assert orders == sorted(set(orders))
         assert len(str(orders[0])) == 16 or orders[0] < 1e16
@@ -227,13 +230,19 @@ class SharedStoreContract(StoreContract):
         let_pass(0.1)
         assert claim(store, name, "b.1").holder == "b.1"
 
-    @pytest.mark.parametrize(("holder", "token", "over", "taken"), TAKE_OVERS)
+    @pytest.mark.parametrize(("holder", "token", "take_over", "taken"), TAKE_OVERS)
     def test_a_lease_is_taken_over_as_the_policy_says(
-        self, store: Store, name: str, holder: str, token: str, over: str, taken: bool
+        self,
+        store: Store,
+        name: str,
+        holder: str,
+        token: str,
+        take_over: str,
+        taken: bool,
     ) -> None:
         claim(store, name, holder)
         expected = token if taken else holder
-        assert claim(store, name, token, over=over).holder == expected
+        assert claim(store, name, token, take_over=take_over).holder == expected
 
     def test_a_heartbeat_renews_ones_own_lease_and_nobody_elses(
         self, store: Store, name: str, let_pass: Callable[[float], None]
@@ -253,7 +262,7 @@ class SharedStoreContract(StoreContract):
         self, store: Store, name: str, let_pass: Callable[[float], None]
     ) -> None:
         claim(store, name, "a.1", ttl=0.2)
-        read(store, name, "a.1", sign=0.2)
+        read(store, name, "a.1", subscribe=0.2)
         beats = [beat(name, "a.1", ttl=60, renews=False, records=(b"x",))]
         assert store.heartbeat(beats) == [2]
         assert read(store, name, "a.1").alive
@@ -266,8 +275,8 @@ class SharedStoreContract(StoreContract):
     ) -> None:
         claim(store, name, "a.1")
         assert store.heartbeat([beat(name, "a.1")]) == [0]
-        news = read(store, name, "a.1", sign=60)
-        assert news.records == ((news.sign, None),)
+        reply = read(store, name, "a.1", subscribe=60)
+        assert reply.records == ((reply.subscription, None),)
         assert store.heartbeat([beat(name, "a.1", records=(b"x",))]) == [2]
 
     def test_a_leader_is_alive_while_its_lease_or_its_stream_lives(
@@ -276,8 +285,8 @@ class SharedStoreContract(StoreContract):
         claim(store, name, "a.1", ttl=0.2)
         assert read(store, name, "a.1").alive
         assert not read(store, name, "b.1").alive
-        read(store, name, "a.1", sign=60)
-        claim(store, name, "b.1", over="*")
+        read(store, name, "a.1", subscribe=60)
+        claim(store, name, "b.1", take_over="*")
         assert read(store, name, "a.1").alive, "a refresh took its lease, not its life"
         let_pass(0.3)
 
@@ -286,16 +295,16 @@ class SharedStoreContract(StoreContract):
     ) -> None:
         claim(store, name, "a.1")
         store.commit(commit(name, "a.1", None))
-        news = read(store, name, "a.1", sign=60)
-        assert (news.records, news.alive, news.sign) == ((), False, "")
+        reply = read(store, name, "a.1", subscribe=60)
+        assert (reply.records, reply.alive, reply.subscription) == ((), False, "")
 
     def test_a_sign_prolongs_no_stream_of_a_dead_leader(
         self, store: Store, name: str, let_pass: Callable[[float], None]
     ) -> None:
         store.heartbeat([beat(name, "a.1", ttl=0.2, records=(b"x",))])
         store.commit(commit(name, "b.1", None))
-        read(store, name, "a.1", sign=60)
-        claim(store, name, "b.1", over="*")
+        read(store, name, "a.1", subscribe=60)
+        claim(store, name, "b.1", take_over="*")
         let_pass(0.3)
         assert not read(store, name, "a.1").alive
 
@@ -303,20 +312,20 @@ class SharedStoreContract(StoreContract):
         self, store: Store, name: str
     ) -> None:
         claim(store, name, "a.1")
-        read(store, name, "a.1", sign=60)
+        read(store, name, "a.1", subscribe=60)
         store.heartbeat([beat(name, "a.1", records=(b"x", bytes(range(256))))])
         first = read(store, name, "a.1")
         assert [data for _, data in first.records] == [None, b"x", bytes(range(256))]
         store.heartbeat([beat(name, "a.1", records=(b"z",))])
-        behind = first.records[-1][0]
-        news = read(store, name, "a.1", after=behind)
-        assert [data for _, data in news.records] == [b"z"]
+        in_background = first.records[-1][0]
+        reply = read(store, name, "a.1", after=in_background)
+        assert [data for _, data in reply.records] == [b"z"]
 
     def test_a_follower_waits_for_what_comes_and_no_longer(
         self, store: Store, name: str
     ) -> None:
         claim(store, name, "a.1")
-        read(store, name, "a.1", sign=60)
+        read(store, name, "a.1", subscribe=60)
         done = threading.Event()
 
         def speak() -> None:
@@ -327,23 +336,23 @@ class SharedStoreContract(StoreContract):
         try:
             speaker.start()
             first = read(store, name, "a.1").records[0][0]
-            news = read(store, name, "a.1", after=first, wait=5)
+            reply = read(store, name, "a.1", after=first, wait=5)
         finally:
             done.set()
             speaker.join()
-        assert news.records
+        assert reply.records
         assert read(store, name, "other", wait=0.01).records == ()
 
     def test_a_commit_keeps_the_entry_ends_the_stream_and_gives_the_lease_back(
         self, store: Store, name: str
     ) -> None:
         claim(store, name, "a.1")
-        read(store, name, "a.1", sign=60)
+        read(store, name, "a.1", subscribe=60)
         key = entry_of(name)
         answer = sealed(key, b"answer", 1)
         assert store.commit(commit(name, "a.1", answer, records=(b"x", b"end")))
-        news = read(store, name, "a.1")
-        assert [data for _, data in news.records] == [None, b"x", b"end"]
+        reply = read(store, name, "a.1")
+        assert [data for _, data in reply.records] == [None, b"x", b"end"]
         assert found_by_claim(store, name, "b.1") == ("b.1", answer)
 
     def test_a_commit_that_nobody_follows_leaves_no_stream(
@@ -355,7 +364,7 @@ class SharedStoreContract(StoreContract):
 
     def test_a_commit_takes_nobody_elses_lease(self, store: Store, name: str) -> None:
         claim(store, name, "a.1")
-        claim(store, name, "b.1", over="*")
+        claim(store, name, "b.1", take_over="*")
         store.commit(commit(name, "a.1", None))
         assert claim(store, name, "c.1").holder == "b.1"
 
@@ -374,10 +383,10 @@ def entry_of(name: str) -> str:
 
 
 def claim(
-    store: Store, name: str, token: str, ttl: float = 60, *, over: str = ""
+    store: Store, name: str, token: str, ttl: float = 60, *, take_over: str = ""
 ) -> Claim:
     key = entry_of(name)
-    return store.claim(key, lease_key(key), token, ttl, over=over)
+    return store.claim(key, lease_key(key), token, ttl, take_over=take_over)
 
 
 def found_by_claim(store: Store, name: str, token: str) -> tuple[str, bytes | None]:
@@ -413,8 +422,8 @@ def read(
     after: str = "0",
     wait: float = 0,
     *,
-    sign: float = 0,
-) -> News:
+    subscribe: float = 0,
+) -> StreamReply:
     key = entry_of(name)
     names = flight_key(key, token), lease_key(key), token
-    return store.read(*names, after, wait, sign=sign)
+    return store.read(*names, after, wait, subscribe=subscribe)

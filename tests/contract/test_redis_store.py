@@ -102,7 +102,7 @@ class TestRedisStore(SharedStoreContract):
         store.keep(name + ":stream", b"text", 60)
         followed = f"{name}:other"
         store.claim(name, f"{name}:lease", "t.m", 60)
-        store.read(followed, f"{name}:lease", "t.m", "0", 0, sign=60)
+        store.read(followed, f"{name}:lease", "t.m", "0", 0, subscribe=60)
         bad = Heartbeat(f"{name}:lease", f"{name}:stream", "t.m", 60, records=(b"x",))
         assert store.heartbeat([bad, replace(bad, stream=followed)]) == [None, 2]
 

@@ -172,7 +172,7 @@ def test_nothing_is_audited_unasked(asked: object) -> None:
 
 def test_a_load_that_dies_with_its_call_is_not_audited() -> None:
     bench = bench_with("kept")
-    served(bench, ASKED, "x", outlives=False)
+    served(bench, ASKED, "x", outlives_call=False)
     assert audits(bench) == []
 
 

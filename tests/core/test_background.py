@@ -20,59 +20,59 @@ class Job:
 
 
 def test_work_is_done_soon_after_it_is_asked_for() -> None:
-    behind, job = Background(0.001), Job()
-    behind.also(job)
-    behind.wake()
+    in_background, job = Background(0.001), Job()
+    in_background.also(job)
+    in_background.wake()
     assert job.ran.wait(5)
 
 
 def test_a_job_that_fails_is_no_reason_for_the_others_to_stop() -> None:
-    behind, bad, good = Background(at_once=True), Job(ValueError()), Job()
-    behind.also(bad)
-    behind.also(good)
-    behind.wake(last=True)
+    in_background, bad, good = Background(at_once=True), Job(ValueError()), Job()
+    in_background.also(bad)
+    in_background.also(good)
+    in_background.wake(last=True)
     assert good.runs == 1
 
 
 def test_what_the_store_could_not_take_is_tried_until_it_can() -> None:
-    behind, job = Background(0.001), Job(StoreError("away"))
-    behind.also(job)
-    behind.wake()
+    in_background, job = Background(0.001), Job(StoreError("away"))
+    in_background.also(job)
+    in_background.wake()
     for _ in range(20):
         job.ran.clear()
         assert job.ran.wait(5)
     job.error = None
-    while behind.woken:
+    while in_background.woken:
         await_threads("cache-background")
 
 
 def test_there_is_no_thread_while_there_is_nothing_to_do() -> None:
-    behind, job = Background(0.001), Job()
-    behind.also(job)
+    in_background, job = Background(0.001), Job()
+    in_background.also(job)
     for number in range(1, 3):
-        behind.wake()
-        behind.wake()
+        in_background.wake()
+        in_background.wake()
         await_threads("cache-background")
-        assert (job.runs, behind.woken) == (number, False)
+        assert (job.runs, in_background.woken) == (number, False)
 
 
 def test_at_once_it_runs_before_the_call_ends_and_only_for_the_last() -> None:
-    behind, job = Background(at_once=True), Job()
-    behind.also(job)
-    behind.wake()
+    in_background, job = Background(at_once=True), Job()
+    in_background.also(job)
+    in_background.wake()
     assert job.runs == 0
-    behind.wake(last=True)
-    assert (job.runs, behind.woken) == (1, False)
+    in_background.wake(last=True)
+    assert (job.runs, in_background.woken) == (1, False)
 
 
 def test_work_that_asks_for_work_runs_once() -> None:
-    behind = Background(at_once=True)
+    in_background = Background(at_once=True)
     runs: list[int] = []
 
     def job() -> None:
         runs.append(1)
-        behind.wake(last=True)
+        in_background.wake(last=True)
 
-    behind.also(job)
-    behind.wake(last=True)
+    in_background.also(job)
+    in_background.wake(last=True)
     assert runs == [1]

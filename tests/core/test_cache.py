@@ -513,7 +513,7 @@ def test_a_follower_takes_over_from_a_leader_that_left_before_the_first_piece() 
     while not flight._changed._waiters:  # type: ignore[attr-defined]
         time.sleep(0)  # Others run.
     table.leave(look.key, flight)
-    flight.crash(GeneratorExit())
+    flight.fail(GeneratorExit())
     follower.join(5)
     assert answers == ["own"]
 
@@ -617,7 +617,7 @@ def test_an_answer_that_others_would_not_wait_for_is_kept_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A slow model with steady callers must not keep the cache empty for ever."""
-    monkeypatch.setattr("cachecore.cache.MORTAL_IDLE_LIMIT", 0.0)
+    monkeypatch.setattr("cachecore.cache.CALL_IDLE_LIMIT", 0.0)
     monkeypatch.setattr("cachecore.flight._LOOK", 0.001)
     bench = Bench()
     begun, go, last = threading.Event(), threading.Event(), threading.Event()
@@ -633,7 +633,7 @@ def test_an_answer_that_others_would_not_wait_for_is_kept_all_the_same(
         yield from bench.loader("second")()
 
     def ask(load: Any) -> None:
-        for _ in bench.cache.stream(request(), load, outlives=False):
+        for _ in bench.cache.stream(request(), load, outlives_call=False):
             pass
 
     leader = threading.Thread(target=ask, args=(slow,))
@@ -684,7 +684,7 @@ def test_a_miss_tells_digests_of_its_parts_and_a_hit_does_not() -> None:
     assert set(miss.parts) == {"system", "question", "context"}
     assert "secret" not in str(miss)
     looks = [event for event in bench.events if isinstance(event, Lookup)]
-    assert [look.mark for look in looks] == [miss.mark] * 2
+    assert [look.short_key for look in looks] == [miss.short_key] * 2
 
 
 def test_processes_without_a_secret_have_digests_of_their_own() -> None:

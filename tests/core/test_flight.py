@@ -4,7 +4,7 @@ import pytest
 
 from cachecore.answer import Piece
 from cachecore.errors import FlightBroken, LeaderGone
-from cachecore.flight import MAX_BUFFER, MORTAL_IDLE_LIMIT, Flight, FlightTable
+from cachecore.flight import CALL_IDLE_LIMIT, MAX_BUFFER, Flight, FlightTable
 
 STAMPS = {"t": "1"}
 
@@ -40,7 +40,7 @@ def test_followers_get_every_piece_from_the_first_however_late_they_come() -> No
     thread.start()
     assert first.wait(5)
     flight.publish(Piece("b"))
-    flight.land()
+    flight.complete()
     thread.join(5)
     late = [piece.text for pieces in flight.follow("payer") for piece in pieces]
     assert got == late == ["a", "b"]
@@ -83,7 +83,7 @@ def test_who_looked_before_a_landing_is_told_to_look_again() -> None:
 def test_followers_with_the_same_credential_share_the_leaders_error() -> None:
     flight = Flight(STAMPS, "payer")
     flight.publish(Piece("a"))
-    flight.crash(RateLimited("429"))
+    flight.fail(RateLimited("429"))
     followed = flight.follow("payer")
     next(followed)
     with pytest.raises(RateLimited, match="429"):
@@ -94,7 +94,7 @@ def test_a_follower_with_another_credential_takes_over_if_it_has_shown_nothing()
     None
 ):
     flight = Flight(STAMPS, "payer")
-    flight.crash(RateLimited("429"))
+    flight.fail(RateLimited("429"))
     with pytest.raises(LeaderGone):
         next(flight.follow("someone else"))
 
@@ -102,7 +102,7 @@ def test_a_follower_with_another_credential_takes_over_if_it_has_shown_nothing()
 def test_a_follower_that_has_shown_a_part_never_takes_over() -> None:
     flight = Flight(STAMPS, "payer")
     flight.publish(Piece("a"))
-    flight.crash(RateLimited("429"))
+    flight.fail(RateLimited("429"))
     followed = flight.follow("someone else")
     next(followed)
     with pytest.raises(FlightBroken):
@@ -111,7 +111,7 @@ def test_a_follower_that_has_shown_a_part_never_takes_over() -> None:
 
 def test_a_leader_that_was_closed_leaves_its_followers_free_to_lead() -> None:
     flight = Flight(STAMPS, "payer")
-    flight.crash(GeneratorExit())
+    flight.fail(GeneratorExit())
     with pytest.raises(LeaderGone):
         next(flight.follow("payer"))
 
@@ -119,8 +119,8 @@ def test_a_leader_that_was_closed_leaves_its_followers_free_to_lead() -> None:
 def test_a_landed_flight_can_no_longer_crash() -> None:
     flight = Flight(STAMPS, "payer")
     flight.publish(Piece("a"))
-    flight.land()
-    flight.crash(RateLimited("too late"))
+    flight.complete()
+    flight.fail(RateLimited("too late"))
     assert list(flight.follow("x")) == [[Piece("a")]]
 
 
@@ -130,7 +130,7 @@ def test_only_so_many_landings_are_remembered() -> None:
         flight, _ = join(table, f"k{number}")
         table.leave(f"k{number}", flight)  # type: ignore[arg-type]
     assert table._flights == {}
-    assert len(table._landings) == 1024
+    assert len(table._completions) == 1024
 
 
 class Stubborn(Exception):
@@ -142,7 +142,7 @@ class Stubborn(Exception):
 
 def test_an_error_that_cannot_be_copied_is_shared_as_it_is() -> None:
     flight = Flight(STAMPS, "payer")
-    flight.crash(Stubborn("a", "b"))
+    flight.fail(Stubborn("a", "b"))
     with pytest.raises(Stubborn, match="ab"):
         next(flight.follow("payer"))
 
@@ -184,7 +184,7 @@ def test_a_crowd_of_followers_gets_every_piece_and_each_wakes_the_next() -> None
         thread.start()
     for number in range(50):
         flight.publish(Piece(f"{number} "))
-    flight.land()
+    flight.complete()
     for thread in crowd:
         thread.join(10)
     assert texts == ["".join(f"{number} " for number in range(50))] * 30
@@ -244,7 +244,7 @@ def test_a_process_that_stood_still_gives_up_no_load(
         now[0] += 1000.0  # the process was stopped in the midst of it
         if len(looks) == 3:
             flight.publish(Piece("late"))
-            flight.land()
+            flight.complete()
         return 1.0
 
     monkeypatch.setattr(Flight, "_look", look)
@@ -258,7 +258,7 @@ class Doubted:
         quick_looks(monkeypatch)
         self.now = 0.0
         timer = lambda: self.now  # noqa: E731
-        self.flight = Flight(STAMPS, "payer", timer=timer, idle=MORTAL_IDLE_LIMIT)
+        self.flight = Flight(STAMPS, "payer", timer=timer, idle=CALL_IDLE_LIMIT)
         self.flight.publish(Piece("old"))
 
 
@@ -296,7 +296,7 @@ def test_a_load_that_moves_again_is_followed_from_its_first_piece(
     thread = threading.Thread(target=follow)
     thread.start()
     doubted.flight.publish(Piece("new"))
-    doubted.flight.land()
+    doubted.flight.complete()
     thread.join(5)
     assert got == ["old", "new"]
 
@@ -317,8 +317,8 @@ def test_one_whose_load_may_have_lost_its_caller_is_left_sooner(
 ) -> None:
     quick_looks(monkeypatch)
     now = [0.0]
-    flight = Flight(STAMPS, "payer", timer=lambda: now[0], idle=MORTAL_IDLE_LIMIT)
-    now[0] = MORTAL_IDLE_LIMIT + 1
+    flight = Flight(STAMPS, "payer", timer=lambda: now[0], idle=CALL_IDLE_LIMIT)
+    now[0] = CALL_IDLE_LIMIT + 1
     with pytest.raises(LeaderGone, match="standstill"):
         next(flight.follow("payer"))
 
@@ -326,13 +326,13 @@ def test_one_whose_load_may_have_lost_its_caller_is_left_sooner(
 def test_pieces_without_anything_in_them_are_progress_and_nothing_shown() -> None:
     flight = Flight(STAMPS, "payer")
     flight.publish(Piece())
-    flight.crash(RuntimeError("its caller left"))
+    flight.fail(RuntimeError("its caller left"))
     with pytest.raises(LeaderGone):
         next(flight.follow("another"))
     flight = Flight(STAMPS, "payer")
     for piece in (Piece(), Piece("a"), Piece(), Piece("b")):
         flight.publish(piece)
-    flight.land()
+    flight.complete()
     assert list(flight.follow("payer")) == [[Piece("a"), Piece("b")]]
 
 

@@ -122,7 +122,7 @@ def test_each_distinct_tag_has_one_field_in_a_stable_order() -> None:
 def test_the_names_in_a_store_are_those_that_other_versions_use() -> None:
     key, base = Keyspace("shop").entry("llm", b"form"), "dify:cache:v1:shop"
     mark = fingerprint(b"form")
-    assert keys.mark_of(key) == mark[:12]
+    assert keys.short_key(key) == mark[:12]
     assert keys.lease_key(key) == f"{key}:lease"
     assert keys.flight_key(key, "t.m") == f"{key}:flight:t.m"
     assert keys.votes_key(key, "0123456789") == f"{key}:votes:01234567"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from cachecore.answer import Piece
-from cachecore.cache import MAX_BEHIND
+from cachecore.cache import MAX_REFRESHES
 from cachecore.events import Ended, Lookup
 from cachecore.policy import Control, Rules
 from tests.core.helpers import END, Bench, request
@@ -127,17 +127,17 @@ def test_an_upstream_that_fails_meanwhile_is_stood_in_for(budget: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("control", "outlives"), [(Control.REFRESH, True), (Control.DEFAULT, False)]
+    ("control", "outlives_call"), [(Control.REFRESH, True), (Control.DEFAULT, False)]
 )
 def test_who_wants_a_new_one_or_dies_with_its_call_waits(
-    control: Control, outlives: bool
+    control: Control, outlives_call: bool
 ) -> None:
     asked = request(rules=rules(SOON))
     bench = bench_with_an_old_answer(asked)
     asked, slow = request(rules=rules(SOON), control=control), Slow("new")
     slow.rest.set()
     slow.go.set()
-    assert text(bench.cache.stream(asked, slow, outlives=outlives)) == "new"
+    assert text(bench.cache.stream(asked, slow, outlives_call=outlives_call)) == "new"
 
 
 def test_an_answer_beyond_its_window_stands_in_for_nothing() -> None:
@@ -179,7 +179,7 @@ def test_of_many_that_hang_a_few_are_loaded_and_all_are_answered() -> None:
     bench, slow = Bench(), Slow("new")
     many = [
         request(form={"question": str(number)}, rules=rules(SOON))
-        for number in range(MAX_BEHIND + 10)
+        for number in range(MAX_REFRESHES + 10)
     ]
     for asked in many:
         bench.ask(asked, "old")
@@ -190,4 +190,4 @@ def test_of_many_that_hang_a_few_are_loaded_and_all_are_answered() -> None:
     slow.go.set()
     slow.rest.set()
     await_refreshes()
-    assert slow.calls == MAX_BEHIND
+    assert slow.calls == MAX_REFRESHES

@@ -113,12 +113,12 @@ class FakeLeader:
         self.stamps = bench.cache.settle(look)
         assert self.stamps is not None
         self.key = look.key
-        self.token = f"leader.{stamps.mark(self.stamps)}"
+        self.token = f"leader.{stamps.stamps_digest(self.stamps)}"
         self.count = 0
         self.stream = flight_key(self.key, self.token)
         self.lease = lease_key(self.key)
         if self.claims:
-            store.claim(self.key, self.lease, self.token, 60, over="*")
+            store.claim(self.key, self.lease, self.token, 60, take_over="*")
 
     def tell(self, record: dict[str, Any], number: int | None = None) -> None:
         n = self.count if number is None else number
@@ -247,8 +247,8 @@ def test_a_leader_that_said_it_landed_but_was_not_heard_is_not_believed(
 @pytest.mark.parametrize(
     "record",
     [
-        {"end": "error", "who": lease.credential_mark(""), "error": "not a pair"},
-        {"end": "error", "who": lease.credential_mark("")},
+        {"end": "error", "who": lease.credential_digest(""), "error": "not a pair"},
+        {"end": "error", "who": lease.credential_digest("")},
         {"end": ["no", "word"]},
         {"pieces": "text"},
     ],
@@ -272,7 +272,7 @@ def test_after_three_leaders_that_failed_it_a_caller_asks_the_upstream_itself(
 
     def claim_again(*args: Any, **options: Any) -> Any:
         leader = FakeLeader(store)
-        leader.token = f"leader{len(leaders)}.{stamps.mark(leader.stamps)}"
+        leader.token = f"leader{len(leaders)}.{stamps.stamps_digest(leader.stamps)}"
         leaders.append(leader)
         return Claim(leader.token, None, 1)
 
@@ -289,11 +289,11 @@ def test_after_three_leaders_that_failed_it_a_caller_asks_the_upstream_itself(
 def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
     store: FakeSharedStore,
 ) -> None:
-    def revive(name: str, text: str) -> Exception | None:
+    def rebuild_error(name: str, text: str) -> Exception | None:
         return UpstreamFailed(text) if name == "UpstreamFailed" else None
 
-    asked = request(credential="payer", revive=revive)
-    other = request(credential="another payer", revive=revive)
+    asked = request(credential="payer", rebuild_error=rebuild_error)
+    other = request(credential="another payer", rebuild_error=rebuild_error)
     begun, fail = threading.Event(), threading.Event()
 
     def load() -> Iterator[Piece]:
@@ -310,7 +310,7 @@ def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
     )
     stranger = Asked(lambda: benches[1].cache.stream(other, benches[1].loader("own")))
     key = process(store).cache.key(asked)
-    token = store.claim(key, lease_key(key), "x." + mark(store, asked), 1)
+    token = store.claim(key, lease_key(key), "x." + stamps_digest(store, asked), 1)
     stream = flight_key(key, token.holder)
 
     def signs() -> int:
@@ -327,11 +327,11 @@ def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
     assert benches[0].loads == 0
 
 
-def mark(store: FakeSharedStore, asked: Request) -> str:
+def stamps_digest(store: FakeSharedStore, asked: Request) -> str:
     cache = process(store).cache
     settled = cache.settle(cache.find(asked))
     assert settled is not None
-    return stamps.mark(settled)
+    return stamps.stamps_digest(settled)
 
 
 def test_a_load_that_began_before_an_invalidation_is_not_followed(
@@ -572,7 +572,7 @@ def test_a_crowd_of_failed_loads_does_not_silence_one_that_lives(
 def test_a_load_without_progress_says_so_and_lets_its_lease_go(
     store: FakeSharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cachecore.cache.MORTAL_IDLE_LIMIT", 2 * PACE.heartbeat)
+    monkeypatch.setattr("cachecore.cache.CALL_IDLE_LIMIT", 2 * PACE.heartbeat)
     beats: list[Heartbeat] = []
     send = store.heartbeat
 
@@ -582,7 +582,7 @@ def test_a_load_without_progress_says_so_and_lets_its_lease_go(
 
     monkeypatch.setattr(store, "heartbeat", heartbeat)
     slow, bench = Gate(), process(store)
-    leader = Asked(lambda: bench.cache.stream(request(), slow, outlives=False))
+    leader = Asked(lambda: bench.cache.stream(request(), slow, outlives_call=False))
     assert slow.began.wait(10)
     until(lambda: bool(beats) and not beats[-1].renews)
     store._clock.pass_by(PACE.lease)
@@ -622,9 +622,9 @@ def test_data_too_large_for_a_stream_is_followed_by_nobody(
 def test_a_newcomer_is_not_shown_the_words_of_a_leader_that_may_be_dead(
     store: FakeSharedStore,
 ) -> None:
-    leader, _, early = following(store, "own answer")
+    leader, _, prepare = following(store, "own answer")
     leader.say("half a ")
-    assert early.first.wait(10)
+    assert prepare.first.wait(10)
     late = process(store)
     newcomer = Asked(lambda: late.cache.stream(request(), late.loader("own answer")))
     (stream,) = store._streams.values()
@@ -637,9 +637,9 @@ def test_a_newcomer_is_not_shown_the_words_of_a_leader_that_may_be_dead(
 def test_a_newcomer_is_shown_everything_once_the_leader_has_given_a_sign(
     store: FakeSharedStore,
 ) -> None:
-    leader, _, early = following(store)
+    leader, _, prepare = following(store)
     leader.say("half a ")
-    assert early.first.wait(10)
+    assert prepare.first.wait(10)
     late = process(store)
     newcomer = Asked(lambda: late.cache.stream(request(), late.loader("never")))
     (stream,) = store._streams.values()
@@ -649,7 +649,7 @@ def test_a_newcomer_is_shown_everything_once_the_leader_has_given_a_sign(
     assert newcomer.first.wait(10)
     leader.tell({"pieces": [Piece("word"), END]})
     leader.tell({"end": "landed"})
-    assert newcomer.text() == early.text() == "half a word"
+    assert newcomer.text() == prepare.text() == "half a word"
     assert late.loads == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 from cachecore.answer import Piece
 from cachecore.errors import StoreError
 from cachecore.events import Compared
-from cachecore.keys import mark_of
+from cachecore.keys import short_key
 from cachecore.meaning.bands import needed
 from cachecore.meaning.index import MAX_QUESTIONS, Index, Vector
 from cachecore.meaning.score import score
@@ -106,8 +106,10 @@ def test_a_decision_names_both_questions_by_their_marks() -> None:
     ask(bench, asking(one_way(LAST)), "kept")
     ask(bench, asking(other_way(LAST)), "never")
     keys = [bench.cache.key(asking(way(LAST))) for way in (other_way, one_way)]
-    (said,) = [e.mark for e in bench.events if getattr(e, "reason", "") == "meaning"]
-    assert said == " = ".join(map(mark_of, keys))
+    (said,) = [
+        e.short_key for e in bench.events if getattr(e, "reason", "") == "meaning"
+    ]
+    assert said == " = ".join(map(short_key, keys))
 
 
 def test_two_questions_are_evidence_once_however_often_they_are_compared() -> None:

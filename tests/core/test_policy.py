@@ -87,7 +87,7 @@ def test_an_entry_is_served_to_nobody_for_whom_it_is_too_old() -> None:
     assert not policy.may_serve_stale(entry, 45, NOW, 50)
 
 
-# Whether a lease that the first holds goes to the second, who gives up ``over``.
+# Whether a lease that the first holds goes to the second, who gives up ``take_over``.
 TAKE_OVERS = [
     ("a.m", "b.m", "", False),
     ("a.m", "b.n", "", True),
@@ -99,12 +99,12 @@ TAKE_OVERS = [
 ]
 
 
-@each(("holder", "token", "over", "taken"), TAKE_OVERS)
+@each(("holder", "token", "take_over", "taken"), TAKE_OVERS)
 def test_whose_lease_may_be_taken_over(
-    holder: str, token: str, over: str, taken: bool
+    holder: str, token: str, take_over: str, taken: bool
 ) -> None:
     read = policy.Token.read
-    assert policy.may_take_over(read(holder), read(token), over) is taken
+    assert policy.may_take_over(read(holder), read(token), take_over) is taken
 
 
 # Whether an answer asked for at the second may replace one asked for at the first.
@@ -117,11 +117,11 @@ REPLACEMENTS = [
 ]
 
 
-@each(("standing", "order", "may"), REPLACEMENTS)
+@each(("current", "order", "may"), REPLACEMENTS)
 def test_an_answer_never_replaces_one_that_was_asked_for_later(
-    standing: int | None, order: int, may: bool
+    current: int | None, order: int, may: bool
 ) -> None:
-    assert policy.may_replace(standing, order) is may
+    assert policy.may_replace(current, order) is may
 
 
 def test_an_entry_from_the_far_future_is_not_served() -> None:

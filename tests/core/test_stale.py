@@ -101,7 +101,7 @@ def test_a_load_that_cannot_outlive_its_call_does_not_run_behind() -> None:
     asked = request(rules=LAGGING)
     bench.ask(asked, "old")
     bench.clock.pass_by(EXPIRED)
-    pieces = bench.cache.stream(asked, bench.loader("new"), outlives=False)
+    pieces = bench.cache.stream(asked, bench.loader("new"), outlives_call=False)
     assert "".join(piece.text for piece in pieces) == "new"
 
 
@@ -146,7 +146,7 @@ def test_an_error_that_is_no_outage_is_not_covered_up() -> None:
     bench = Bench()
     bench.ask(request(rules=RESCUED), "old")
     bench.clock.pass_by(EXPIRED)
-    refused = request(rules=RESCUED, excuses=lambda _: False)
+    refused = request(rules=RESCUED, stale_may_replace=lambda _: False)
     with pytest.raises(UpstreamFailed):
         list(bench.cache.stream(refused, failing))
 

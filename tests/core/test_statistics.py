@@ -33,7 +33,13 @@ def bucket(seconds: float) -> int:
 
 OF = Subject("llm", "m", "a")
 HIT = Lookup(
-    OF, Reason.HIT, 10, 0.0004, 0.0001, Cost(70, 30, price=0.5, seconds=1.5), mark="f"
+    OF,
+    Reason.HIT,
+    10,
+    0.0004,
+    0.0001,
+    Cost(70, 30, price=0.5, seconds=1.5),
+    short_key="f",
 )
 HOUR, DAY = 3600, 86400
 
@@ -48,11 +54,14 @@ class Ledger:
 
     def process(self, store: object = None) -> Statistics:
         # Nothing runs by itself: the test says when to publish.
-        behind = Background(at_once=True)
+        in_background = Background(at_once=True)
         made = Statistics(
-            store or self.store, Keyspace(self.namespace), self.clock, background=behind
+            store or self.store,
+            Keyspace(self.namespace),
+            self.clock,
+            background=in_background,
         )
-        behind.also(made.job)
+        in_background.also(made.job)
         return made
 
 
@@ -105,8 +114,8 @@ def test_publishing_twice_counts_once(ledger: Ledger) -> None:
     process = ledger.process()
     process(HIT)
     process.flush()
-    for sheet in process._sheets.values():
-        sheet.unsaid |= sheet.counts.keys()  # as if the first reply had been lost
+    for sheet in process._hashes.values():
+        sheet.unpublished |= sheet.counts.keys()  # as if the first reply had been lost
     process.flush()
     assert process.since(HOUR)["requests|llm|m|a|hit"] == 1
 
@@ -157,7 +166,7 @@ def test_a_span_that_is_over_is_not_remembered(ledger: Ledger) -> None:
         process(HIT)
         process.flush()
         ledger.clock.pass_by(HOUR)
-    assert len(process._sheets) <= 6
+    assert len(process._hashes) <= 6
 
 
 def test_percentiles_come_from_the_buckets(ledger: Ledger) -> None:
@@ -188,9 +197,11 @@ def test_hits_and_misses_are_timed_apart(ledger: Ledger) -> None:
 
 
 def test_the_first_event_starts_the_thread_that_publishes(ledger: Ledger) -> None:
-    behind = Background(0.001)
-    process = Statistics(ledger.store, Keyspace("n"), ledger.clock, background=behind)
-    behind.also(process.job)
+    in_background = Background(0.001)
+    process = Statistics(
+        ledger.store, Keyspace("n"), ledger.clock, background=in_background
+    )
+    in_background.also(process.job)
     process(HIT)
     await_threads("cache-background")
     assert ledger.process().since(HOUR)["requests|llm|m|a|hit"] == 1
@@ -229,7 +240,7 @@ def test_what_can_not_be_published_for_long_is_bounded(ledger: Ledger) -> None:
         with pytest.raises(StoreError):
             process.flush()
         ledger.clock.pass_by(HOUR)
-    assert len(process._sheets) < 40
+    assert len(process._hashes) < 40
     failing.mend()
     (counts,) = process.by_instance().values()
     assert counts["requests|llm|m|a|hit"] == 60
@@ -274,9 +285,9 @@ def test_the_last_decisions_of_all_processes_are_listed_the_latest_first(
     ledger: Ledger,
 ) -> None:
     one, other = ledger.process(), ledger.process()
-    one(Lookup(OF, Reason.ABSENT, 1, 0.002, 0.001, mark="abc"))
+    one(Lookup(OF, Reason.ABSENT, 1, 0.002, 0.001, short_key="abc"))
     one(Missed(OF, "abc", {"question": "d"}))
-    other(Lookup(OF, Reason.HIT, 2, mark="abc"))
+    other(Lookup(OF, Reason.HIT, 2, short_key="abc"))
     one(Invalidated(("tag:faq",), 3))
     other.flush()
     decisions, invalidations = one.recent()
@@ -370,7 +381,7 @@ def test_what_could_not_be_written_down_is_published_next_time(
 ) -> None:
     process = ledger.process()
     process(HIT)
-    monkeypatch.setattr(process, "_told", lambda: 1 / 0)
+    monkeypatch.setattr(process, "_recent_pages", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         process.flush()
     monkeypatch.undo()

@@ -242,7 +242,7 @@ def test_the_end_is_held_back_until_the_first_piece_has_been_handled() -> None:
 
 def test_silence_is_filled_with_a_comment() -> None:
     pieces = _Pieces(Clock())
-    pieces.add_sign()
+    pieces.add_keepalive()
     assert list(pieces.due()) == [b": waiting\n"]
 
 
@@ -263,7 +263,7 @@ def test_frames_are_paced_in_order_and_to_the_end() -> None:
 def test_a_comment_is_no_event_to_openais_own_reader() -> None:
     made = Frames("m")
     pieces = _Pieces(Clock())
-    pieces.add_sign()
+    pieces.add_keepalive()
     (comment,) = pieces.due()
     said = [made.delta({}), comment, comment, made.delta({}), comment, made.done()]
     read = list(SSEDecoder().iter_bytes(iter(said)))

@@ -133,10 +133,10 @@ def test_a_name_of_another_shape_is_refused(caller: Caller, name: Any) -> None:
 def test_a_value_asked_for_earlier_replaces_none_asked_for_later(
     caller: Caller,
 ) -> None:
-    early = look_up(caller)
+    prepare = look_up(caller)
     late = look_up(caller, cache_control="refresh")
     assert store(caller, late, "new").stored
-    assert store(caller, early, "old").reason == "superseded"
+    assert store(caller, prepare, "old").reason == "superseded"
     assert look_up(caller).value == "new"
 
 

@@ -726,14 +726,14 @@ def test_a_hurried_callers_error_is_not_shared_with_a_patient_one(
 ) -> None:
     ask(credentials, faq, query="the version")
     api.delay = 1.5
-    hurried = credentials | {
+    limited = credentials | {
         "cache_options": "dataset_check_seconds: 3600, knowledge_deadline_seconds: 1"
     }
     errors: list[Exception] = []
 
     def hurry() -> None:
         try:
-            ask(hurried, faq)
+            ask(limited, faq)
         except KnowledgeError as error:
             errors.append(error)
 

@@ -57,6 +57,6 @@ def test_a_stale_answer_is_refreshed_behind_where_something_can_run_behind(
 
 def test_every_error_of_the_upstream_is_known_by_its_name_in_another_process() -> None:
     for name, kind in caching._ERRORS.items():
-        revived = caching._revived(name, "said")
-        assert (type(revived), str(revived)) == (kind, "said")
-    assert caching._revived("SystemExit", "x") is None
+        rebuilt = caching._rebuilt(name, "said")
+        assert (type(rebuilt), str(rebuilt)) == (kind, "said")
+    assert caching._rebuilt("SystemExit", "x") is None

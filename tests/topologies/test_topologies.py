@@ -246,7 +246,7 @@ def test_the_documented_acl_line_is_all_that_a_namespace_needs_and_all_it_may() 
         leader = own.cache.find(Request(kind="llm", label="m", form={"q": 1}))
         stream = flight_key(leader.key, "t.m")
         own.store.claim(leader.key, lease_key(leader.key), "t.m", 60)
-        own.store.read(stream, lease_key(leader.key), "t.m", "0", 0, sign=60)
+        own.store.read(stream, lease_key(leader.key), "t.m", "0", 0, subscribe=60)
         beat = Heartbeat(lease_key(leader.key), stream, "t.m", 1, records=(b"x",))
         assert own.store.heartbeat([beat]) == [2]
         own.cache.admin.invalidate(["*"])

@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (redis.RedisError, RedisClusterException) as error:
         print(f"The Redis can't be read: {type(error).__name__}.", file=sys.stderr)
     except (OSError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or type(error).__name__
-        print(f"A file can't be read or written: {said}.", file=sys.stderr)
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        print(f"A file can't be read or written: {reason}.", file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped. ask and store go on where they were.", file=sys.stderr)
     return 2
@@ -131,8 +131,8 @@ def _source(
         found = dify.first_turns(api, columns, given.of_user)
     else:
         found = dify.runs(api, columns)
-    mark = hashlib.sha256(url.encode()).hexdigest()[:8]
-    return found, Path(f"warm-{mark}.done")
+    digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+    return found, Path(f"warm-{digest}.done")
 
 
 def _env(name: str) -> str:
@@ -197,19 +197,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     ask.add_argument("--user", default="answer-cache-warm", help="who asks the app")
     store.add_argument("--to", required=True, help="the endpoint's URL, …/e/<hook>")
-    for name, told in (
+    for name, help_text in (
         ("name", "the lookup's Name of the Work"),
         ("context-keys", "the lookup's Context Keys"),
         ("cache-tags", "tags, with commas"),
         ("cache-ttl", "as in '7 days'; else as in the endpoint's settings"),
         ("app-id", "whose, where answers are shared within an app"),
     ):
-        store.add_argument(f"--{name}", default="", help=told)
-    for name, told in (
+        store.add_argument(f"--{name}", default="", help=help_text)
+    for name, help_text in (
         ("export", "write entries to a file"),
         ("import", "keep its entries"),
     ):
-        one = commands.add_parser(name, help=told)
+        one = commands.add_parser(name, help=help_text)
         one.add_argument(
             "--redis-env", required=True, metavar="VAR", help="has the Redis URL"
         )

@@ -30,11 +30,11 @@ def runs(api: Api, columns: Columns) -> Iterator[Row | BadRow]:
         run = _table(found.get("workflow_run"))
         place = f"run {run.get('id')}"
         try:
-            told = api.get(f"/workflows/run/{run.get('id')}")
+            detail = api.get(f"/workflows/run/{run.get('id')}")
         except (Failed, Useless) as error:  # It may have been deleted since.
             yield BadRow(place, str(error))
             continue
-        given, came = _table(told.get("inputs")), _table(told.get("outputs"))
+        given, came = _table(detail.get("inputs")), _table(detail.get("outputs"))
         yield columns.read(place, {**came, **given})
 
 

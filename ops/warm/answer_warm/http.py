@@ -133,14 +133,14 @@ class Api:
         status = response.status_code
         if status == HTTPStatus.OK:
             return response
-        said = f"{self._place} answered HTTP {status}{_sentence(response)}"
+        sentence = f"{self._place} answered HTTP {status}{_sentence(response)}"
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise Useless(f"{said}; check the key.")
+            raise Useless(f"{sentence}; check the key.")
         if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED) or (
             HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
         ):
-            raise Useless(f"{said}; check the address.")
-        raise Failed(said)
+            raise Useless(f"{sentence}; check the address.")
+        raise Failed(sentence)
 
 
 def _was_not_reached(error: requests.ConnectionError) -> bool:
@@ -155,9 +155,15 @@ def _sentence(response: requests.Response) -> str:
         data = response.json()
     except (ValueError, RecursionError, requests.RequestException):
         return ""
-    said = data.get("message") or data.get("error") if isinstance(data, dict) else None
-    said = said.get("message") if isinstance(said, dict) else said
-    return f" ({said[:100].rstrip('.')})" if isinstance(said, str) and said else ""
+    sentence = (
+        data.get("message") or data.get("error") if isinstance(data, dict) else None
+    )
+    sentence = sentence.get("message") if isinstance(sentence, dict) else sentence
+    return (
+        f" ({sentence[:100].rstrip('.')})"
+        if isinstance(sentence, str) and sentence
+        else ""
+    )
 
 
 def _object(response: requests.Response) -> dict[str, Any]:

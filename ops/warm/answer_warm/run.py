@@ -55,10 +55,10 @@ class Done:
         """Whether an earlier run did this row, with this answer, and none after it."""
         return self._known.get(question) == answer
 
-    def add(self, marks: Iterable[tuple[str, str]]) -> None:
+    def add(self, digests: Iterable[tuple[str, str]]) -> None:
         """Note rows as done, on the disk when this returns."""
         with self._lock, self._path.open("a", encoding="ascii") as file:
-            file.writelines(f"{question} {answer}\n" for question, answer in marks)
+            file.writelines(f"{question} {answer}\n" for question, answer in digests)
 
 
 @dataclass
@@ -86,12 +86,12 @@ class Counts:
         )
 
 
-def marks(target: Target, row: Row) -> tuple[str, str]:
+def digests(target: Target, row: Row) -> tuple[str, str]:
     """What tells a row's question from others of a target, and its answer."""
-    return _mark([target.name, row.question, row.inputs], 32), _mark(row.answer, 16)
+    return _digest([target.name, row.question, row.inputs], 32), _digest(row.answer, 16)
 
 
-def _mark(parts: object, length: int) -> str:
+def _digest(parts: object, length: int) -> str:
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
@@ -129,11 +129,11 @@ class _Run:
                 self.begin(rows[:middle])
                 self.begin(rows[middle:])
                 return
-            said = str(error) if isinstance(error, Failed) else type(error).__name__
-            reasons = [said] * len(rows)
-        told = list(zip(rows, reasons, strict=True))
-        self.done.add(marks(self.target, row) for row, why in told if not why)
-        for row, why in told:
+            reason = str(error) if isinstance(error, Failed) else type(error).__name__
+            reasons = [reason] * len(rows)
+        results = list(zip(rows, reasons, strict=True))
+        self.done.add(digests(self.target, row) for row, why in results if not why)
+        for row, why in results:
             counts.done += not why
             counts.failed += bool(why)
             if why:
@@ -165,7 +165,7 @@ def run(
 
     Raises what ``rows`` raises.
     """
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     parcels = batched(_wanted(rows, target, done, counts), target.at_once)
     with ThreadPoolExecutor(workers) as pool:
         state = _Run(target, done, counts, pool)
@@ -180,9 +180,9 @@ def run(
                 ended, _ = wait(state.under_way, _EVERY, return_when=FIRST_COMPLETED)
                 for future in ended:
                     state.end(future)
-                if time.monotonic() - told >= _EVERY:
-                    told = time.monotonic()
-                    print(counts.line(told - began), file=sys.stderr)
+                if time.monotonic() - reported >= _EVERY:
+                    reported = time.monotonic()
+                    print(counts.line(reported - began), file=sys.stderr)
         except BaseException:
             state.give_up()
             raise
@@ -199,7 +199,7 @@ def _wanted(
             counts.bad += 1
             counts.fault(row.place, row.reason)
             continue
-        question, answer = marks(target, row)
+        question, answer = digests(target, row)
         if question in seen and seen[question] != answer:
             # They would be kept in any order.
             counts.bad += 1

@@ -69,11 +69,11 @@ class App:
                 end = event
         if not end:
             raise Failed("the app's answer has no end")
-        told = end.get("data")
-        told = told if isinstance(told, dict) else {}
-        if end["event"] == "workflow_finished" and told.get("status") != "succeeded":
+        run = end.get("data")
+        run = run if isinstance(run, dict) else {}
+        if end["event"] == "workflow_finished" and run.get("status") != "succeeded":
             raise Failed(
-                f"the workflow {told.get('status')}: {str(told.get('error'))[:200]}"
+                f"the workflow {run.get('status')}: {str(run.get('error'))[:200]}"
             )
         return ""
 
@@ -109,8 +109,8 @@ class Gateway:
         messages = [{"role": "system", "content": self.system}] if self.system else []
         messages.append({"role": "user", "content": row.question})
         body = {"model": self.model, "messages": messages}
-        said = self.api.post("/chat/completions", body)
-        choices = said.get("choices")
+        reply = self.api.post("/chat/completions", body)
+        choices = reply.get("choices")
         first = choices[0] if isinstance(choices, list) and choices else None
         whole = isinstance(first, dict) and first.get("finish_reason") == "stop"
         return "" if whole else "the answer was not whole, and is not kept"
@@ -130,8 +130,8 @@ class Values:
         if len(items) > 1 and len(json.dumps(items)) > _MOST_BYTES:
             middle = len(rows) // 2
             return self.warm(rows[:middle]) + self.warm(rows[middle:])
-        said = self.api.post("/store", {**self.of_all, "items": items})
+        reply = self.api.post("/store", {**self.of_all, "items": items})
         reasons = [""] * len(rows)
-        for refused in said.get("refused") or ():
+        for refused in reply.get("refused") or ():
             reasons[refused["item"]] = f"was not kept: {refused['reason']}"
         return reasons

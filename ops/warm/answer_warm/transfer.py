@@ -167,8 +167,8 @@ def _writes(
 
 def _time(value: Any) -> float | None:
     """Seconds since the epoch, if it is a time at all."""
-    sound = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if sound and 0 <= value < _LATEST else None
+    valid = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if valid and 0 <= value < _LATEST else None
 
 
 def _client(url: RedisUrl) -> Any:

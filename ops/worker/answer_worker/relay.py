@@ -67,9 +67,9 @@ class Relay:
                 pause = 1.0
             except (StoreError, *_BROKERS) as error:
                 # A broker's own words may repeat its password; a store's do not.
-                said = str(error) if isinstance(error, StoreError) else "the broker"
+                reason = str(error) if isinstance(error, StoreError) else "the broker"
                 logger.warning(
-                    "waiting %.0f s: %s", pause, said or type(error).__name__
+                    "waiting %.0f s: %s", pause, reason or type(error).__name__
                 )
                 self._ready.clear()
                 self._rest(pause)

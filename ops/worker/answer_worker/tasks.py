@@ -49,13 +49,13 @@ def ship(self: Task, given: list[Event], tries: int = 0) -> None:
     later: list[Event] = []
     status: Any = None
     try:
-        for done, told in streaming_bulk(
+        for done, results in streaming_bulk(
             _elasticsearch(),
             (_action(one) for one in given),
             raise_on_error=False,
             raise_on_exception=False,
         ):
-            ((_, result),) = told.items()
+            ((_, result),) = results.items()
             one = left.pop(result["_id"], None)
             if done or one is None:
                 continue
@@ -97,8 +97,8 @@ def _again(task: Task, documents: list[Event], tries: int, status: Any) -> None:
         return
     pause = min(LONGEST_PAUSE, SETTINGS.first_pause * 2**tries)
     pause *= random.uniform(0.5, 1)  # noqa: S311 - so that not all come at once
-    said = "retry of a bulk of %d in %.1f s: Elasticsearch says %s"
-    logger.warning(said, len(documents), pause, status)
+    message = "retry of a bulk of %d in %.1f s: Elasticsearch says %s"
+    logger.warning(message, len(documents), pause, status)
     task.apply_async((documents, tries + 1), countdown=pause)
 
 
@@ -138,8 +138,8 @@ def _texts(event: Event) -> dict[str, str]:
 def shipped(event: Event) -> Event:
     """An event as it is shipped: with its texts only where the operator says so."""
     found = _texts(event) if SETTINGS.ship_texts else {}
-    told = {f"{name}_text": text for name, text in found.items()}
-    return {**events.document(event), **told}
+    results = {f"{name}_text": text for name, text in found.items()}
+    return {**events.document(event), **results}
 
 
 def bury(dead: Iterable[Event], reason: str, task: str = "") -> None:

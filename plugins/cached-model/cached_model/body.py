@@ -131,8 +131,8 @@ def parts(key_form: Mapping[str, Any], question: str) -> dict[str, object]:
     if prompt is not None:  # All of it is one text.
         before = str(prompt).removesuffix(question)
         return {"system": before, "parameters": body}
-    said = codec.parts(body.pop("messages"))
-    return {**said, "tools": tools, "parameters": body}
+    of_messages = codec.parts(body.pop("messages"))
+    return {**of_messages, "tools": tools, "parameters": body}
 
 
 def build(
@@ -149,7 +149,7 @@ def build(
     schema = _response_format(body)
     thoughts = _switch_thinking(body, form) is not False
     if schema is not None:
-        messages = _told_of(schema, messages)
+        messages = _with_schema(schema, messages)
     if "max_tokens" in body and _token_param(form, model, name) != "max_tokens":
         body["max_completion_tokens"] = body.pop("max_tokens")
     if stop:
@@ -197,7 +197,7 @@ def _switch_thinking(body: dict[str, Any], form: Form) -> bool | None:
     return thinks
 
 
-def _told_of(
+def _with_schema(
     schema: Mapping[str, Any], messages: Sequence[PromptMessage]
 ) -> list[PromptMessage]:
     """The messages, the schema in the system's: not every server enforces it."""
@@ -205,18 +205,20 @@ def _told_of(
         "Answer with one JSON object and nothing else. It must be valid under this "
         f"JSON schema:\n{json.dumps(schema, ensure_ascii=False)}"
     )
-    told = list(messages)
-    for place, message in enumerate(told):
+    changed = list(messages)
+    for place, message in enumerate(changed):
         if isinstance(message, SystemPromptMessage):
             content = message.content
             if isinstance(content, list):
-                told[place] = SystemPromptMessage(
+                changed[place] = SystemPromptMessage(
                     content=[TextPromptMessageContent(data=words), *content]
                 )
             else:
-                told[place] = SystemPromptMessage(content=f"{words}\n\n{content or ''}")
-            return told
-    return [SystemPromptMessage(content=words), *told]
+                changed[place] = SystemPromptMessage(
+                    content=f"{words}\n\n{content or ''}"
+                )
+            return changed
+    return [SystemPromptMessage(content=words), *changed]
 
 
 def _token_param(form: Form, *names: str) -> str:

@@ -103,13 +103,13 @@ def request(
         traits=replace(traits, scope_id=whose) if whose else traits,
         belongs=(f"model:{model}",),
         credential=form.credential,
-        excuses=lambda error: isinstance(error, _OUTAGES),
-        revive=_revived,
+        stale_may_replace=lambda error: isinstance(error, _OUTAGES),
+        rebuild_error=_rebuilt,
         **more,
     )
 
 
-def _revived(name: str, text: str) -> InvokeError | None:
+def _rebuilt(name: str, text: str) -> InvokeError | None:
     kind = _ERRORS.get(name)
     return None if kind is None else kind(text)
 

@@ -116,8 +116,8 @@ def _try(form: Form, call: Call) -> None:
             pass
         return
     # Whatever it says, if it is no error: a model may think away all of its tokens.
-    said = upstream.fetch(form, call.url, {**call.body, "stream": False})
-    if not isinstance(said, dict) or said.get("error"):
+    reply = upstream.fetch(form, call.url, {**call.body, "stream": False})
+    if not isinstance(reply, dict) or reply.get("error"):
         msg = "The model server answered, but not with a chat completion."
         raise InvokeServerUnavailableError(msg)
 
@@ -140,7 +140,9 @@ def _stream(
         return _counted(pieces, messages)
 
     with caching.errors():
-        yield from form.cache.stream(request, load, outlives=runtime.outlives())
+        yield from form.cache.stream(
+            request, load, outlives_call=runtime.outlives_call()
+        )
 
 
 def _request(
@@ -186,7 +188,7 @@ def _request(
         accept=_schema_check(call.schema) if call.schema is not None else None,
         judge=_judge_of_answers(form, question),
         meaning=meaning.of(form, key_form, asking)
-        if match == "meaning" and runtime.outlives()
+        if match == "meaning" and runtime.outlives_call()
         else None,
     )
 

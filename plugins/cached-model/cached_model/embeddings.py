@@ -81,7 +81,7 @@ def embed(
             request,
             forms,
             load,
-            outlives=runtime.outlives(),
+            outlives_call=runtime.outlives_call(),
             alone=alone,
         )
     for item in items[:1]:
@@ -207,15 +207,15 @@ def _load_in_parts(
 
 def _load(form: Form, model: str, inputs: Sequence[str | Picture]) -> list[Item]:
     started = time.perf_counter()
-    said = upstream.fetch(
+    reply = upstream.fetch(
         form, f"{form.base_url}/embeddings", _body(form, model, inputs)
     )
     seconds = (time.perf_counter() - started) / len(inputs)
     try:
-        packed = [vectors.pack(vector) for vector in _vectors(said, len(inputs))]
+        packed = [vectors.pack(vector) for vector in _vectors(reply, len(inputs))]
     except (KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
         raise _no_vectors() from error
-    shares = _shares(said, inputs)
+    shares = _shares(reply, inputs)
     return [
         Item(
             payload,
@@ -234,9 +234,9 @@ def _no_vectors() -> InvokeServerUnavailableError:
     return InvokeServerUnavailableError(msg)
 
 
-def _vectors(said: Any, count: int) -> list[Sequence[float]]:
+def _vectors(reply: Any, count: int) -> list[Sequence[float]]:
     """The vectors of an answer in the order of their texts."""
-    data = said["data"]
+    data = reply["data"]
     if all(isinstance(one.get("index"), int) for one in data):
         data = sorted(data, key=lambda one: one["index"])
         if [one["index"] for one in data] != list(range(len(data))):
@@ -255,9 +255,9 @@ def _vector(value: Any) -> Sequence[float]:
     return value
 
 
-def _shares(said: Any, inputs: Sequence[str | Picture]) -> list[int]:
+def _shares(reply: Any, inputs: Sequence[str | Picture]) -> list[int]:
     """The tokens of each input: its share of those that the server counted."""
-    usage = said.get("usage")
+    usage = reply.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     counted = usage.get("prompt_tokens") or usage.get("total_tokens")
     texts = [one if isinstance(one, str) else "" for one in inputs]

@@ -30,8 +30,8 @@ _MAX_CHUNKS: Final = 2048
 
 
 def _model_name(what: str) -> Any:
-    said = f"the name of {what} at the same endpoint, without spaces"
-    return Field("", max_length=200, pattern=r"^\S*$", description=said)
+    description = f"the name of {what} at the same endpoint, without spaces"
+    return Field("", max_length=200, pattern=r"^\S*$", description=description)
 
 
 class ModelOptions(Options):
@@ -163,7 +163,7 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
     payer = fingerprint(canonical([base_url, api_key, dict(extra_headers)]))
     # An address is no secret: two workspaces may have the same model server.
     tenant = payer if api_key else ""
-    at_once, not_kept = not runtime.outlives(), ""
+    at_once, not_kept = not runtime.outlives_call(), ""
     try:
         settings = config.read(
             credentials, environ, ModelOptions, tenant, at_once=at_once

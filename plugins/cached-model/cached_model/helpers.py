@@ -18,15 +18,15 @@ def asking(
     """Asks a chat model within so many seconds; what it returns raises an InvokeError."""
 
     def ask(messages: Sequence[PromptMessage]) -> Piece:
-        hurried = replace(in_a_hurry(form, seconds), endpoint_model_name=model)
+        limited = replace(with_time_limit(form, seconds), endpoint_model_name=model)
         limits = {"max_tokens": judges.MOST_TOKENS, "temperature": 0}
-        call = build(hurried, model, messages, limits, [], [])
-        return merge(upstream.ask(hurried, call, stream=True, user=None))
+        call = build(limited, model, messages, limits, [], [])
+        return merge(upstream.ask(limited, call, stream=True, user=None))
 
     return ask
 
 
-def in_a_hurry(form: Form, seconds: int) -> Form:
+def with_time_limit(form: Form, seconds: int) -> Form:
     """The form with these seconds for a call, where it has more."""
     options = form.settings.options
     limits = {

@@ -70,14 +70,16 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
 def _embedding(form: Form) -> Form:
     """Where the vectors come from: the same endpoint, or one of their own."""
     # The model goes by its own name there.
-    hurried = replace(helpers.in_a_hurry(form, _EMBED_SECONDS), endpoint_model_name="")
+    limited = replace(
+        helpers.with_time_limit(form, _EMBED_SECONDS), endpoint_model_name=""
+    )
     url = form.settings.options.meaning_url
     if not url:
-        return hurried
+        return limited
     # The key and the headers are for the endpoint, and go to no other server.
     nothing = fingerprint(canonical({}))
     return replace(
-        hurried,
+        limited,
         base_url=read_base_url(url),
         api_key="",
         extra_headers={},

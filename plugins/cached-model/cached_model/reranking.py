@@ -80,14 +80,16 @@ def rerank(
     )
 
     def load() -> Iterator[Piece]:
-        said = upstream.fetch(form, url, body)
-        scores, whole = _read(said, len(documents))
+        reply = upstream.fetch(form, url, body)
+        scores, whole = _read(reply, len(documents))
         # One without any score, or with some that make no sense, is given and not kept.
         reason = "stop" if scores and whole else None
-        yield Piece(data=scores, finish_reason=reason, usage=_usage(said))
+        yield Piece(data=scores, finish_reason=reason, usage=_usage(reply))
 
     with caching.errors():
-        data = data_of(form.cache.stream(request, load, outlives=runtime.outlives()))
+        data = data_of(
+            form.cache.stream(request, load, outlives_call=runtime.outlives_call())
+        )
     return wanted.of([(place, score) for place, score in data or ()])
 
 
@@ -136,15 +138,15 @@ def _call(
     }
 
 
-def _read(said: Any, count: int) -> tuple[list[list[Any]], bool]:
+def _read(reply: Any, count: int) -> tuple[list[list[Any]], bool]:
     """The place and score of each result, and whether all of them made sense.
 
     As Jina, Cohere, vLLM, Voyage and others say it. Places that there are not are left
     out, and so is a second score of one.
     """
-    results = said
-    if isinstance(said, dict):
-        results = said.get("results", said.get("data"))
+    results = reply
+    if isinstance(reply, dict):
+        results = reply.get("results", reply.get("data"))
     if not isinstance(results, list):
         raise _no_scores()
     scores: dict[int, float] = {}
@@ -166,7 +168,7 @@ def _no_scores() -> InvokeServerUnavailableError:
     return InvokeServerUnavailableError(msg)
 
 
-def _usage(said: Any) -> Usage | None:
-    usage = said.get("usage") if isinstance(said, dict) else None
+def _usage(reply: Any) -> Usage | None:
+    usage = reply.get("usage") if isinstance(reply, dict) else None
     tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
     return Usage(tokens) if isinstance(tokens, int) and tokens >= 0 else None

@@ -91,8 +91,8 @@ def _is_json(first: bytes, response: BaseHTTPResponse) -> bool:
 
     By what it says rather than what it says it is: some name events JSON.
     """
-    said = response.headers.get("Content-Type", "")
-    return first.lstrip().startswith(b"{") and "application/json" in said
+    sentence = response.headers.get("Content-Type", "")
+    return first.lstrip().startswith(b"{") and "application/json" in sentence
 
 
 def fetch(form: Form, url: str, body: Mapping[str, Any]) -> Any:
@@ -212,18 +212,18 @@ def _refused(response: BaseHTTPResponse, url: str) -> InvokeError:
     status, place = response.status, urlsplit(url).netloc
     what = _KINDS.get(url.rpartition("/")[2], "")
     code, too_long = _reason(response)
-    said = f"The model server at {place} answered HTTP {status}{code}"
+    sentence = f"The model server at {place} answered HTTP {status}{code}"
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return InvokeAuthorizationError(f"{said}; check API Key (api_key).")
+        return InvokeAuthorizationError(f"{sentence}; check API Key (api_key).")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         wait = response.headers.get("Retry-After", "")
         hint = (
             f"; it asks to wait {wait} s" if wait.isascii() and wait.isdigit() else ""
         )
-        return InvokeRateLimitError(f"{said}, too many requests{hint}.")
+        return InvokeRateLimitError(f"{sentence}, too many requests{hint}.")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return InvokeBadRequestError(
-            f"{said}, which leads elsewhere; write that address into API Endpoint URL "
+            f"{sentence}, which leads elsewhere; write that address into API Endpoint URL "
             "(endpoint_url)."
         )
     if status in _NOT_OFFERED and what:
@@ -233,16 +233,16 @@ def _refused(response: BaseHTTPResponse, url: str) -> InvokeError:
         )
     if status == HTTPStatus.NOT_FOUND:
         return InvokeBadRequestError(
-            f"{said}; check API Endpoint URL (endpoint_url) and the model name."
+            f"{sentence}; check API Endpoint URL (endpoint_url) and the model name."
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return InvokeServerUnavailableError(f"{said}; it is in trouble itself.")
+        return InvokeServerUnavailableError(f"{sentence}; it is in trouble itself.")
     if too_long:
         return InvokeBadRequestError(
-            f"{said}; the request is longer than the model takes. Check Model Context "
+            f"{sentence}; the request is longer than the model takes. Check Model Context "
             "Size (context_size) and Max Tokens."
         )
-    return InvokeBadRequestError(f"{said}; it does not accept this request.")
+    return InvokeBadRequestError(f"{sentence}; it does not accept this request.")
 
 
 def _reason(response: BaseHTTPResponse) -> tuple[str, bool]:
@@ -264,8 +264,8 @@ def _reason(response: BaseHTTPResponse) -> tuple[str, bool]:
 def _reported(code: str, place: str) -> InvokeError:
     known = web.word(code)
     shown = f" ({known})" if known else ""
-    said = f"The model server at {place} reported an error in its answer{shown}."
+    sentence = f"The model server at {place} reported an error in its answer{shown}."
     word = known.lower()
     if word == "429" or "rate_limit" in word or "ratelimit" in word:
-        return InvokeRateLimitError(said)
-    return InvokeServerUnavailableError(said)
+        return InvokeRateLimitError(sentence)
+    return InvokeServerUnavailableError(sentence)

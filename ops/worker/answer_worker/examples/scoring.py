@@ -40,5 +40,7 @@ def score(event: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _echoes(question: str, answer: str) -> bool:
-    words, said = set(question.lower().split()), set(answer.lower().split())
-    return len(words) >= _ENOUGH and words <= said and len(said) < 2 * len(words)
+    words, answered = set(question.lower().split()), set(answer.lower().split())
+    return (
+        len(words) >= _ENOUGH and words <= answered and len(answered) < 2 * len(words)
+    )
