@@ -12,7 +12,7 @@ from rag_cache.settings import RagOptions
 
 ROOT = Path(__file__).parents[2]
 # The first table is of Cached Model and of what both have, the second of RAG Cache.
-MODEL, RAG = (ROOT / "docs/options.md").read_text("utf-8").split("## Of RAG Cache")
+MODEL, RAG = (ROOT / "docs/options.md").read_text("utf-8").split("## Further")
 _ROW = re.compile(
     r"^\| `(\w+)` \| [^|]+ \| `([^`]+)` \| [^|]+ \| [^|]+ \|$", re.MULTILINE
 )
