@@ -54,6 +54,11 @@ def unsigned(value: Any) -> Any:
     return [stripped, places] if places else value
 
 
+def had_signatures(kept: Any) -> bool:
+    """Whether ``unsigned`` left a signature out of what it made this of."""
+    return stripped(kept) is not kept
+
+
 def stripped(kept: Any) -> Any:
     """What ``unsigned`` made, without its list of places."""
     pair = isinstance(kept, list) and len(kept) == 2 and isinstance(kept[1], list)  # noqa: PLR2004

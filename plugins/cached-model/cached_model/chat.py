@@ -163,12 +163,13 @@ def _request(
         calls_are_data=call.extracts,
         external_url=codec.has_external_url(messages),
         temperature=call.body.get("temperature"),
-        ends_at=urls.expires_at(call.body),
     )
     # The words of a question do not say what it means in a conversation or beside tools.
     alone = not (traits.conversation or traits.tools or traits.calls_are_data)
     match = form.settings.options.match if alone else "exact"
     key_form = call.key_form(form, names_user=names_user, match=match)
+    if urls.had_signatures(key_form["body"]):
+        traits = replace(traits, ends_at=urls.expires_at(call.body))
 
     def question() -> str:
         return codec.question(messages)
