@@ -109,6 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != f"Bearer {KEY}":
             # controllers/service_api/wraps.py: validate_and_get_api_token
             return _error(401, "unauthorized")
+        if not path.startswith("/v1/"):
+            return 404, {}  # nginx and the web front have a page here, and no code
         if path == "/v1/datasets":
             return 200, _page([d.detail() for d in self.api.datasets.values()], query)
         found = _PATH.fullmatch(path)

@@ -209,13 +209,17 @@ def _code(data: Any) -> str:
 
 def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:
     sentence = f"{_API_NAME} answered HTTP {status}{code}"
+    # Dify names its own 404 by a code; a web server's page for a wrong path has none.
+    missing = dataset_id and code and status == HTTPStatus.NOT_FOUND
     which = f"the knowledge base {dataset_id}" if dataset_id else "knowledge bases"
     if status == HTTPStatus.UNAUTHORIZED:
         rest = "; check Knowledge API key (knowledge_api_key)"
     elif status == HTTPStatus.FORBIDDEN:
         rest = f": the API access of {which} is off, or limited"
+    elif missing:
+        rest = f": the key's workspace has no knowledge base {dataset_id}"
     elif status == HTTPStatus.NOT_FOUND:
-        rest = f": the key's workspace has no knowledge base {dataset_id}".rstrip()
+        rest = "; check Knowledge API URL (knowledge_api_url)"
     elif status == HTTPStatus.TOO_MANY_REQUESTS:
         rest = ", too many requests"
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -224,5 +228,4 @@ def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:
         rest = "; check Knowledge API URL (knowledge_api_url), it leads elsewhere"
     else:
         rest = f": it does not accept these settings for {which}"
-    missing = dataset_id and status == HTTPStatus.NOT_FOUND
     return (NoKnowledgeBase if missing else KnowledgeError)(sentence + rest + ".")

@@ -518,6 +518,15 @@ def test_a_knowledge_api_that_cannot_be_asked_is_one_sentence(
     assert "dataset-wrong" not in str(raised.value)
 
 
+def test_a_wrong_path_of_the_knowledge_api_is_not_a_missing_knowledge_base(
+    api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str]
+) -> None:
+    credentials |= {"knowledge_api_url": api.url.replace("/v1", "/wrong")}
+    with pytest.raises(KnowledgeError, match="knowledge_api_url") as raised:
+        ask(credentials, faq)
+    assert "no knowledge base" not in str(raised.value)
+
+
 def test_an_api_that_takes_too_long_is_left(
     api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str]
 ) -> None:
