@@ -175,7 +175,7 @@ def test_the_caches_parameters_never_reach_the_upstream_or_the_key(
 
 
 def test_only_without_an_entry_is_a_bad_request(form: dict[str, str]) -> None:
-    with pytest.raises(InvokeBadRequestError, match="no cached answer"):
+    with pytest.raises(InvokeBadRequestError, match="only kept answers"):
         ask(form, cache_control="only kept answers")
 
 

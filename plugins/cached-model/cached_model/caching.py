@@ -120,7 +120,10 @@ def errors() -> Iterator[None]:
     try:
         yield
     except NothingCached as error:
-        msg = "Cache control is 'only' and there is no cached answer for this request."
+        msg = (
+            "No answer is kept for this request, and Cache: when to use it "
+            "(cache_control) allows only kept answers."
+        )
         raise InvokeBadRequestError(msg) from error
     except FlightBroken as error:
         msg = "The load that this answer was shared from ended early; please ask again."

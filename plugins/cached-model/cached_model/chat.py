@@ -208,7 +208,8 @@ def _control(value: Any) -> Control:
         return CONTROLS[word]
     if word not in Control:
         sentence = (
-            f"Cache control (cache_control) must be one of {', '.join(CONTROLS)}."
+            "Cache: when to use it (cache_control) must be one of "
+            f"{', '.join(CONTROLS)}."
         )
         raise ConfigError("cache_control", sentence)
     return Control(word)
