@@ -5,7 +5,7 @@ writing one twice does no harm, and an eviction is a reset and nothing worse: on
 all its life, and one for each span of five minutes and of an hour. An index says
 which processes there were. Who reads adds them up.
 
-Nothing here is on an answer's path: an event is put aside, and ``in_background`` counts and
+Nothing here is on an answer's path: an event is put aside, and ``background`` counts and
 publishes every few seconds.
 """
 

@@ -55,7 +55,7 @@ def run(
     hosts: tuple[Host, Host], form: Mapping[str, str], *, rounds: int
 ) -> Iterator[Result]:
     """The followers' first token after the leader's: the median, and the 99th of 100."""
-    refreshing: list[float] = []
+    medians: list[float] = []
     tails: list[float] = []
     with paced_upstream() as (url, calls):
         for _ in range(rounds + 1):
@@ -76,11 +76,11 @@ def run(
                 caller.join()
             if len(calls) != 1 or len(times) != CROWD:
                 raise AssertionError(f"{len(calls)} calls, {len(times)} answers")
-            in_background = sorted((t - min(times)) * 1e6 for t in times)[1:]
-            refreshing.append(statistics.median(in_background))
-            tails.append(in_background[int(len(in_background) * 0.99)])
+            delays = sorted((t - min(times)) * 1e6 for t in times)[1:]
+            medians.append(statistics.median(delays))
+            tails.append(delays[int(len(delays) * 0.99)])
     for name, values, limit in (
-        ("median", refreshing[1:], 20.0),
+        ("median", medians[1:], 20.0),
         ("p99", tails[1:], 100.0),
     ):
         low, _, high = statistics.quantiles(values, n=4)

@@ -118,7 +118,7 @@ def test_with_the_processors_taken_a_crowd_is_one_call_and_nobody_gets_an_error(
 @pytest.mark.parametrize(
     ("seconds", "calls"), [(0.6, 1), (1.5, 1), (3.0, 2), (10.0, 2)]
 )
-def test_a_leader_that_stands_still_costs_time_and_no_error(
+def test_a_stopped_leader_costs_time_and_no_error(
     hosts: tuple[Host, Host],
     upstream: FakeUpstream,
     form: dict[str, str],
@@ -138,7 +138,7 @@ def test_a_leader_that_stands_still_costs_time_and_no_error(
     assert upstream.calls - before <= calls
 
 
-def test_a_process_of_followers_that_stands_still_takes_nobody_for_dead(
+def test_a_stopped_process_of_followers_takes_no_leader_for_dead(
     hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
     form |= DEFAULTS
@@ -154,7 +154,7 @@ def test_a_process_of_followers_that_stands_still_takes_nobody_for_dead(
 
 
 @pytest.mark.parametrize("stage", list(STAGES)[:3])
-def test_nobody_who_comes_after_a_leader_was_killed_is_shown_its_words(
+def test_no_follower_that_joins_a_killed_leader_is_shown_its_pieces(
     hosts: tuple[Host, Host],
     upstream: FakeUpstream,
     form: dict[str, str],

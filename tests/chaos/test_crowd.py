@@ -31,7 +31,7 @@ from tests.fake_upstream import FakeUpstream, Script
 def test_a_hundred_equal_questions_at_two_processes_are_one_upstream_call(
     hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
-    refreshing: list[float] = []
+    lags: list[float] = []
     for turn in range(3):
         fresh = {**form, "cache_namespace": f"{form['cache_namespace']}-{turn}"}
         for host in hosts:  # so that no process is still reading the form or connecting
@@ -42,12 +42,12 @@ def test_a_hundred_equal_questions_at_two_processes_are_one_upstream_call(
         assert {caller.text() for caller in callers} == {ANSWER}
         assert upstream.calls - before == 1
         first = min(caller.times[0] for caller in callers)
-        refreshing += [(caller.times[0] - first) * 1e3 for caller in callers]
-    refreshing.sort()
+        lags += [(caller.times[0] - first) * 1e3 for caller in callers]
+    lags.sort()
     print(
         f"100 equal questions at 2 processes, 3 times: 1 upstream call each; first "
-        f"token after the leader's: median {statistics.median(refreshing):.1f} ms, "
-        f"p99 {refreshing[int(len(refreshing) * 0.99)]:.1f} ms"
+        f"token after the leader's: median {statistics.median(lags):.1f} ms, "
+        f"p99 {lags[int(len(lags) * 0.99)]:.1f} ms"
     )
 
 
@@ -86,7 +86,7 @@ def test_a_leader_that_is_frozen_is_waited_for_no_longer_than_its_lease(
 
 
 @pytest.mark.parametrize("suffix", [":flight:*", ":lease", "*"])
-def test_what_is_evicted_in_mid_load_splices_nothing_and_fails_nobody(
+def test_an_eviction_during_a_load_mixes_and_fails_no_answer(
     hosts: tuple[Host, Host],
     upstream: FakeUpstream,
     form: dict[str, str],
@@ -103,7 +103,7 @@ def test_what_is_evicted_in_mid_load_splices_nothing_and_fails_nobody(
     assert upstream.calls <= 2
 
 
-def test_a_redis_that_dies_in_mid_load_fails_nobody(
+def test_a_redis_that_dies_during_a_load_fails_no_answer(
     hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
     with servers.server() as (url, process):
@@ -178,7 +178,7 @@ def test_another_credential_meets_its_own_fate(
     assert first.text() == ""
 
 
-def test_five_hundred_followers_hold_nobody_else_up(
+def test_five_hundred_followers_delay_nobody_else(
     hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
     """Printed; nothing about time is asserted."""

@@ -52,7 +52,7 @@ class StoreContract:
     ) -> None:
         assert store.look_up(name, name + ":h", ["a", "b"]) == Found(None, (None, None))
 
-    def test_what_is_kept_is_found_byte_for_byte(self, store: Store, name: str) -> None:
+    def test_a_kept_value_is_found_byte_for_byte(self, store: Store, name: str) -> None:
         value = bytes(range(256)) * 10
         store.keep(name, value, 60)
         assert store.look_up(name, name + ":h", ["a"]).value == value
@@ -62,7 +62,7 @@ class StoreContract:
         store.keep(name, b"new", 60)
         assert store.look_up(name, name + ":h", ["a"]).value == b"new"
 
-    def test_an_entry_is_gone_after_its_time(
+    def test_an_entry_is_absent_after_its_time(
         self, store: Store, name: str, let_pass: Callable[[float], None]
     ) -> None:
         store.keep(name, b"x", 0.05)
@@ -77,7 +77,7 @@ class StoreContract:
         store.delete(name)
         assert store.look_up(name, name + ":h", ["a"]).value is None
 
-    def test_settling_sets_what_is_absent_and_returns_what_stands(
+    def test_settling_sets_absent_stamps_and_returns_the_current_ones(
         self, store: Store, name: str
     ) -> None:
         assert store.settle(name, {"a": "1"}) == {"a": "1"}
@@ -105,7 +105,7 @@ class StoreContract:
         store.replace(name, {"标签": "印记 ✓"})
         assert store.look_up("x" + name, name, ["标签"]).fields == ("印记 ✓",)
 
-    def test_a_hash_that_was_given_an_end_is_gone_then(
+    def test_a_hash_with_an_end_expires(
         self, store: Store, name: str, let_pass: Callable[[float], None]
     ) -> None:
         store.settle(name, {"a": "1"}, 0.2)
@@ -167,7 +167,7 @@ class StoreContract:
         store.delete(name)
         assert store.gather([name]) == [{}]
 
-    def test_a_check_leaves_nothing_behind(self, store: Store, name: str) -> None:
+    def test_a_check_leaves_no_keys(self, store: Store, name: str) -> None:
         key = entry_of(name)
         store.check(key, name + ":h")
         assert store.look_up(key, name + ":h", ["switch"]) == Found(None, (None,))
@@ -290,7 +290,7 @@ class SharedStoreContract(StoreContract):
         assert read(store, name, "a.1").alive, "a refresh took its lease, not its life"
         let_pass(0.3)
 
-    def test_a_sign_begins_no_stream_of_a_leader_that_is_gone(
+    def test_a_subscription_creates_no_stream_of_a_dead_leader(
         self, store: Store, name: str
     ) -> None:
         claim(store, name, "a.1")
@@ -298,7 +298,7 @@ class SharedStoreContract(StoreContract):
         reply = read(store, name, "a.1", subscribe=60)
         assert (reply.records, reply.alive, reply.subscription) == ((), False, "")
 
-    def test_a_sign_prolongs_no_stream_of_a_dead_leader(
+    def test_a_subscription_prolongs_no_stream_of_a_dead_leader(
         self, store: Store, name: str, let_pass: Callable[[float], None]
     ) -> None:
         store.heartbeat([beat(name, "a.1", ttl=0.2, records=(b"x",))])
@@ -317,8 +317,8 @@ class SharedStoreContract(StoreContract):
         first = read(store, name, "a.1")
         assert [data for _, data in first.records] == [None, b"x", bytes(range(256))]
         store.heartbeat([beat(name, "a.1", records=(b"z",))])
-        in_background = first.records[-1][0]
-        reply = read(store, name, "a.1", after=in_background)
+        after = first.records[-1][0]
+        reply = read(store, name, "a.1", after=after)
         assert [data for _, data in reply.records] == [b"z"]
 
     def test_a_follower_waits_for_what_comes_and_no_longer(

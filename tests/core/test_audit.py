@@ -41,7 +41,7 @@ def bench_with(text: str, asked: object = ASKED, **options: object) -> Bench:
     return bench
 
 
-def test_a_hit_is_asked_again_and_compared_behind_the_answer() -> None:
+def test_a_hit_is_asked_again_and_compared_in_the_background() -> None:
     bench = bench_with("three days")
     assert served(bench, ASKED, "three days") == "three days"
     assert audits(bench) == ["equal"]
@@ -87,7 +87,7 @@ def test_no_two_processes_audit_one_entry_at_once() -> None:
     assert (audits(one), audits(other)) == (["equal"], [])
 
 
-def test_who_asks_when_the_entry_is_over_follows_the_audit_of_it() -> None:
+def test_a_request_after_the_entry_expired_follows_its_audit() -> None:
     store = FakeSharedStore()
     one, other = bench_with("kept", store=store), Bench(store)
     began, go = threading.Event(), threading.Event()
@@ -272,7 +272,7 @@ def test_answers_are_compared_by_what_they_say(
         *(("030 123", "030123"), ("1,200,5", "12005"), ("0,123", "0123")),
     ],
 )
-def test_what_only_looks_like_a_number_written_otherwise_is_different(
+def test_a_text_that_only_looks_like_the_same_number_is_different(
     kept: str, fresh: str
 ) -> None:
     assert compare(Piece(kept), Piece(fresh)) is Verdict.DIFFERENT

@@ -20,59 +20,59 @@ class Job:
 
 
 def test_work_is_done_soon_after_it_is_asked_for() -> None:
-    in_background, job = Background(0.001), Job()
-    in_background.also(job)
-    in_background.wake()
+    background, job = Background(0.001), Job()
+    background.also(job)
+    background.wake()
     assert job.ran.wait(5)
 
 
 def test_a_job_that_fails_is_no_reason_for_the_others_to_stop() -> None:
-    in_background, bad, good = Background(at_once=True), Job(ValueError()), Job()
-    in_background.also(bad)
-    in_background.also(good)
-    in_background.wake(last=True)
+    background, bad, good = Background(at_once=True), Job(ValueError()), Job()
+    background.also(bad)
+    background.also(good)
+    background.wake(last=True)
     assert good.runs == 1
 
 
-def test_what_the_store_could_not_take_is_tried_until_it_can() -> None:
-    in_background, job = Background(0.001), Job(StoreError("away"))
-    in_background.also(job)
-    in_background.wake()
+def test_a_failed_job_is_repeated_until_the_store_takes_it() -> None:
+    background, job = Background(0.001), Job(StoreError("away"))
+    background.also(job)
+    background.wake()
     for _ in range(20):
         job.ran.clear()
         assert job.ran.wait(5)
     job.error = None
-    while in_background.woken:
+    while background.woken:
         await_threads("cache-background")
 
 
 def test_there_is_no_thread_while_there_is_nothing_to_do() -> None:
-    in_background, job = Background(0.001), Job()
-    in_background.also(job)
+    background, job = Background(0.001), Job()
+    background.also(job)
     for number in range(1, 3):
-        in_background.wake()
-        in_background.wake()
+        background.wake()
+        background.wake()
         await_threads("cache-background")
-        assert (job.runs, in_background.woken) == (number, False)
+        assert (job.runs, background.woken) == (number, False)
 
 
 def test_at_once_it_runs_before_the_call_ends_and_only_for_the_last() -> None:
-    in_background, job = Background(at_once=True), Job()
-    in_background.also(job)
-    in_background.wake()
+    background, job = Background(at_once=True), Job()
+    background.also(job)
+    background.wake()
     assert job.runs == 0
-    in_background.wake(last=True)
-    assert (job.runs, in_background.woken) == (1, False)
+    background.wake(last=True)
+    assert (job.runs, background.woken) == (1, False)
 
 
 def test_work_that_asks_for_work_runs_once() -> None:
-    in_background = Background(at_once=True)
+    background = Background(at_once=True)
     runs: list[int] = []
 
     def job() -> None:
         runs.append(1)
-        in_background.wake(last=True)
+        background.wake(last=True)
 
-    in_background.also(job)
-    in_background.wake(last=True)
+    background.also(job)
+    background.wake(last=True)
     assert runs == [1]

@@ -59,7 +59,7 @@ def test_bands_are_what_their_comparisons_make_of_them() -> None:
     assert serving == [2]
 
 
-def test_how_a_band_stands_is_sealed_and_what_can_not_be_read_is_passed_over() -> None:
+def test_the_state_of_a_band_is_sealed_and_an_unreadable_one_is_skipped() -> None:
     store, keyspace, secret = MemoryStore(), Keyspace("n"), b"k" * 32
     week = 7 * 86400.0
     mine = Evidence(store, keyspace, secret, lambda: 3 * week)

@@ -71,7 +71,7 @@ def test_a_batch_with_one_new_text_sends_one_and_keeps_the_order() -> None:
     assert bench.sent == [["a", "b", "c"], ["new"]]
 
 
-def test_what_was_loaded_is_billed_and_what_was_known_is_not() -> None:
+def test_loaded_texts_are_billed_and_known_texts_are_not() -> None:
     bench = Shelf()
     bench.batch("a")
     known, new = bench.batch("a", "bb")
@@ -114,7 +114,7 @@ def test_a_text_without_a_key_is_loaded_and_the_others_are_cached() -> None:
     assert bench.sent == [["a", "odd"], ["odd"]]
 
 
-def test_what_is_not_fit_to_be_kept_is_served_and_loaded_again() -> None:
+def test_an_answer_that_may_not_be_kept_is_served_and_loaded_again() -> None:
     bench = Shelf()
     for _ in range(2):
         assert bench.batch("a", keep=False)[0].payload == b"a"
@@ -167,7 +167,7 @@ def test_a_read_only_namespace_reads_and_does_not_keep() -> None:
     assert bench.sent == [["a"], ["b"], ["b"]]
 
 
-def test_a_refresh_loads_all_anew_and_replaces_them() -> None:
+def test_a_refresh_loads_all_again_and_replaces_them() -> None:
     bench = Shelf()
     bench.batch("a", "b")
     bench.batch("a", "b", request=changed(control=Control.REFRESH))
@@ -242,7 +242,7 @@ def test_a_payload_that_is_no_bytes_does_not_count_as_one() -> None:
 # --- stale answers ------------------------------------------------------------
 
 
-def test_answers_past_their_time_stand_in_where_the_upstream_fails() -> None:
+def test_stale_answers_are_served_if_the_upstream_fails() -> None:
     bench = Shelf()
     lenient = changed(rules=Rules(ttl=100, stale_if_error=1000))
     bench.batch("a", "b", request=lenient)
@@ -350,7 +350,7 @@ def test_a_followers_error_is_the_leaders_only_with_the_same_credential(
     assert isinstance(second, UpstreamFailed) if shares else second == ["a"]
 
 
-def test_every_call_is_told_once_and_every_entry_once() -> None:
+def test_every_call_and_every_entry_is_reported_once() -> None:
     bench = Shelf()
     bench.batch("a", "b", "c", per_call=2)
     assert sum(isinstance(event, Loaded) for event in bench.events) == 2
@@ -401,7 +401,7 @@ def test_a_refresh_sends_a_repeated_text_once() -> None:
     assert bench.sent == [["a"]]
 
 
-def test_what_another_process_has_kept_meanwhile_stays() -> None:
+def test_an_entry_that_another_process_kept_meanwhile_stays() -> None:
     store = MemoryStore()
     one, other = Shelf(store), Shelf(store)
 

@@ -50,7 +50,7 @@ def test_one_slow_call_is_no_evidence_and_several_in_a_row_are() -> None:
     assert breaker.is_open
 
 
-def test_what_was_not_asked_is_no_failure() -> None:
+def test_rows_that_were_not_asked_are_no_failures() -> None:
     breaker = Breaker("redis")
     for _ in range(10):
         with pytest.raises(NotAsked), breaker.call():
@@ -97,7 +97,7 @@ def test_a_long_outage_is_probed_less_often() -> None:
     assert pauses[-1] > 5 * PROBE_EVERY
 
 
-def test_where_no_thread_asks_a_caller_tries_now_and_then() -> None:
+def test_without_a_probe_thread_a_caller_tries_now_and_then() -> None:
     clock = FakeClock()
     breaker = Breaker("redis", timer=clock)
     fail(breaker)
@@ -109,7 +109,7 @@ def test_where_no_thread_asks_a_caller_tries_now_and_then() -> None:
     assert not refused(breaker)
 
 
-def test_a_person_who_waits_is_let_through_and_closes_it() -> None:
+def test_a_forced_call_passes_an_open_breaker_and_closes_it() -> None:
     breaker = Breaker("redis")
     fail(breaker)
     with breaker.call(forced=True):

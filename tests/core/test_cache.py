@@ -56,7 +56,7 @@ def test_a_miss_passes_each_piece_on_before_the_next_is_made() -> None:
     assert made == ["a"]
 
 
-def test_an_entry_dies_at_the_end_of_its_life() -> None:
+def test_an_entry_expires_at_the_end_of_its_life() -> None:
     bench = Bench()
     bench.ask(request(rules=Rules(ttl=100)))
     bench.clock.pass_by(89)
@@ -74,7 +74,7 @@ def test_a_hit_does_not_extend_a_life() -> None:
     assert bench.loads == 2
 
 
-def test_nobody_is_served_an_answer_older_than_they_ask_for() -> None:
+def test_no_caller_gets_an_answer_older_than_it_asks_for() -> None:
     bench = Bench()
     bench.ask(request(ttl=10_000), "kept for long")
     bench.clock.pass_by(200)
@@ -391,7 +391,7 @@ def test_after_its_first_failure_a_request_leaves_the_store_alone(method: str) -
     assert store.calls[-1] == method
 
 
-def test_garbage_that_cannot_be_deleted_is_the_last_that_the_store_hears_of() -> None:
+def test_after_garbage_that_cannot_be_deleted_the_store_is_not_asked_again() -> None:
     memory = MemoryStore()
     key = Bench(memory).cache.find(request()).key
     memory.keep(key, b"garbage", 60)
@@ -418,7 +418,7 @@ def test_a_value_that_is_no_answer_is_a_miss() -> None:
     assert bench.text(request(), "answer") == "answer"
 
 
-def test_an_operator_hears_that_an_invalidation_failed() -> None:
+def test_an_operator_is_shown_that_an_invalidation_failed() -> None:
     bench = Bench(BrokenStore())
     with pytest.raises(StoreError):
         bench.cache.admin.invalidate(["*"])
@@ -539,7 +539,7 @@ def test_a_follower_pays_nothing() -> None:
     assert [piece.usage for piece in followed] == [Usage(7, 2, billed=False)]
 
 
-def test_who_missed_the_flight_by_a_moment_finds_its_entry() -> None:
+def test_a_caller_that_just_missed_a_flight_finds_its_entry() -> None:
     bench = Bench()
     store, table = bench.store, bench.cache._flights
     honest = store.look_up
@@ -660,7 +660,7 @@ def test_every_request_tells_how_it_ended() -> None:
     assert [e.result.value for e in ended(bench)] == ["miss", "hit", "uncached"]
 
 
-def test_a_request_whose_caller_left_and_one_that_failed_tell_that() -> None:
+def test_a_request_that_was_left_and_one_that_failed_report_it() -> None:
     bench = Bench()
     pieces = bench.cache.stream(request(), bench.loader("a", "b"))
     next(pieces)
@@ -701,7 +701,7 @@ def test_processes_without_a_secret_have_digests_of_their_own() -> None:
     assert told[0] != told[1]
 
 
-def test_a_miss_of_who_only_wants_what_is_kept_is_no_failure() -> None:
+def test_a_miss_under_only_is_no_failure() -> None:
     bench = Bench()
     with pytest.raises(NothingCached):
         bench.ask(request(control=Control.ONLY))

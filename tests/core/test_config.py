@@ -141,7 +141,7 @@ def test_options_are_one_line_of_yaml_with_or_without_braces(text: str) -> None:
         "---\nttl_seconds:5\naudit_judge: bge-m3:latest",
     ],
 )
-def test_a_value_may_hold_a_colon_and_a_name_needs_no_space_behind_its(
+def test_a_value_may_hold_a_colon_and_a_name_needs_no_space_after_its_colon(
     text: str,
 ) -> None:
     class Named(Options):
@@ -201,9 +201,7 @@ def test_a_form_names_only_places_that_the_operator_allows(
             read(form, environ)
 
 
-def test_without_a_redis_nobody_shares_a_memory_with_who_knows_the_namespace_only() -> (
-    None
-):
+def test_without_a_redis_the_namespace_alone_shares_no_memory() -> None:
     def memory(tenant: str, **form: str):
         return opening.open_cache(config.read(form, {}, Options, tenant).store)
 

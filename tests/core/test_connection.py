@@ -60,7 +60,7 @@ def test_a_limit_is_spent_by_what_comes_in_drops_too() -> None:
     assert budget.look == 0
 
 
-def test_who_finds_all_connections_in_use_gets_the_next_that_is_given_back() -> None:
+def test_a_caller_gets_the_next_returned_connection_if_all_are_in_use() -> None:
     made = Made(most=1)
     made.go.set()
     connection, age = made.pool.take(Budget(5))
@@ -76,7 +76,7 @@ def test_who_finds_all_connections_in_use_gets_the_next_that_is_given_back() -> 
     assert budget.left == 0.001, "its turn cost it nothing"
 
 
-def test_nobody_waits_for_a_turn_that_never_comes(
+def test_no_caller_waits_for_a_turn_that_never_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("cachecore.stores.connection.TURN_LIMIT", 0.001)
@@ -99,7 +99,7 @@ def test_a_connection_that_is_late_is_used_later_and_nobody_waits_for_another() 
     assert made.failed == []
 
 
-def test_a_connection_that_cannot_be_made_fails_who_waits_and_nobody_later() -> None:
+def test_a_failed_connection_fails_its_waiters_and_no_later_caller() -> None:
     made = Made()
     made.error = OSError("refused")
     with pytest.raises(NotAsked, match="being connected"):
@@ -112,7 +112,7 @@ def test_a_connection_that_cannot_be_made_fails_who_waits_and_nobody_later() -> 
     made.pool.take(Budget(5))
 
 
-def test_a_refused_connection_reaches_who_waits_for_it() -> None:
+def test_a_refused_connection_reaches_its_waiter() -> None:
     made = Made()
     made.error = OSError("refused")
     made.go.set()
@@ -128,7 +128,7 @@ def pair() -> Iterator[tuple[socket.socket, BudgetedSocket]]:
     there.close()
 
 
-def test_what_has_arrived_is_read_before_a_call_is_given_up(
+def test_replies_that_have_arrived_are_read_before_a_call_is_given_up(
     pair: tuple[socket.socket, BudgetedSocket],
 ) -> None:
     here, there = pair
@@ -140,7 +140,7 @@ def test_what_has_arrived_is_read_before_a_call_is_given_up(
         there.recv(100)
 
 
-def test_what_does_not_fit_into_the_socket_at_once_arrives_whole(
+def test_a_command_larger_than_the_sockets_buffer_arrives_complete(
     pair: tuple[socket.socket, BudgetedSocket],
 ) -> None:
     other, ours = pair

@@ -53,7 +53,7 @@ def test_models_and_apps_are_not_compared_with_each_other() -> None:
     assert differences.compare(Subject("llm", "m", "app"), {"question": "q"}) is None
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_memory_is_bounded() -> None:
     differences = Differences()
     for number in range(150):
         differences.compare(OF, {"question": str(number)})

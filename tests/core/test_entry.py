@@ -81,7 +81,7 @@ def test_another_format_version_does_not_decode() -> None:
         b"\x80\x04",
     ],
 )
-def test_what_is_no_entry_does_not_decode(data: bytes) -> None:
+def test_bytes_that_are_no_entry_do_not_decode(data: bytes) -> None:
     with pytest.raises(CorruptEntry):
         decode(data, KEY)
 
@@ -163,7 +163,7 @@ def plain(header: bytes, text: bytes) -> bytes:
         (plain(b"dc\x02\x02", serialise(ENTRY)), None, "secret setting"),
     ],
 )
-def test_what_somebody_forged_with_a_right_digest_is_refused(
+def test_a_forged_entry_with_a_right_digest_is_refused(
     data: bytes, secret: bytes | None, says: str
 ) -> None:
     with pytest.raises(CorruptEntry, match=says):
@@ -187,7 +187,7 @@ def test_only_entries_of_this_format_have_an_order() -> None:
         {"cost": {"x": 1}},
     ],
 )
-def test_what_is_sealed_but_has_other_fields_is_refused(fields: dict[str, Any]) -> None:
+def test_a_sealed_ticket_with_other_fields_is_refused(fields: dict[str, Any]) -> None:
     good = {
         "payload": 1,
         "created_at": 1,

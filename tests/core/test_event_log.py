@@ -52,7 +52,7 @@ def asking(question: str = "how much?"):
     return request(question, asked=lambda: question)
 
 
-def test_an_answer_is_told_in_sizes_and_without_a_word_of_it() -> None:
+def test_an_answer_is_logged_by_sizes_and_without_its_text() -> None:
     told = Told()
     told.bench.ask(asking(), "seven ", "euros")
     told.bench.ask(asking())
@@ -86,7 +86,7 @@ def test_those_whom_one_load_answered_name_it_and_a_hit_names_none() -> None:
     assert hit == ""
 
 
-def test_texts_are_told_where_the_operator_has_said_so_and_then_sealed() -> None:
+def test_texts_are_logged_if_the_operator_chose_so_and_are_sealed() -> None:
     told = Told(texts=True, secret=SECRET)
     told.bench.ask(asking(), "seven ", "euros")
     (record,) = told.records
@@ -97,7 +97,7 @@ def test_texts_are_told_where_the_operator_has_said_so_and_then_sealed() -> None
     assert len(record["question"]) == 12
 
 
-def test_what_could_not_be_told_is_told_next_time() -> None:
+def test_events_that_could_not_be_written_are_written_next_time() -> None:
     told = Told()
     told.failing._method = "append"
     told.bench.ask(asking())
@@ -108,7 +108,7 @@ def test_what_could_not_be_told_is_told_next_time() -> None:
     assert told.lost == []
 
 
-def test_what_there_is_no_room_for_is_dropped_and_counted() -> None:
+def test_events_over_the_limit_are_dropped_and_counted() -> None:
     told = Told()
     told.event_log._room = 3 * event_log._ROW
     for number in range(5):
@@ -119,7 +119,7 @@ def test_what_there_is_no_room_for_is_dropped_and_counted() -> None:
     assert len(told.records) == 4
 
 
-def test_what_is_sent_at_once_is_bounded_in_bytes(monkeypatch) -> None:
+def test_one_write_is_bounded_in_bytes(monkeypatch) -> None:
     monkeypatch.setattr(event_log, "_MAX_BYTES_AT_ONCE", 5000)
     told = Told(texts=True)
     for number in range(6):
@@ -146,7 +146,7 @@ def test_a_record_has_so_many_rows_at_most() -> None:
     assert told.failing.calls.count("append") == 1
 
 
-def test_what_the_store_refuses_again_and_again_is_dropped_and_counted() -> None:
+def test_events_that_the_store_always_refuses_are_dropped_and_counted() -> None:
     told = Told()
     told.failing._method = "append"
     told.bench.ask(asking())
@@ -159,7 +159,7 @@ def test_what_the_store_refuses_again_and_again_is_dropped_and_counted() -> None
     assert len(told.records) == 1
 
 
-def test_a_request_that_can_not_be_told_is_answered() -> None:
+def test_a_request_that_cannot_be_logged_is_answered() -> None:
     told = Told()
 
     def fails():
@@ -171,7 +171,7 @@ def test_a_request_that_can_not_be_told_is_answered() -> None:
     assert sum(told.lost) == 2
 
 
-def test_what_the_cache_asks_for_itself_is_not_told() -> None:
+def test_calls_of_the_cache_itself_are_not_reported() -> None:
     told = Told()
     told.bench.ask(request(label=INTERNAL))
     told.bench.ask(asking())
@@ -186,7 +186,7 @@ def test_a_name_that_is_no_text_fails_no_answer() -> None:
     assert told.lost == [1]
 
 
-def test_an_answer_that_failed_is_told_as_that() -> None:
+def test_a_failed_answer_is_logged_as_failed() -> None:
     told = Told()
 
     def load():

@@ -64,7 +64,7 @@ def test_other_entries_are_not_touched() -> None:
     assert bench.reasons[-1] == "hit"
 
 
-def test_what_is_not_kept_takes_no_votes() -> None:
+def test_a_key_without_an_entry_takes_no_votes() -> None:
     bench = Bench()
     key = bench.cache.key(request())
     assert vote(bench, key, "a", needed=1) == "nothing_kept"
@@ -80,7 +80,7 @@ def test_votes_against_an_answer_do_not_count_against_the_next() -> None:
     assert vote(bench, key, "c") == "dropped"
 
 
-def test_whose_votes_can_not_be_counted_is_told() -> None:
+def test_a_vote_that_cannot_be_counted_is_reported() -> None:
     store = MemoryStore()
     failing = FailingFrom(store, "settle")
     bench = Bench(failing)
@@ -131,7 +131,7 @@ def test_an_answer_lives_at_most_as_long_as_it_says() -> None:
     assert bench.reasons == ["absent", "hit", "absent"]
 
 
-def test_how_an_answer_came_about_is_told() -> None:
+def test_the_source_of_an_answer_is_reported() -> None:
     bench = Bench()
     first, second = RequestState(), RequestState()
     asked(bench, request(), first)
@@ -144,7 +144,7 @@ def test_how_an_answer_came_about_is_told() -> None:
     assert not second.shared
 
 
-def test_what_was_paid_is_what_a_hit_saves() -> None:
+def test_a_hit_saves_the_amount_that_was_paid() -> None:
     bench = Bench()
     usage = Usage(10, 5, price=0.25, currency="EUR")
     end = Piece(finish_reason="stop", usage=usage)

@@ -70,7 +70,7 @@ def test_a_flight_that_left_does_not_take_its_successor_along() -> None:
     assert join(table) == (new, False)
 
 
-def test_who_looked_before_a_landing_is_told_to_look_again() -> None:
+def test_a_caller_that_looked_before_a_completion_looks_again() -> None:
     table = FlightTable()
     since = table.moment()
     flight, _ = join(table)
@@ -116,7 +116,7 @@ def test_a_leader_that_was_closed_leaves_its_followers_free_to_lead() -> None:
         next(flight.follow("payer"))
 
 
-def test_a_landed_flight_can_no_longer_crash() -> None:
+def test_a_complete_flight_can_no_longer_fail() -> None:
     flight = Flight(STAMPS, "payer")
     flight.publish(Piece("a"))
     flight.complete()
@@ -212,7 +212,7 @@ def test_a_flight_remembers_only_so_much_and_takes_nobody_in_after_that(
         next(slow)
 
 
-def test_a_flight_at_a_standstill_is_left_by_those_who_have_shown_nothing(
+def test_followers_that_have_shown_nothing_leave_a_stalled_flight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     quick_looks(monkeypatch)
@@ -262,7 +262,7 @@ class Doubted:
         self.flight.publish(Piece("old"))
 
 
-def test_who_comes_when_a_caller_may_have_left_is_not_shown_what_can_not_be_taken_back(
+def test_a_new_follower_of_a_suspect_load_is_shown_nothing_yet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     doubted = Doubted(monkeypatch)
@@ -301,7 +301,7 @@ def test_a_load_that_moves_again_is_followed_from_its_first_piece(
     assert got == ["old", "new"]
 
 
-def test_who_was_shown_a_part_does_not_wait_for_ever(
+def test_a_follower_that_was_shown_a_part_does_not_wait_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     doubted = Doubted(monkeypatch)
@@ -312,7 +312,7 @@ def test_who_was_shown_a_part_does_not_wait_for_ever(
         next(follower)
 
 
-def test_one_whose_load_may_have_lost_its_caller_is_left_sooner(
+def test_a_load_that_may_have_lost_its_caller_is_left_sooner(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     quick_looks(monkeypatch)
@@ -336,7 +336,7 @@ def test_pieces_without_anything_in_them_are_progress_and_nothing_shown() -> Non
     assert list(flight.follow("payer")) == [[Piece("a"), Piece("b")]]
 
 
-def test_who_does_not_know_its_stamps_joins_what_began_a_moment_ago() -> None:
+def test_a_caller_without_stamps_joins_a_recent_load() -> None:
     now = [0.0]
     table = FlightTable(timer=lambda: now[0])
     flight, leads = table.join("k", None, "payer", idle=60, most=2.0)
@@ -349,7 +349,7 @@ def test_who_does_not_know_its_stamps_joins_what_began_a_moment_ago() -> None:
     assert other is not flight
 
 
-def test_who_knows_its_stamps_joins_nothing_that_began_without_them() -> None:
+def test_a_caller_with_stamps_joins_no_load_without_them() -> None:
     table = FlightTable()
     table.join("k", None, "payer", idle=60, most=2.0)
     _, leads = join(table)

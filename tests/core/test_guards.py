@@ -84,7 +84,7 @@ def test_a_guard_tells_a_trap_apart_both_ways(guard: str, one: str, other: str) 
 
 
 @each(("one", "other"), SAME)
-def test_what_asks_for_the_same_passes_all_guards(one: str, other: str) -> None:
+def test_equal_questions_pass_all_guards(one: str, other: str) -> None:
     assert veto(one, other) == ""
     assert veto(other, one) == ""
 
@@ -104,7 +104,7 @@ def test_what_asks_for_the_same_passes_all_guards(one: str, other: str) -> None:
         *("那红色的呢？", "红色的呢？", "还有别的颜色吗", "它多少钱", "为什么？"),
     ],
 )
-def test_a_question_that_goes_on_with_another_does_not_stand_alone(
+def test_a_question_that_continues_another_is_not_independent(
     question: str,
 ) -> None:
     assert not stands_alone(question)
@@ -113,7 +113,7 @@ def test_a_question_that_goes_on_with_another_does_not_stand_alone(
 @each(
     "question", sorted({text for pair in SAME for text in pair} - {"How much is it?"})
 )
-def test_a_question_that_says_what_it_asks_stands_alone(question: str) -> None:
+def test_a_complete_question_is_independent(question: str) -> None:
     assert stands_alone(question)
 
 

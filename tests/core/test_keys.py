@@ -51,7 +51,7 @@ def test_numbers_that_the_hosts_daemon_writes_alike_are_one(
         {"a": {1}},
     ],
 )
-def test_what_has_no_canonical_form_is_refused(value: object) -> None:
+def test_a_request_without_a_canonical_form_is_refused(value: object) -> None:
     with pytest.raises(UnkeyableError):
         canonical(value)
 
@@ -81,7 +81,7 @@ def test_a_tag_does_not_appear_in_its_field() -> None:
 
 
 @each("value", [date(2026, 1, 1), uuid.UUID(int=1), Price()])
-def test_what_the_json_library_knows_and_json_does_not_is_refused(
+def test_values_that_only_the_json_library_knows_are_refused(
     value: object,
 ) -> None:
     with pytest.raises(UnkeyableError):

@@ -55,7 +55,7 @@ def text(pieces: Iterator[Piece]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-def test_a_stale_answer_stands_in_and_the_late_one_is_kept() -> None:
+def test_a_stale_answer_replaces_a_late_one_which_is_kept() -> None:
     asked, slow = request(rules=rules(SOON)), Slow("new")
     bench = bench_with_an_old_answer(asked)
     assert text(bench.cache.stream(asked, slow)) == "old"
@@ -67,7 +67,7 @@ def test_a_stale_answer_stands_in_and_the_late_one_is_kept() -> None:
     assert slow.calls == 1
 
 
-def test_nobody_is_served_a_late_answer_twice_for_one_load() -> None:
+def test_no_caller_gets_a_late_answer_twice_for_one_load() -> None:
     asked, slow = request(rules=rules(SOON)), Slow("new")
     bench = bench_with_an_old_answer(asked)
     served = [text(bench.cache.stream(asked, slow)) for _ in range(3)]
@@ -78,7 +78,7 @@ def test_nobody_is_served_a_late_answer_twice_for_one_load() -> None:
     assert slow.calls == 1
 
 
-def test_who_joins_a_load_that_begins_in_time_pays_nothing() -> None:
+def test_a_caller_that_joins_a_load_in_time_pays_nothing() -> None:
     asked, slow = request(rules=rules(LONG)), Slow("new ", "words")
     bench = bench_with_an_old_answer(asked)
     slow.go.set()
@@ -129,7 +129,7 @@ def test_an_upstream_that_fails_meanwhile_is_stood_in_for(budget: float) -> None
 @pytest.mark.parametrize(
     ("control", "outlives_call"), [(Control.REFRESH, True), (Control.DEFAULT, False)]
 )
-def test_who_wants_a_new_one_or_dies_with_its_call_waits(
+def test_a_refresh_and_a_call_without_background_wait(
     control: Control, outlives_call: bool
 ) -> None:
     asked = request(rules=rules(SOON))
@@ -140,7 +140,7 @@ def test_who_wants_a_new_one_or_dies_with_its_call_waits(
     assert text(bench.cache.stream(asked, slow, outlives_call=outlives_call)) == "new"
 
 
-def test_an_answer_beyond_its_window_stands_in_for_nothing() -> None:
+def test_an_answer_past_its_window_is_not_served() -> None:
     asked = request(rules=rules(SOON))
     bench = bench_with_an_old_answer(asked)
     bench.clock.pass_by(GONE)
@@ -150,7 +150,7 @@ def test_an_answer_beyond_its_window_stands_in_for_nothing() -> None:
     assert text(bench.cache.stream(asked, slow)) == "new"
 
 
-def test_what_stood_in_for_a_late_one_has_saved_no_money() -> None:
+def test_a_stale_answer_instead_of_a_late_one_saves_no_money() -> None:
     asked, slow = request(rules=rules(SOON)), Slow("new")
     bench = bench_with_an_old_answer(asked)
     text(bench.cache.stream(asked, slow))

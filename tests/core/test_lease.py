@@ -190,7 +190,7 @@ def test_a_crowd_in_each_of_two_processes_is_one_load(store: FakeSharedStore) ->
     assert upstream.loads == 1
 
 
-def test_what_another_process_kept_since_the_look_up_is_served(
+def test_an_entry_that_another_process_kept_since_the_look_up_is_served(
     store: FakeSharedStore,
 ) -> None:
     late = process(store)
@@ -205,7 +205,7 @@ def test_what_another_process_kept_since_the_look_up_is_served(
     assert late.text(request(), "loaded again") == "kept meanwhile"
 
 
-def test_a_leader_that_dies_before_a_word_is_taken_over_from(
+def test_a_leader_that_dies_before_its_first_piece_is_replaced(
     store: FakeSharedStore,
 ) -> None:
     leader, _, follower = following(store, "own")
@@ -235,7 +235,7 @@ def test_a_follower_that_has_shown_a_part_goes_on_only_with_an_answer_that_begin
     assert type(follower.error) is (ends or type(None))
 
 
-def test_a_leader_that_said_it_landed_but_was_not_heard_is_not_believed(
+def test_a_follower_takes_a_complete_answer_of_a_leader_that_died_after_it(
     store: FakeSharedStore,
 ) -> None:
     leader, _, follower = following(store, "own")
@@ -253,7 +253,7 @@ def test_a_leader_that_said_it_landed_but_was_not_heard_is_not_believed(
         {"pieces": "text"},
     ],
 )
-def test_a_record_of_another_shape_is_the_end_of_a_dead_leader(
+def test_a_record_of_another_shape_counts_as_a_dead_leader(
     store: FakeSharedStore, record: dict[str, Any]
 ) -> None:
     leader, _, follower = following(store, "own")
@@ -362,7 +362,7 @@ def test_a_refresh_leads_and_the_older_load_serves_its_own_and_is_not_kept(
     assert process(store).text(request(), "x") == "new"
 
 
-def test_who_lost_its_lease_but_not_its_life_replaces_nothing(
+def test_a_leader_that_lost_its_lease_replaces_nothing(
     store: FakeSharedStore,
 ) -> None:
     upstream = Gate()
@@ -394,7 +394,7 @@ def test_a_store_that_fails_at_any_step_costs_no_answer(
     assert method == "read" or failing.calls.count(method) <= 1
 
 
-def test_a_follower_whose_store_fails_asks_the_upstream_and_leaves_it_alone(
+def test_a_follower_whose_store_fails_asks_the_upstream_and_not_the_store(
     store: FakeSharedStore,
 ) -> None:
     FakeLeader(store)
@@ -436,7 +436,9 @@ def test_text_that_json_cannot_carry_is_followed_by_nobody_and_fails_nobody(
     assert follower.text() == "own"
 
 
-def test_nobody_listening_leaves_no_stream_and_no_lease(store: FakeSharedStore) -> None:
+def test_a_load_without_followers_leaves_no_stream_and_no_lease(
+    store: FakeSharedStore,
+) -> None:
     process(store).ask(request(), "answer")
     assert store._streams == {}
     assert store._leases == {}
@@ -460,13 +462,13 @@ def test_with_a_secret_nothing_of_an_answer_is_readable_in_the_stream(
     assert b"first" not in b"".join(told)
 
 
-def test_an_operator_still_hears_that_a_check_failed() -> None:
+def test_an_operator_is_still_shown_that_a_check_failed() -> None:
     bench = Bench(FailingFrom(FakeSharedStore(), "check"))
     with pytest.raises(StoreError):
         bench.cache.admin.check()
 
 
-def test_what_was_invalidated_while_a_follower_waited_is_not_served_to_it(
+def test_an_entry_invalidated_while_a_follower_waited_is_not_served_to_it(
     store: FakeSharedStore,
 ) -> None:
     leader, _, follower = following(store, "new")
@@ -513,7 +515,7 @@ class Unspeakable(Exception):
         raise RuntimeError("no words")
 
 
-def test_an_error_that_cannot_be_told_reaches_its_own_caller_unchanged(
+def test_an_error_that_cannot_be_published_reaches_its_own_caller_unchanged(
     store: FakeSharedStore,
 ) -> None:
     def load() -> Iterator[Piece]:
@@ -619,12 +621,12 @@ def test_data_too_large_for_a_stream_is_followed_by_nobody(
 # --- who is alive, and who takes over -------------------------------------------
 
 
-def test_a_newcomer_is_not_shown_the_words_of_a_leader_that_may_be_dead(
+def test_a_new_follower_gets_nothing_from_a_leader_that_may_be_dead(
     store: FakeSharedStore,
 ) -> None:
-    leader, _, prepare = following(store, "own answer")
+    leader, _, early = following(store, "own answer")
     leader.say("half a ")
-    assert prepare.first.wait(10)
+    assert early.first.wait(10)
     late = process(store)
     newcomer = Asked(lambda: late.cache.stream(request(), late.loader("own answer")))
     (stream,) = store._streams.values()
@@ -637,9 +639,9 @@ def test_a_newcomer_is_not_shown_the_words_of_a_leader_that_may_be_dead(
 def test_a_newcomer_is_shown_everything_once_the_leader_has_given_a_sign(
     store: FakeSharedStore,
 ) -> None:
-    leader, _, prepare = following(store)
+    leader, _, early = following(store)
     leader.say("half a ")
-    assert prepare.first.wait(10)
+    assert early.first.wait(10)
     late = process(store)
     newcomer = Asked(lambda: late.cache.stream(request(), late.loader("never")))
     (stream,) = store._streams.values()
@@ -649,11 +651,11 @@ def test_a_newcomer_is_shown_everything_once_the_leader_has_given_a_sign(
     assert newcomer.first.wait(10)
     leader.tell({"pieces": [Piece("word"), END]})
     leader.tell({"end": "landed"})
-    assert newcomer.text() == prepare.text() == "half a word"
+    assert newcomer.text() == early.text() == "half a word"
     assert late.loads == 0
 
 
-def test_of_all_who_have_shown_nothing_one_takes_over_and_the_others_follow_it(
+def test_of_the_followers_that_have_shown_nothing_one_takes_over_and_the_rest_follow(
     store: FakeSharedStore,
 ) -> None:
     leader = FakeLeader(store)
@@ -670,7 +672,7 @@ def test_of_all_who_have_shown_nothing_one_takes_over_and_the_others_follow_it(
     assert sum(bench.loads for bench in benches) == 1
 
 
-def test_those_who_have_shown_a_part_take_over_with_one_call_too(
+def test_followers_that_have_shown_a_part_take_over_with_one_call_too(
     store: FakeSharedStore,
 ) -> None:
     leader = FakeLeader(store)
@@ -747,7 +749,7 @@ def test_a_stream_that_loses_records_again_and_again_splices_nothing(
 @pytest.mark.parametrize(
     ("own", "rest"), [(("a part ", "of mine"), "of mine"), (("other",), "of theirs")]
 )
-def test_a_store_that_is_away_for_long_costs_no_error_whatever_the_upstream_says(
+def test_a_long_outage_of_the_store_costs_no_error(
     store: FakeSharedStore, own: tuple[str, ...], rest: str
 ) -> None:
     """Only the way to the leader is cut: it may live, and be heard of again."""

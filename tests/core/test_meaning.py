@@ -101,7 +101,7 @@ def test_nothing_is_served_before_it_has_proved_right() -> None:
     assert bench.reasons[-1] == "meaning"
 
 
-def test_a_decision_names_both_questions_by_their_marks() -> None:
+def test_a_decision_names_the_short_keys_of_both_questions() -> None:
     bench = trusted()
     ask(bench, asking(one_way(LAST)), "kept")
     ask(bench, asking(other_way(LAST)), "never")
@@ -201,7 +201,7 @@ def test_an_embedding_server_that_failed_is_left_alone_for_a_while() -> None:
     assert len(asked) == 2
 
 
-def test_what_was_invalidated_is_served_to_nobody() -> None:
+def test_an_invalidated_entry_is_never_served() -> None:
     bench = trusted()
     ask(bench, asking(one_way(LAST)), "kept")
     bench.cache.admin.invalidate(["*"])
@@ -210,7 +210,7 @@ def test_what_was_invalidated_is_served_to_nobody() -> None:
 
 @pytest.mark.parametrize("what", ["embed", "judge"])
 @pytest.mark.parametrize("how", ["invalidated", "switched off", "dropped"])
-def test_what_changes_while_a_model_is_asked_counts(what: str, how: str) -> None:
+def test_a_change_while_a_model_is_asked_counts(what: str, how: str) -> None:
     def judge(*_: Any) -> bool:
         return True
 
@@ -260,7 +260,7 @@ def test_a_judge_of_answers_that_failed_is_left_alone_for_a_while() -> None:
     assert verdicts(bench) == []
 
 
-def test_a_right_comparison_whose_record_was_written_unheard_counts_once() -> None:
+def test_a_right_comparison_with_an_unconfirmed_record_counts_once() -> None:
     class Unheard(MemoryStore):
         def append(self, *args: Any, **more: Any) -> None:
             super().append(*args, **more)
@@ -313,7 +313,7 @@ def test_a_wrong_one_closes_the_band_here_even_if_the_store_takes_no_word_of_it(
     assert ask(bench, asking(other_way(LAST)), "asked") == "asked"
 
 
-def test_what_is_over_is_served_to_nobody() -> None:
+def test_an_entry_past_its_end_is_never_served() -> None:
     bench = Bench()
     bench = trusted(MemoryStore(clock=bench.clock))
     ask(bench, asking(one_way(LAST)), "kept")
@@ -371,7 +371,7 @@ def test_an_index_is_bounded_and_forgets_the_oldest(
     assert {one.key for _, one in found} == {"key 2", "key 3", "key 4"}
 
 
-def test_what_a_process_holds_of_all_partitions_is_bounded(
+def test_the_memory_for_all_partitions_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("cachecore.meaning.index._MAX_ALL", 3)
@@ -394,7 +394,7 @@ def test_the_nearest_comes_first() -> None:
 
 
 @pytest.mark.parametrize("numbers", [[], [0.0, 0.0], [float("inf"), 1.0]])
-def test_what_is_no_vector_is_refused(numbers: list[float]) -> None:
+def test_an_invalid_vector_is_refused(numbers: list[float]) -> None:
     with pytest.raises(ValueError, match="vector"):
         Vector.of(numbers)
 

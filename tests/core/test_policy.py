@@ -100,7 +100,7 @@ TAKE_OVERS = [
 
 
 @each(("holder", "token", "take_over", "taken"), TAKE_OVERS)
-def test_whose_lease_may_be_taken_over(
+def test_the_leases_that_may_be_taken_over(
     holder: str, token: str, take_over: str, taken: bool
 ) -> None:
     read = policy.Token.read
@@ -148,7 +148,7 @@ def test_an_entry_from_the_far_future_is_not_served() -> None:
         ("tool_calls", True, False, 10, Control.ALWAYS, Refusal.EMPTY),
     ],
 )
-def test_what_is_kept(
+def test_answers_that_are_kept(
     finish: str | None,
     text: bool,
     calls: bool,
@@ -190,7 +190,7 @@ def test_the_switch_fails_safe(text: str | None, expected: Switch) -> None:
     assert Switch.read(text) is expected
 
 
-def test_a_price_is_per_million_tokens_unless_said_otherwise() -> None:
+def test_a_price_is_per_million_tokens_by_default() -> None:
     assert policy.Price(1, 2).of(1_000_000, 500_000) == 2.0
     assert policy.Price(1, 2, per=1000).of(1000, 500) == 2.0
 
@@ -214,7 +214,7 @@ def test_an_answer_may_be_stale_from_the_moment_it_is_not_fresh() -> None:
     assert not policy.may_serve_stale(entry, 60, _REAL + 60, 60)
 
 
-def test_what_may_be_stale_is_kept_for_longer() -> None:
+def test_an_entry_that_may_be_served_stale_is_kept_for_longer() -> None:
     assert policy.lifetime(100, _REAL, 0, stale=50) == (_REAL + 100, _REAL + 150)
     assert policy.lifetime(100, _REAL, 0) == (_REAL + 100, _REAL + 100)
     assert policy.lifetime(100, _REAL, 0, _REAL + 120, 50)[1] == _REAL + 120
@@ -252,7 +252,7 @@ def test_calls_that_are_data_are_kept(
     assert refusal is expected
 
 
-def test_a_scope_names_whose_an_answer_is() -> None:
+def test_a_scope_names_the_owner_of_an_answer() -> None:
     whose = {scope: scope.whose(app_id="a", user_id="u") for scope in Scope}
     assert whose == {Scope.SHARED: "", Scope.APP: "a", Scope.USER: "u"}
 
@@ -263,7 +263,7 @@ def test_each_reason_that_may_be_counted_is_of_its_kind() -> None:
     assert policy.LENIENT == (Control.DEFAULT, Control.ALWAYS)
 
 
-def test_what_is_not_said_costs_nothing_and_is_never_stale() -> None:
+def test_absent_rules_cost_nothing_and_allow_nothing_stale() -> None:
     rules = Rules()
     assert rules.price.of(10**6, 10**6) == 0
     assert (rules.stale_while_revalidate, rules.stale_if_error) == (0, 0)
@@ -302,7 +302,7 @@ def test_the_words_of_requests_and_reports_stay_as_they_are() -> None:
 
 
 @each("life", [1, 2, 3, 60])
-def test_what_lives_in_halves_grows_no_older_than_its_life(life: int) -> None:
+def test_an_entry_with_two_halves_is_never_older_than_its_life(life: int) -> None:
     rules = Rules(stale_if_error=99).in_halves(life)
     assert rules.ttl + rules.stale_while_revalidate == max(1, life)
     assert rules.stale_if_error == 0

@@ -57,12 +57,16 @@ TRAPS = [
 
 
 @each(("one", "other"), SAME)
-def test_what_was_only_typed_otherwise_is_one_question(one: str, other: str) -> None:
+def test_questions_that_differ_in_typing_only_are_one_question(
+    one: str, other: str
+) -> None:
     assert normalized(one) == normalized(other)
 
 
 @each(("one", "other"), TRAPS)
-def test_what_may_mean_something_else_stays_apart(one: str, other: str) -> None:
+def test_questions_that_may_mean_something_else_stay_separate(
+    one: str, other: str
+) -> None:
     assert normalized(one) != normalized(other)
 
 

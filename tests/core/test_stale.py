@@ -29,7 +29,7 @@ def await_refreshes() -> None:
     await_threads("cache-refresh")
 
 
-def test_a_stale_answer_is_served_at_once_and_refreshed_behind() -> None:
+def test_a_stale_answer_is_served_at_once_and_refreshed_in_the_background() -> None:
     bench = Bench()
     asked = request(rules=LAGGING)
     bench.ask(asked, "old")
@@ -41,7 +41,7 @@ def test_a_stale_answer_is_served_at_once_and_refreshed_behind() -> None:
     assert bench.reasons == ["absent", "stale", "hit"]
 
 
-def test_one_refresh_runs_behind_however_many_are_served() -> None:
+def test_one_refresh_runs_for_any_number_of_stale_answers() -> None:
     bench = Bench()
     asked = request(rules=LAGGING)
     bench.ask(asked, "old")
@@ -61,7 +61,7 @@ def test_one_refresh_runs_behind_however_many_are_served() -> None:
     assert bench.loads == 2
 
 
-def test_one_refresh_runs_behind_across_processes_too() -> None:
+def test_one_refresh_runs_in_the_background_of_all_processes() -> None:
     store = FakeSharedStore()
     one, other = Bench(store), Bench(store)
     store._clock = other.clock = one.clock  # type: ignore[assignment]
@@ -96,7 +96,7 @@ def test_without_the_option_and_past_its_window_nothing_stale_is_served() -> Non
         assert bench.text(request(rules=rules), "new") == "new"
 
 
-def test_a_load_that_cannot_outlive_its_call_does_not_run_behind() -> None:
+def test_a_load_that_cannot_outlive_its_call_does_not_run_in_the_background() -> None:
     bench = Bench()
     asked = request(rules=LAGGING)
     bench.ask(asked, "old")
@@ -105,7 +105,7 @@ def test_a_load_that_cannot_outlive_its_call_does_not_run_behind() -> None:
     assert "".join(piece.text for piece in pieces) == "new"
 
 
-def test_what_was_invalidated_is_never_served_stale() -> None:
+def test_an_invalidated_entry_is_never_served_stale() -> None:
     for rules in (LAGGING, RESCUED):
         bench = Bench()
         bench.ask(request(rules=rules), "dead")
@@ -115,7 +115,7 @@ def test_what_was_invalidated_is_never_served_stale() -> None:
             list(bench.cache.stream(request(rules=rules), failing))
 
 
-def test_what_is_invalidated_while_the_upstream_fails_is_not_served_either() -> None:
+def test_an_entry_invalidated_while_the_upstream_fails_is_not_served() -> None:
     bench = Bench()
     bench.ask(request(rules=RESCUED), "dead")
     bench.clock.pass_by(EXPIRED)
@@ -168,7 +168,7 @@ def test_after_a_part_was_shown_the_error_is_shown_too() -> None:
 
 
 @pytest.mark.parametrize("control", [Control.REFRESH, Control.ONLY, Control.BYPASS])
-def test_who_said_what_it_wants_gets_nothing_stale(control: Control) -> None:
+def test_a_request_with_another_control_gets_nothing_stale(control: Control) -> None:
     rules = Rules(ttl=100, stale_while_revalidate=50, stale_if_error=50)
     bench = Bench()
     bench.ask(request(rules=rules), "old")

@@ -4,7 +4,7 @@ from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import FailingFrom
 
 
-def test_stamps_that_stand_are_written_under_without_asking_the_store() -> None:
+def test_known_stamps_are_used_without_asking_the_store() -> None:
     store = FailingFrom(MemoryStore(), "")
     table = StampTable(store, Keyspace("test"))
     assert table.settle({"t:a": "1"}) == {"t:a": "1"}
@@ -21,7 +21,7 @@ def test_an_invalidation_says_which_tags_had_a_stamp() -> None:
     assert table.invalidate(["a", "b"]) == {"a": True, "b": False}
 
 
-def test_the_mark_of_a_load_is_the_one_that_other_versions_make() -> None:
+def test_the_digest_of_stamps_is_the_same_in_every_version() -> None:
     assert (
         stamps_digest({"b": "2", "a": "1"})
         == stamps_digest({"a": "1", "b": "2"})

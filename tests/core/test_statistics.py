@@ -54,14 +54,14 @@ class Ledger:
 
     def process(self, store: object = None) -> Statistics:
         # Nothing runs by itself: the test says when to publish.
-        in_background = Background(at_once=True)
+        background = Background(at_once=True)
         made = Statistics(
             store or self.store,
             Keyspace(self.namespace),
             self.clock,
-            background=in_background,
+            background=background,
         )
-        in_background.also(made.job)
+        background.also(made.job)
         return made
 
 
@@ -70,7 +70,7 @@ def ledger() -> Ledger:
     return Ledger()
 
 
-def test_what_two_processes_counted_is_added_up(ledger: Ledger) -> None:
+def test_counts_of_two_processes_are_added_up(ledger: Ledger) -> None:
     one, other = ledger.process(), ledger.process()
     one(HIT)
     one(HIT)
@@ -98,7 +98,9 @@ def test_a_window_holds_what_happened_within_it(ledger: Ledger) -> None:
     assert process.since(7 * DAY)["requests|llm|m|a|hit"] == 2
 
 
-def test_what_could_not_be_published_is_published_next_time(ledger: Ledger) -> None:
+def test_counts_that_could_not_be_published_are_published_next_time(
+    ledger: Ledger,
+) -> None:
     failing = FailingFrom(ledger.store, "publish")
     process = ledger.process(failing)
     process(HIT)
@@ -197,17 +199,17 @@ def test_hits_and_misses_are_timed_apart(ledger: Ledger) -> None:
 
 
 def test_the_first_event_starts_the_thread_that_publishes(ledger: Ledger) -> None:
-    in_background = Background(0.001)
+    background = Background(0.001)
     process = Statistics(
-        ledger.store, Keyspace("n"), ledger.clock, background=in_background
+        ledger.store, Keyspace("n"), ledger.clock, background=background
     )
-    in_background.also(process.job)
+    background.also(process.job)
     process(HIT)
     await_threads("cache-background")
     assert ledger.process().since(HOUR)["requests|llm|m|a|hit"] == 1
 
 
-def test_where_nothing_runs_behind_a_call_its_end_publishes(ledger: Ledger) -> None:
+def test_without_background_work_the_end_of_a_call_publishes(ledger: Ledger) -> None:
     process = ledger.process()
     process(HIT)
     assert ledger.process().since(HOUR) == {}
@@ -232,7 +234,7 @@ def test_numbers_that_were_evicted_come_back_whole(ledger: Ledger) -> None:
     assert counts["refused|llm|m|a|empty"] == 1
 
 
-def test_what_can_not_be_published_for_long_is_bounded(ledger: Ledger) -> None:
+def test_unpublished_counts_are_bounded(ledger: Ledger) -> None:
     failing = FailingFrom(ledger.store, "publish")
     process = ledger.process(failing)
     for _ in range(60):
@@ -376,7 +378,7 @@ def test_events_beyond_the_bound_are_counted_as_lost(
     assert counts["lost||||statistics"] == 2
 
 
-def test_what_could_not_be_written_down_is_published_next_time(
+def test_counts_survive_an_error_while_they_are_published(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = ledger.process()
@@ -433,7 +435,7 @@ def test_a_bucket_that_is_none_of_ours_is_none(text: str) -> None:
     assert counters.place_of(text) is None
 
 
-def test_what_may_not_be_written_may_be_read(ledger: Ledger) -> None:
+def test_a_store_that_refuses_writes_can_be_read(ledger: Ledger) -> None:
     ledger.process()(HIT)
     writer = ledger.process()
     writer(HIT)
@@ -443,7 +445,7 @@ def test_what_may_not_be_written_may_be_read(ledger: Ledger) -> None:
     assert refusing.since(HOUR)["requests|llm|m|a|hit"] == 1
 
 
-def test_what_the_cache_looks_up_for_itself_is_on_no_list(ledger: Ledger) -> None:
+def test_look_ups_of_the_cache_itself_are_on_no_list(ledger: Ledger) -> None:
     process = ledger.process()
     for number in range(300):
         process(Lookup(Subject("value", INTERNAL), Reason.HIT, number))

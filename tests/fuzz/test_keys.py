@@ -125,7 +125,7 @@ def test_two_values_share_a_form_only_if_they_are_equal(much: int) -> None:
         assert same(forms.setdefault(canonical(value), value), value)
 
 
-def test_what_the_hosts_daemon_does_on_the_way_does_not_split_a_request(
+def test_the_daemons_changes_to_a_request_keep_its_key(
     much: int,
 ) -> None:
     chance = random.Random(4)

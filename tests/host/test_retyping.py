@@ -62,7 +62,7 @@ def test_decimals_are_plain_strings(given: object, plain: str) -> None:
 @pytest.mark.parametrize(
     "given", [" 1", "1_000", "NaN", "Infinity", "\u0661", "", True]
 )
-def test_what_is_no_decimal_is_refused(given: object) -> None:
+def test_a_text_that_is_no_decimal_is_refused(given: object) -> None:
     with pytest.raises(UnmarshalError):
         gotypes.decimal(given)
 

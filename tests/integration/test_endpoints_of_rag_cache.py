@@ -81,7 +81,7 @@ def hook(host: Host, served: Endpoints, fields: dict[str, str]) -> Hook:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_nobody_enters_without_the_token(
+def test_a_caller_without_the_token_is_refused(
     host: Host, served: Endpoints, hook: Hook, fields: dict[str, str], path: str
 ) -> None:
     for token in (None, "", "wrong", TOKEN[:-1]):
@@ -93,7 +93,7 @@ def test_nobody_enters_without_the_token(
         assert open_hook(path, {}, token)[0] == 403
 
 
-def test_what_was_invalidated_is_asked_for_again(
+def test_an_invalidated_answer_is_loaded_again(
     host: Host, hook: Hook, form: dict[str, str], upstream: Any
 ) -> None:
     ask(host, form, "hi", model_parameters={"cache_tags": "faq"})
@@ -189,7 +189,7 @@ def test_a_native_retrieval_node_is_answered_from_the_cache(
     assert hook("/retrieval", filtered) == (200, {"records": []})
 
 
-def test_a_knowledge_base_that_is_not_there_is_said_so(hook: Hook) -> None:
+def test_a_missing_knowledge_base_is_reported(hook: Hook) -> None:
     nobody = "00000000-0000-0000-0000-000000000000"
     status, said = hook("/retrieval", {"knowledge_id": nobody, "query": "x"})
     assert (status, said["error_code"]) == (502, 2001)
@@ -232,7 +232,7 @@ def test_metrics_of_both_plugins_are_read_by_prometheus(
     assert {part["label"] for part in stats["stats"]["by"]} == {"m", "report"}
 
 
-def test_a_redis_that_is_gone_shows_as_a_gauge_and_no_error(
+def test_an_unreachable_redis_is_a_gauge_and_no_error(
     host: Host, served: Endpoints, fields: dict[str, str]
 ) -> None:
     gone = fields | {"redis_url": "redis://127.0.0.1:9", "access_token": TOKEN}

@@ -151,7 +151,7 @@ def test_any_node_is_skipped_when_its_result_is_there(
     assert run(host, dsl, credentials, "bulbs").text == "A slow report about bulbs"
 
 
-def test_a_model_of_the_workspace_is_cached_and_forgets_when_told(
+def test_a_model_of_the_workspace_is_cached_and_can_be_invalidated(
     host: Host,
     upstream: FakeUpstream,
     form: dict[str, str],

@@ -415,7 +415,7 @@ def test_in_scope_user_a_user_must_be_named_and_gets_only_his_own(
         ),
     ],
 )
-def test_what_could_do_harm_is_refused_in_one_sentence(
+def test_parameters_that_could_do_harm_are_refused_in_one_sentence(
     client: openai.OpenAI, workspace: FakeWorkspace, changes: Any, said: str
 ) -> None:
     with pytest.raises(openai.BadRequestError, match=said):
@@ -443,7 +443,7 @@ def test_a_body_that_is_no_json_is_refused(url: str, body: bytes) -> None:
     assert json.loads(raised.value.read())["error"]["type"] == "invalid_request_error"
 
 
-def test_users_that_look_alike_are_told_apart(
+def test_users_that_look_alike_are_distinguished(
     host: Host,
     endpoints: Endpoints,
     settings: dict[str, Any],

@@ -57,7 +57,7 @@ def call(
         "headers",
     ],
 )
-def test_nobody_reads_across_a_border(
+def test_no_entry_crosses_a_border(
     host: Host, answered: FakeUpstream, form: dict[str, str], border: str
 ) -> None:
     mine = form | {"cache_secret": "my own long secret"}

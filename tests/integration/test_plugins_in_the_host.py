@@ -207,7 +207,7 @@ def test_nothing_of_a_prompt_is_in_a_key_or_a_plain_value(
         assert not [line for line in host.plugin(plugin).process.log if "alice" in line]
 
 
-def test_an_endpoint_is_served_to_who_has_the_token(
+def test_an_endpoint_serves_a_caller_with_the_token(
     host: Host, cache_fields: dict[str, str]
 ) -> None:
     endpoints = Endpoints()

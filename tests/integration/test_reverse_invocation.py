@@ -107,7 +107,7 @@ def test_a_tool_asks_a_model_through_the_host_and_the_cache(
         ask(host, "asker")
 
 
-def test_a_tool_without_the_permission_is_told_so(
+def test_a_tool_without_the_permission_gets_a_sentence(
     host: Host, form: dict[str, str], tmp_path: Path
 ) -> None:
     host.set_model("answercache/cached_model/cached_model", "m", form)

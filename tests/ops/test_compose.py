@@ -83,7 +83,9 @@ def test_the_worker_takes_its_settings(services: dict[str, Any], name: str) -> N
     assert "broker-password" not in repr(read)
 
 
-def test_what_holds_tasks_is_not_what_drops_keys(services: dict[str, Any]) -> None:
+def test_the_brokers_redis_is_not_the_one_that_evicts_keys(
+    services: dict[str, Any],
+) -> None:
     environ = services["cache_worker"]["environment"]
     assert "cache_redis" not in environ["ANSWER_CACHE_WORKER_BROKER_URL"]
 

@@ -172,7 +172,7 @@ def test_it_is_kept_up_to_date_while_somebody_looks(
     assert visitor.complaints == []
 
 
-def test_times_are_those_of_who_looks(visitor: Visitor) -> None:
+def test_times_are_in_the_viewers_zone(visitor: Visitor) -> None:
     def times(zone: str) -> list[str]:
         page = visitor.look(timezone_id=zone)
         expect(page.locator(".zone")).to_have_text(zone)
@@ -224,7 +224,7 @@ def test_a_wrong_password_shows_nothing(visitor: Visitor) -> None:
     assert "access token as the password" in page.content()
 
 
-def test_a_redis_that_is_gone_is_said_at_the_top(
+def test_an_unreachable_redis_is_reported_at_the_top(
     browser: Browser, host: Host, served: Endpoints, fields: dict[str, str]
 ) -> None:
     gone = {"redis_url": "redis://127.0.0.1:9", "cache_namespace": "n"}

@@ -89,7 +89,7 @@ def silence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, obje
             yield told
 
 
-def test_each_word_comes_through_as_it_is_said(front: str, dify: FakeDify) -> None:
+def test_each_word_arrives_when_it_is_sent(front: str, dify: FakeDify) -> None:
     dify.pause = 0.4
     times = [at for at, event in post(front) if event == "message"]
     assert len(times) == 3
@@ -169,7 +169,7 @@ def test_the_page_shows_an_answer_word_by_word(page: Page, dify: FakeDify) -> No
 
 
 @pytest.mark.parametrize("workflow", [True, False])
-def test_an_answer_whose_connection_broke_is_found_and_not_asked_for_again(
+def test_an_answer_with_a_broken_connection_is_found_and_not_asked_for_again(
     page: Page, dify: FakeDify, workflow: bool
 ) -> None:
     dify.workflow, dify.breaks_after, dify.running = workflow, 1, 2
@@ -221,7 +221,9 @@ def test_the_key_is_lent_for_reading_and_asking_only(
     assert dify.headers == []
 
 
-def test_what_dify_refuses_is_said(page: Page, front: str, browser: Browser) -> None:
+def test_a_refusal_of_dify_is_reported(
+    page: Page, front: str, browser: Browser
+) -> None:
     page.route(
         "**/chat-messages",
         lambda route: route.fulfill(status=429, json={"message": "Too many requests."}),

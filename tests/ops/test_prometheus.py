@@ -68,7 +68,7 @@ def traffic(
     tool(host, "cache_invalidate", credentials, target="tag", name="at-0")
 
 
-def test_what_a_prometheus_reads_is_whole_and_every_query_has_an_answer(
+def test_prometheus_reads_everything_and_every_query_has_an_answer(
     reads: tuple[Prometheus, str],
     host: Host,
     form: dict[str, str],
@@ -133,7 +133,7 @@ def assert_dashboard(server: Prometheus) -> None:
             assert found, f"{panel}: {expression} has no answer"
 
 
-def test_the_rules_pass_the_tests_that_stand_beside_them() -> None:
+def test_the_alerts_pass_their_own_tests() -> None:
     promtool("check", "rules", "alerts.yml", cwd=RULES)
     promtool("test", "rules", "alerts.test.yml", cwd=RULES)
     promtool("check", "config", "--syntax-only", "prometheus.yml", cwd=RULES)

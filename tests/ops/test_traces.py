@@ -158,7 +158,7 @@ def test_spans_arrive_at_a_collector(
     assert service["service.name"] == "answer-cache"
 
 
-def test_a_collector_that_is_away_fails_no_task(
+def test_an_unreachable_collector_fails_no_task(
     host: Host, form: dict[str, str], upstream: FakeUpstream
 ) -> None:
     ask(host, form, "one two")

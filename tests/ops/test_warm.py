@@ -80,7 +80,7 @@ def test_an_object_in_json_lines_keeps_its_type(
     assert said["value_object"] == {"a": [1, 2]}
 
 
-def test_what_is_done_is_not_done_again_and_what_has_changed_is(
+def test_finished_rows_are_skipped_and_changed_rows_are_not(
     hook: Callable[..., str],
     host: Host,
     tools: dict[str, str],
@@ -169,7 +169,7 @@ def test_a_list_of_what_is_done_deletes_no_other_file(
 
 
 @pytest.mark.parametrize("place", [".", "no/folder/done"])
-def test_what_can_not_be_noted_is_not_begun(
+def test_a_row_that_cannot_be_noted_is_not_begun(
     place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = file("faq.csv", CSV)
@@ -273,7 +273,7 @@ def test_an_item_that_is_none_is_refused_alone(
     }
 
 
-def test_where_answers_belong_to_an_app_the_app_is_named(
+def test_answers_that_belong_to_an_app_name_it(
     hook: Callable[..., str], host: Host, tools: dict[str, str]
 ) -> None:
     from answer_warm.http import Api
@@ -373,7 +373,7 @@ def test_an_app_that_may_have_begun_is_not_asked_again(
     assert len(app.posts) == 2
 
 
-def test_what_was_asked_when_it_was_interrupted_is_done(
+def test_rows_in_progress_at_an_interruption_are_done(
     app: FakeDifyApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = file("faq.csv", CSV)
@@ -478,7 +478,7 @@ def test_entries_move_to_another_redis_sealed_as_they_are(
     assert upstream.calls == 2
 
 
-def test_what_was_invalidated_stays_dead_when_an_export_comes_back(
+def test_an_invalidated_entry_stays_invalidated_after_an_import(
     host: Host,
     upstream: FakeUpstream,
     form: dict[str, str],
@@ -543,7 +543,7 @@ def test_lines_that_are_no_entries_are_listed_and_skipped(
         ),
     ],
 )
-def test_what_is_no_export_is_refused_in_one_sentence(
+def test_a_file_that_is_no_export_is_refused_in_one_sentence(
     other_redis: str,
     content: str,
     sentence: str,
@@ -554,7 +554,7 @@ def test_what_is_no_export_is_refused_in_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
-def test_a_redis_that_is_away_is_one_sentence_without_its_password(
+def test_an_unreachable_redis_is_one_sentence_without_its_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = "redis://:hunter2@127.0.0.1:9/0"

@@ -217,7 +217,7 @@ def test_each_answer_is_shipped_once_and_handed_to_what_is_plugged_in(
 
 
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
-def test_what_is_handed_over_twice_is_one_document(
+def test_an_event_that_is_delivered_twice_is_one_document(
     worker: Worker, environ: dict[str, str], answers: Callable[..., None]
 ) -> None:
     with worker.relay(), worker.celery():
@@ -253,7 +253,7 @@ def test_texts_are_shipped_where_the_operator_says_so(
     assert document["answer_text"] == "echo: what is it"
 
 
-def test_what_came_while_everything_was_away_is_shipped_when_it_is_back(
+def test_events_of_an_outage_are_shipped_after_it(
     worker: Worker,
     environ: dict[str, str],
     answers: Callable[..., None],

@@ -20,7 +20,7 @@ def test_the_example_of_the_core_asks_once_and_again_when_it_is_invalidated() ->
     assert done.stdout == asked + answer + answer + asked + answer
 
 
-def test_who_does_not_opt_in_does_not_even_load_it() -> None:
+def test_a_request_without_meaning_does_not_load_its_modules() -> None:
     code = (
         "import sys; from cachecore import Piece, Request, StoreSettings, open_cache\n"
         "cache = open_cache(StoreSettings('n', secret='s' * 20))\n"

@@ -74,7 +74,7 @@ def _pairs(sentence: str) -> list[str]:
     ]
 
 
-def test_what_troubleshooting_lists_is_what_the_product_says() -> None:
+def test_every_sentence_in_troubleshooting_is_in_the_product() -> None:
     """By its words: many a sentence is put together from parts."""
     source = " ".join(_source().split())
     text = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
@@ -90,7 +90,7 @@ def test_what_troubleshooting_lists_is_what_the_product_says() -> None:
     assert not unknown
 
 
-def test_each_warning_of_the_plugins_stands_in_troubleshooting() -> None:
+def test_each_warning_of_the_plugins_is_in_troubleshooting() -> None:
     text = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
     logs = text.partition("## Logs")[2].partition("\n## ")[0]
     shapes = re.sub(r"\{[^}]*\}", "%s", logs)
@@ -138,7 +138,7 @@ _PRODUCT = ("cachecore", "difykit", "rag_cache", "plugins/cached-model", "ops/wo
 _NO_CODE = re.compile(r"[<>…:*]| |^--|^test_|^\.")
 
 
-def test_what_the_architecture_names_is_there() -> None:
+def test_every_name_in_the_architecture_exists() -> None:
     files = [path for folder in _PRODUCT for path in (ROOT / folder).rglob("*.py")]
     texts = {path: path.read_text("utf-8") for path in files}
     text = (ROOT / "docs/architecture.md").read_text("utf-8")

@@ -61,7 +61,7 @@ def package(tmp_path: Path) -> Path:
         ("contact", "nobody"),
     ],
 )
-def test_what_the_marketplace_would_refuse_is_refused_here(
+def test_a_release_that_the_marketplace_would_refuse_is_refused_here(
     tmp_path: Path, name: str, value: str
 ) -> None:
     (tmp_path / "dev").mkdir()
@@ -78,11 +78,11 @@ def test_a_release_that_lacks_a_line_says_what_it_needs(tmp_path: Path) -> None:
         release.read(tmp_path)
 
 
-def test_the_version_is_the_same_wherever_it_stands() -> None:
+def test_the_version_is_the_same_everywhere() -> None:
     assert release.other_versions(ROOT, release.read(ROOT)) == {}
 
 
-def test_another_version_is_found_where_it_stands(tmp_path: Path) -> None:
+def test_a_file_with_another_version_is_found(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "manifest.yaml", "CHANGELOG.md"):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "plugins/cached-model").mkdir(parents=True)
@@ -91,7 +91,9 @@ def test_another_version_is_found_where_it_stands(tmp_path: Path) -> None:
     assert found == {"plugins/cached-model/manifest.yaml": "9.9.9"}
 
 
-def test_a_package_bears_the_release_and_nobody_else(tmp_path: Path) -> None:
+def test_a_package_names_the_author_of_its_release_and_nobody_else(
+    tmp_path: Path,
+) -> None:
     fork = tmp_path / "fork"
     ignored = shutil.ignore_patterns(".*", "dist", "tests", "docs")
     shutil.copytree(ROOT, fork, ignore=ignored)
@@ -131,7 +133,7 @@ def test_signing_twice_at_one_moment_gives_the_same_bytes(
     assert made[0].read_bytes() == made[1].read_bytes()
 
 
-def test_an_unsigned_package_is_told_from_a_signed_one(
+def test_an_unsigned_package_is_distinguished_from_a_signed_one(
     package: Path, keys: tuple[Path, Path]
 ) -> None:
     with pytest.raises(signing.BadSignature, match="is not signed"):
@@ -163,7 +165,9 @@ def test_a_package_that_was_changed_is_not_as_it_was_signed(
         signing.verify(package, keys[1])
 
 
-def test_what_is_no_key_is_one_sentence(package: Path, tmp_path: Path) -> None:
+def test_an_invalid_key_is_refused_in_one_sentence(
+    package: Path, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken"
     broken.write_text("no key")
     with pytest.raises(signing.BadSignature, match="can't be read as an RSA key"):
@@ -211,7 +215,7 @@ def test_a_bundle_holds_each_package_under_the_name_it_gives(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_what_is_built_passes_the_checks(recipe: object, tmp_path: Path) -> None:
+def test_a_built_package_passes_the_checks(recipe: object, tmp_path: Path) -> None:
     built = unpacked(build(ROOT, recipe, tmp_path), tmp_path)  # type: ignore[arg-type]
     found = dict(problems(built, running=False))
     assert {rule: what for rule, what in found.items() if what} == {}

@@ -111,7 +111,7 @@ def test_a_judge_that_fails_calls_nothing_the_same(upstream: FakeUpstream) -> No
     assert observe.summary(Caller(secret), {})["audits"]["wrong"] == 1
 
 
-def test_a_serverless_runtime_is_told_that_it_has_no_audits(
+def test_a_serverless_runtime_reports_that_it_has_no_audits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("INSTALL_METHOD", "serverless")

@@ -185,7 +185,9 @@ def test_text_is_no_response_format() -> None:
     ],
     ids=str,
 )
-def test_what_can_change_the_answer_changes_the_key(other: dict[str, Any]) -> None:
+def test_a_difference_that_can_change_the_answer_changes_the_key(
+    other: dict[str, Any],
+) -> None:
     assert key(**other) != key()
 
 
@@ -204,7 +206,7 @@ def test_what_can_change_the_answer_changes_the_key(other: dict[str, Any]) -> No
     ],
     ids=str,
 )
-def test_what_can_not_change_the_answer_does_not_change_the_key(
+def test_a_difference_that_cannot_change_the_answer_keeps_the_key(
     same: dict[str, Any],
 ) -> None:
     assert key(**same) == key()

@@ -299,7 +299,7 @@ def test_the_models_own_name_is_in_the_key() -> None:
     assert key(model="a") != key(model="b")
 
 
-def test_what_the_host_does_to_a_request_on_the_way_does_not_split_it() -> None:
+def test_the_hosts_changes_to_a_request_keep_its_key() -> None:
     """Nulls, empty strings and numbers as the daemon re-types them (host contract 3.6)."""
     from devhost import retyping
     from tests.integration.requests_of_many_kinds import requests

@@ -59,7 +59,7 @@ def sent(form: dict[str, Any], headers: dict[str, str], **data: str) -> Response
     ],
 )
 @pytest.mark.parametrize("do", [dashboard.show, dashboard.act])
-def test_nobody_sees_it_without_the_token(
+def test_the_page_is_hidden_without_the_token(
     form: dict[str, Any], headers: dict[str, str], do: Any
 ) -> None:
     response = do(request(headers=headers), form)
@@ -88,7 +88,7 @@ def test_a_password_of_any_script_and_a_bearer_token_enter(
     assert dashboard.show(request(headers=bearer), form).status_code == 200
 
 
-def test_the_page_asks_nobody_else_for_anything(form: dict[str, Any]) -> None:
+def test_the_page_loads_nothing_from_other_hosts(form: dict[str, Any]) -> None:
     response = dashboard.show(request(), form)
     policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -103,7 +103,7 @@ def test_the_page_asks_nobody_else_for_anything(form: dict[str, Any]) -> None:
     assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_names_that_others_chose_are_text_and_nothing_else(
+def test_names_from_users_are_text_and_nothing_else(
     form: dict[str, Any],
 ) -> None:
     evil = "<script>alert(1)</script>"
@@ -168,7 +168,7 @@ def test_another_token_is_another_proof(form: dict[str, Any]) -> None:
     assert TOKEN not in proof(form)
 
 
-def test_an_empty_tag_is_said_and_nothing_is_dropped(form: dict[str, Any]) -> None:
+def test_an_empty_tag_is_reported_and_nothing_is_dropped(form: dict[str, Any]) -> None:
     page = sent(form, {}, proof=proof(form), tag="  ").get_data(as_text=True)
     assert "Not done" in page
     assert "is empty" in page
@@ -180,7 +180,9 @@ def test_a_body_that_is_no_form_is_refused(form: dict[str, Any]) -> None:
         assert response.status_code == 403
 
 
-def test_a_redis_that_is_gone_is_said_and_nothing_fails(form: dict[str, Any]) -> None:
+def test_an_unreachable_redis_is_reported_and_nothing_fails(
+    form: dict[str, Any],
+) -> None:
     gone = {
         **form,
         "redis_url": "redis://:s3cret-word@127.0.0.1:9",

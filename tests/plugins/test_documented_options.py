@@ -27,7 +27,7 @@ def own(options: type[Options]) -> set[str]:
     return set(options.model_fields) - set(Options.model_fields)
 
 
-def test_every_option_stands_in_a_table() -> None:
+def test_every_option_is_in_a_table() -> None:
     assert set(rows(MODEL)) == set(ModelOptions.model_fields)
     assert set(rows(RAG)) == own(RagOptions)
 
@@ -42,7 +42,7 @@ EXAMPLES = [
     ("options", "name", "line"), EXAMPLES, ids=[name for _, name, _ in EXAMPLES]
 )
 @pytest.mark.parametrize("form", ["{}", "{{{}}}", "  {} "])
-def test_an_example_works_as_it_stands(
+def test_an_example_works_without_changes(
     options: type[Options], name: str, line: str, form: str
 ) -> None:
     read = read_options(form.format(line), options)
@@ -68,11 +68,11 @@ def test_all_examples_work_together_in_one_line() -> None:
         "max_temperature: 0.5\r\nprice: {input: 1}\r\n",
     ],
 )
-def test_what_keyboards_and_clipboards_make_of_a_line_works(line: str) -> None:
+def test_options_typed_with_other_keyboards_work(line: str) -> None:
     read = read_options(line, ModelOptions)
     assert (read.max_temperature, read.price.input) == (0.5, 1)
 
 
-def test_lines_that_a_form_has_joined_are_told_what_they_need() -> None:
+def test_lines_that_a_form_has_joined_get_a_sentence_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match="cache_options"):
         read_options("max_temperature: 0.5stale_if_error_seconds: 60", ModelOptions)

@@ -148,7 +148,7 @@ def test_a_vector_of_nothing_but_zeros_is_given_and_not_kept(
     assert upstream.calls == 2
 
 
-def test_where_another_model_has_taken_the_name_no_two_kinds_of_vectors_are_mixed(
+def test_vectors_of_two_models_with_one_name_are_never_mixed(
     upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
     embed(form, "a")
@@ -349,7 +349,7 @@ def refusing(bad: str, status: int) -> Any:
     return lambda request: Script(status=status if bad in request["input"] else 200)
 
 
-def test_what_came_before_a_text_that_is_refused_is_kept_and_it_is_named(
+def test_texts_before_a_refused_one_are_kept_and_the_refused_one_is_named(
     upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
     texts = ["a", "b", "c", "bad"]

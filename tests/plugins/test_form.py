@@ -160,9 +160,7 @@ def test_the_form_fits_the_hosts_limits() -> None:
             assert option["value"]
 
 
-def test_what_everybody_fills_in_comes_first_and_the_rest_is_behind_one_choice() -> (
-    None
-):
+def test_common_fields_come_first_and_the_rest_is_hidden_by_one_choice() -> None:
     entries = YAML["model_credential_schema"]["credential_form_schemas"]
     names = [entry["variable"] for entry in entries]
     first = names[: names.index("more_settings")]

@@ -95,9 +95,7 @@ def test_every_kind_of_file_keeps_its_kind(
     ("detail", "seen"),
     [("low", "low"), ("high", "high"), ("auto", "high"), (None, "high")],
 )
-def test_difys_two_details_stand_for_openais_three(
-    detail: str | None, seen: str
-) -> None:
+def test_difys_two_details_cover_openais_three(detail: str | None, seen: str) -> None:
     image = {"url": "https://h/a.png", "detail": detail}
     (made,) = user({"type": "image_url", "image_url": image})
     assert made.detail.value == seen
@@ -156,7 +154,7 @@ def picks(*named: tuple[str, str]) -> dict[str, Any]:
     }
 
 
-def test_models_of_one_name_are_told_apart_by_their_providers() -> None:
+def test_models_of_one_name_are_distinguished_by_their_providers() -> None:
     settings = picks(("a/b/c", "x"), ("d/e/f", "x"))
     assert [one.id for one in served.models(settings)] == ["a/b/c/x", "d/e/f/x"]
     assert served.find(settings, "d/e/f/x", "llm").provider == "d/e/f"
@@ -167,7 +165,7 @@ def test_models_of_one_name_are_told_apart_by_their_providers() -> None:
 
 
 @pytest.mark.parametrize("unset", [None, {}, "", {"model": ""}])
-def test_what_is_not_picked_is_not_served(unset: Any) -> None:
+def test_a_model_that_is_not_picked_is_not_served(unset: Any) -> None:
     assert served.models({"chat_model_1": unset}) == []
 
 

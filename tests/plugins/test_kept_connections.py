@@ -75,7 +75,7 @@ def form(server: FakeServer, form: dict[str, str]) -> dict[str, str]:
     return form | {"endpoint_url": server.url, "cache_ttl": "off"}
 
 
-def test_a_kept_connection_that_is_dead_is_replaced_once(
+def test_a_kept_connection_that_was_closed_is_replaced_once(
     server: FakeServer, form: dict[str, str]
 ) -> None:
     server.answers = [1]

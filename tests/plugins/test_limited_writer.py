@@ -30,7 +30,7 @@ class Written(ResponseWriter):
         self.ended = True
 
 
-def test_what_fits_goes_through_unchanged() -> None:
+def test_a_line_within_the_limit_is_unchanged() -> None:
     written = Written()
     LimitedWriter(written, "ask for less").put(Event.SESSION, "s", {"text": "你好"})
     assert json.loads("".join(written.lines))["data"] == {"text": "你好"}
@@ -73,7 +73,7 @@ def test_a_mistake_in_a_form_is_no_trace_in_the_log(
     assert _noted(kind("The field is empty."), caplog) == ""
 
 
-def test_what_was_not_foreseen_is_told_without_its_words(
+def test_an_unforeseen_error_is_reported_without_its_text(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     said = _noted(KeyError("a secret"), caplog)

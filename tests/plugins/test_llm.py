@@ -123,7 +123,7 @@ BY_URL = [
     [CONVERSATION, TOOL_RESULT, BY_URL],
     ids=["history", "tool result", "url"],
 )
-def test_what_rarely_repeats_is_cached_only_when_always_is_asked_for(
+def test_rarely_repeated_requests_are_cached_under_always_only(
     upstream: FakeUpstream, form: dict[str, str], question: list
 ) -> None:
     form["function_calling_type"] = "tool_call"
@@ -612,7 +612,7 @@ def frames(*events: object, end: bytes = b"") -> bytes:
         (frames(choice(0, "Take 1", "stop"), choice(0, "0", None)), "Take 10"),
     ],
 )
-def test_an_answer_that_goes_on_behind_its_end_and_is_cut_is_given_and_not_kept(
+def test_an_answer_that_is_cut_after_its_first_end_is_served_and_not_kept(
     upstream: FakeUpstream, form: dict[str, str], said: bytes, given: str
 ) -> None:
     upstream.script = Script(events=[said])
@@ -621,7 +621,7 @@ def test_an_answer_that_goes_on_behind_its_end_and_is_cut_is_given_and_not_kept(
     assert upstream.calls == 2
 
 
-def test_half_a_frame_behind_the_end_is_an_error(
+def test_half_a_frame_after_the_end_is_an_error(
     upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
     cut = frames(choice(0, "Take 1", "stop"), end=b'data: {"choices": [{"ind')

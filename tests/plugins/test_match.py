@@ -98,7 +98,7 @@ TOOL = PromptMessageTool(name="f", description="", parameters={"type": "object"}
     [(_conversation, {}), (str, {"tools": [TOOL]})],
     ids=["a conversation", "tools are offered"],
 )
-def test_what_does_not_stand_alone_is_matched_exactly(
+def test_a_question_that_depends_on_others_is_matched_exactly(
     upstream: FakeUpstream, form: dict[str, str], asked: Any, more: dict[str, Any]
 ) -> None:
     form |= {**NORMALIZED, "function_calling_type": "tool_call"}

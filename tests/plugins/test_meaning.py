@@ -152,7 +152,7 @@ def test_a_judge_sees_both_questions_and_the_answer_and_fails_closed(
     assert LAST in judged["answered_question"]
 
 
-def test_what_a_judge_helped_to_earn_counts_for_nothing_without_it(
+def test_evidence_with_a_judge_counts_for_nothing_without_it(
     server: Server, form: dict[str, str]
 ) -> None:
     trust({**form, "cache_options": f"{OPTIONS}, meaning_judge: judge-1"})

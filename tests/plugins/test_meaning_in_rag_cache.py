@@ -185,7 +185,7 @@ def test_a_question_is_embedded_while_its_answer_is_made(
 
 
 @EVERY
-def test_where_no_model_is_chosen_or_permitted_nothing_is_embedded(
+def test_without_a_chosen_and_permitted_model_nothing_is_embedded(
     workspace: Workspace, caller: Caller, say: Say
 ) -> None:
     for options, more in (
@@ -352,7 +352,7 @@ def test_votes_against_an_answer_to_the_question_itself_close_no_band(
 @pytest.mark.parametrize(
     "served", ["x", "0" * 32 + ".1", "0" * 32 + ".1." + "0" * 15, ".1", "1" * 33]
 )
-def test_a_key_with_a_band_that_nobody_was_told_is_refused(
+def test_a_key_with_a_forged_band_is_refused(
     workspace: Workspace, caller: Caller, served: str
 ) -> None:
     _, outcome = llm(workspace, caller, ONE)
@@ -408,7 +408,7 @@ def test_a_locked_band_is_compared_and_serves_nothing(
     assert (states[0].missing, states[0].wrongs) == (0, 0)
 
 
-def test_the_summary_says_how_each_band_stands(
+def test_the_summary_shows_the_state_of_each_band(
     workspace: Workspace, caller: Caller
 ) -> None:
     llm(workspace, caller, ONE)
@@ -542,7 +542,7 @@ def test_the_endpoint_that_keeps_values_takes_no_knowledge_bases(
         wrapping.store_all(caller, {"items": items, "knowledge_bases": "FAQ"})
 
 
-def test_where_the_version_is_unknown_nothing_is_kept(
+def test_without_a_known_version_nothing_is_kept(
     workspace: Workspace, caller: Caller, api: FakeKnowledgeApi
 ) -> None:
     place = {"knowledge_api_url": api.url, "knowledge_api_key": KEY}

@@ -72,7 +72,7 @@ def test_votes_are_limited(caller: Caller) -> None:
     assert vote(caller, "b", cache_key=key) == "counted"
 
 
-def test_what_is_not_kept_can_not_be_voted_on(caller: Caller) -> None:
+def test_an_answer_that_is_not_kept_takes_no_vote(caller: Caller) -> None:
     missed = wrapping.look_up(caller, {"key": "never"})
     key = missed.outcome.cache_key
     assert vote(caller, "a", cache_key=key) == "nothing_kept"
@@ -119,7 +119,7 @@ def test_the_savings_show_what_hits_saved(caller: Caller) -> None:
     assert "| value work app-1 | hit |" in shown
 
 
-def test_what_was_only_kept_is_no_line_of_the_table(caller: Caller) -> None:
+def test_an_app_without_requests_is_no_row_of_the_table(caller: Caller) -> None:
     item = {"key": "When?", "value": "At nine.", "name": "faq"}
     assert wrapping.store_all(caller, {"items": [item]}) == [""]
     shown = overview.table(savings.of(caller, {}))

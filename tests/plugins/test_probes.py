@@ -141,13 +141,15 @@ def test_there_are_33_probes() -> None:
 
 
 @pytest.mark.parametrize("probe", APART)
-def test_what_may_differ_in_its_answer_has_a_key_of_its_own(probe: str) -> None:
+def test_requests_that_may_have_different_answers_have_different_keys(
+    probe: str,
+) -> None:
     one, other = APART[probe]
     assert key(**one) != key(**other)
 
 
 @pytest.mark.parametrize("probe", TOGETHER)
-def test_what_can_not_differ_in_its_answer_shares_a_key(probe: str) -> None:
+def test_requests_that_must_have_equal_answers_share_a_key(probe: str) -> None:
     one, other = TOGETHER[probe]
     assert key(**one) == key(**other)
 

@@ -145,7 +145,7 @@ BILLS: dict[str, tuple[dict[str, Any], Price, list[tuple[int, float]]]] = {
 
 
 @pytest.mark.parametrize("name", BILLS)
-def test_what_a_hit_saves_is_what_the_provider_billed(name: str) -> None:
+def test_a_hit_saves_the_amount_that_the_provider_billed(name: str) -> None:
     told, price, lines = BILLS[name]
     usage = _usage(told)
     assert usage is not None

@@ -36,7 +36,7 @@ def store(
 
 
 @pytest.mark.parametrize("value", ["text", {"a": 1}, [{"content": "x"}], 42, "0"])
-def test_what_was_stored_is_found_typed_as_it_was(caller: Caller, value: Any) -> None:
+def test_a_stored_value_is_found_with_its_type(caller: Caller, value: Any) -> None:
     missed = look_up(caller)
     assert (missed.outcome.hit, missed.outcome.reason) == (False, "absent")
     assert store(caller, missed, value) == wrapping.Stored(True, "stored", value)
@@ -133,10 +133,10 @@ def test_a_name_of_another_shape_is_refused(caller: Caller, name: Any) -> None:
 def test_a_value_asked_for_earlier_replaces_none_asked_for_later(
     caller: Caller,
 ) -> None:
-    prepare = look_up(caller)
+    early = look_up(caller)
     late = look_up(caller, cache_control="refresh")
     assert store(caller, late, "new").stored
-    assert store(caller, prepare, "old").reason == "superseded"
+    assert store(caller, early, "old").reason == "superseded"
     assert look_up(caller).value == "new"
 
 
@@ -185,7 +185,7 @@ def test_a_ticket_shows_nothing_and_none_can_be_made_from_what_a_form_says() -> 
             wrapping.store(caller, {"ticket": forged, "value": "x"})
 
 
-def test_where_the_store_is_away_a_ticket_keeps_nothing() -> None:
+def test_without_a_store_a_ticket_keeps_nothing() -> None:
     caller = Caller({"redis_url": "redis://127.0.0.1:9", "cache_namespace": "n"})
     missed = look_up(caller)
     assert wrapping.store(caller, {"ticket": missed.ticket, "value": "x"}).reason == (
@@ -278,7 +278,7 @@ def test_without_a_redis_and_a_secret_nothing_is_shared_with_the_neighbours() ->
         look_up(Caller({"cache_namespace": "guessable"}))
 
 
-def test_what_a_look_up_found_is_kept_already(caller: Caller) -> None:
+def test_a_value_is_not_stored_again_after_a_hit(caller: Caller) -> None:
     store(caller, look_up(caller))
     assert store(caller, look_up(caller)).reason == "already_kept"
 
@@ -318,7 +318,7 @@ def test_users_do_not_share_in_scope_user(caller: Caller) -> None:
         ("", None, 403),
     ],
 )
-def test_an_endpoint_lets_in_who_has_the_token_and_nobody_if_there_is_none(
+def test_an_endpoint_serves_callers_with_the_token_and_nobody_if_it_has_none(
     header: str, token: str | None, status: int
 ) -> None:
     request = EnvironBuilder(headers={"Authorization": header}).get_request()

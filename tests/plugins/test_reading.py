@@ -295,12 +295,12 @@ def test_a_stream_without_an_end_is_incomplete(data: bytes) -> None:
         b"data: \xff\xfe\n\n",
     ],
 )
-def test_what_is_not_json_events_is_refused(data: bytes) -> None:
+def test_a_stream_without_json_events_is_refused(data: bytes) -> None:
     with pytest.raises(NotEvents):
         read(data)
 
 
-def test_what_is_no_event_stream_at_all_is_incomplete() -> None:
+def test_a_body_that_is_no_event_stream_is_incomplete() -> None:
     with pytest.raises(Incomplete):
         read(b"<html>502 Bad Gateway</html>")
 
@@ -499,7 +499,7 @@ def answered(*events: Any) -> str | None:
     return read(framed([delta(content="a"), *events])).finish_reason
 
 
-def test_only_usage_may_come_behind_the_end_of_an_answer_without_done() -> None:
+def test_only_usage_may_follow_the_end_of_an_answer_without_done() -> None:
     assert answered(finish(), usage(3, 4)) == "stop"
     for more in (delta(content="b"), delta(reasoning="b"), part("", index=0)):
         assert answered(finish(), more) is None
@@ -507,7 +507,7 @@ def test_only_usage_may_come_behind_the_end_of_an_answer_without_done() -> None:
         assert answered(finish("length"), more) == "length"
 
 
-def test_the_first_finish_reason_stands_unless_it_was_stop() -> None:
+def test_the_first_finish_reason_counts_unless_it_was_stop() -> None:
     assert answered(finish(), finish("length"), DONE) == "length"
     assert answered(finish("length"), finish(), DONE) == "length"
     assert answered(finish(""), finish(), DONE) == "stop"
@@ -627,7 +627,7 @@ def test_a_number_of_a_call_that_is_none_is_passed_over() -> None:
         ),
     ],
 )
-def test_what_counts_of_tokens_mean(
+def test_the_meaning_of_token_counts(
     counts: dict[str, Any], read_as: Usage | None
 ) -> None:
     event = json.dumps({"choices": [], "usage": counts})

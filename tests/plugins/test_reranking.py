@@ -156,7 +156,7 @@ def test_an_answer_that_makes_no_sense_is_an_error_and_not_kept(
     assert upstream.calls == 2
 
 
-def test_what_makes_no_sense_is_left_out_and_the_rest_not_kept(
+def test_invalid_scores_are_left_out_and_the_rest_is_not_kept(
     upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
     upstream.script = answering(

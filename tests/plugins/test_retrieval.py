@@ -207,7 +207,7 @@ def wait_until(holds: Any, seconds: float = 5.0) -> None:
         time.sleep(0.01)
 
 
-def test_an_edit_that_no_counter_shows_is_gone_when_its_time_is_over(
+def test_an_edit_that_no_counter_shows_is_seen_when_the_entry_expires(
     api: FakeKnowledgeApi,
     faq: Dataset,
     credentials: dict[str, str],
@@ -227,7 +227,7 @@ def test_an_edit_that_no_counter_shows_is_gone_when_its_time_is_over(
     assert api.retrievals == 2
 
 
-def test_an_entry_of_a_dataset_dies_when_the_dataset_is_invalidated(
+def test_an_entry_of_a_dataset_is_not_served_after_an_invalidation(
     faq: Dataset, credentials: dict[str, str]
 ) -> None:
     from rag_cache import operating
@@ -289,7 +289,7 @@ def test_the_order_of_datasets_does_not_matter(
     assert first.result == second.result
 
 
-def test_who_lacks_the_key_sees_nothing_of_those_who_have_it(
+def test_a_caller_without_the_key_sees_nothing_of_the_others(
     api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str]
 ) -> None:
     ask(credentials, faq)
@@ -309,7 +309,7 @@ def test_a_list_that_became_text_is_understood(
 # --- settings -------------------------------------------------------------------
 
 
-def test_what_is_set_goes_over_the_datasets_own_settings(
+def test_settings_of_the_node_override_those_of_the_dataset(
     api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str]
 ) -> None:
     ask(credentials, faq)
@@ -373,7 +373,7 @@ def test_one_that_fails_is_a_warning_and_nothing_is_kept(
     assert ask(credentials, *three).outcome.hit
 
 
-def test_one_whose_version_cannot_be_had_is_answered_without_the_cache(
+def test_a_knowledge_base_without_a_version_is_answered_without_the_cache(
     api: FakeKnowledgeApi, three: list[Dataset], credentials: dict[str, str]
 ) -> None:
     del api.datasets[three[0].id]
@@ -468,7 +468,7 @@ def test_a_dataset_that_is_not_allowed_is_refused(
     assert [name for _, name in search.choices(credentials)] == ["FAQ"]
 
 
-def test_a_long_query_is_cut_behind_a_sentence_and_the_output_says_so(
+def test_a_long_query_is_cut_after_a_sentence_and_the_output_says_so(
     api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str]
 ) -> None:
     first = "When do my parcels arrive? I have waited. " * 5
@@ -495,7 +495,7 @@ def test_a_long_query_is_cut_behind_a_sentence_and_the_output_says_so(
         ("Version 1.5 " * 20 + "y" * 300, ("Version 1.5 " * 20).strip()),
     ],
 )
-def test_where_a_query_is_cut(query: str, cut: str) -> None:
+def test_the_place_where_a_query_is_cut(query: str, cut: str) -> None:
     shown, was_cut = asks.shortened(query)
     assert shown == cut
     assert was_cut == (len(query) > 250)
@@ -625,7 +625,7 @@ def test_a_version_that_comes_back_brings_nothing_back(
     assert names(ask(slow, faq)) == ["parcel.md", "refund.md"]
 
 
-def test_what_was_found_right_after_a_change_is_kept_for_a_moment_only(
+def test_passages_found_right_after_a_change_are_kept_for_a_moment_only(
     faq: Dataset, credentials: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dify counts a document before its index has it."""
@@ -708,7 +708,7 @@ def test_images_in_questions_and_answers_keep_their_signature() -> None:
     assert item["content"] == "question:![](u?sign=1) \nanswer:yes"
 
 
-def test_what_json_can_not_carry_is_one_sentence(
+def test_text_that_json_cannot_carry_is_refused_in_one_sentence(
     faq: Dataset, credentials: dict[str, str]
 ) -> None:
     for parameters in (
@@ -735,14 +735,14 @@ def test_a_hurried_callers_error_is_not_shared_with_a_patient_one(
 ) -> None:
     ask(credentials, faq, query="the version")
     api.delay = 1.5
-    limited = credentials | {
+    hurried = credentials | {
         "cache_options": "dataset_check_seconds: 3600, knowledge_deadline_seconds: 1"
     }
     errors: list[Exception] = []
 
     def hurry() -> None:
         try:
-            ask(limited, faq)
+            ask(hurried, faq)
         except KnowledgeError as error:
             errors.append(error)
 

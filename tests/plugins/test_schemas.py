@@ -70,7 +70,7 @@ def test_others_get_their_turn_while_an_answer_is_checked(
         {"if": {"type": "object"}, "then": {"minProperties": 1}, "else": {"const": 7}},
     ],
 )
-def test_what_it_says_is_what_the_host_will_say(schema: Any, answer: Any) -> None:
+def test_its_verdict_is_the_hosts_verdict(schema: Any, answer: Any) -> None:
     assert schemas.is_valid(schema, answer) is Draft7Validator(schema).is_valid(answer)
 
 

@@ -56,7 +56,7 @@ def opaque(chunks: Any) -> Any:
     return found
 
 
-def test_what_a_server_signs_comes_with_the_answer_cold_and_warm(
+def test_data_that_a_server_signs_comes_with_the_answer_cold_and_warm(
     form: dict[str, str], signing: FakeUpstream
 ) -> None:
     more = {"cache_control": "always"}

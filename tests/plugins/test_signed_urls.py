@@ -69,9 +69,7 @@ def test_every_form_of_them_is_known() -> None:
 @pytest.mark.parametrize(
     "more", ["请翻译成英文", "請求書を要約して", "and-translate", "_x", "=1", "%20"]
 )
-def test_what_is_written_right_behind_one_is_not_a_part_of_it(
-    end: str, more: str
-) -> None:
+def test_text_right_after_a_signed_url_is_not_part_of_it(end: str, more: str) -> None:
     url = signed(1000, "a").replace("%3D", end)
     stripped, places = urls.unsigned(url + more)
     assert stripped.endswith("/file-preview" + more)
@@ -83,7 +81,7 @@ def test_one_in_html_is_known() -> None:
     assert urls.is_signed(signed(1000, "a").replace("&", "&amp;"))
 
 
-def test_what_only_looks_like_one_stays_as_it_is() -> None:
+def test_a_text_that_only_looks_like_a_signed_url_is_unchanged() -> None:
     for url in (
         "http://h/files/not-a-uuid/file-preview?timestamp=1&nonce=a&sign=b",
         f"http://h/files/{FILE}/file-preview?nonce=a&sign=b",
@@ -115,7 +113,7 @@ def test_a_strangers_url_of_the_same_shape_is_not_this_difys(host: str) -> None:
     assert urls.expires_at(url) is None
 
 
-def test_where_no_address_is_named_no_url_is_this_difys(
+def test_without_a_configured_address_no_url_belongs_to_this_dify(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("FILES_URL")
@@ -174,7 +172,7 @@ def test_a_stored_value_expires_with_the_url_in_it() -> None:
 BARE = f"http://dify/files/{FILE}/file-preview"
 
 
-def test_the_places_of_signatures_are_told_and_nothing_else_is_changed() -> None:
+def test_the_places_of_signatures_are_listed_and_nothing_else_is_changed() -> None:
     text = f"A {signed(1, 'a')} b {signed(2, 'b')} c"
     value = {"n": 7, "x": None, "a": [True, {"b": text}]}
     bare = f"A {BARE} b {BARE} c"

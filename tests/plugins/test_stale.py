@@ -37,7 +37,7 @@ def test_an_outage_is_stood_in_for_and_a_refusal_is_not(
 
 
 @pytest.mark.parametrize("install_method", ["local", "serverless"])
-def test_a_stale_answer_is_refreshed_behind_where_something_can_run_behind(
+def test_a_stale_answer_is_refreshed_in_the_background_if_that_is_possible(
     upstream: FakeUpstream,
     form: dict[str, str],
     install_method: str,

@@ -95,7 +95,7 @@ def test_films_and_sounds_go_up_as_gateways_take_them_or_as_vllm_does() -> None:
         [SystemPromptMessage(content=[TextPromptMessageContent(data="Be brief.")])],
     ],
 )
-def test_a_schema_is_told_in_the_prompt_too_for_not_every_server_enforces_it(
+def test_a_schema_is_in_the_prompt_too_because_not_every_server_enforces_it(
     system: list[Any],
 ) -> None:
     wanted = {"response_format": "json_schema", "json_schema": SCHEMA}
@@ -195,7 +195,7 @@ def test_lines_of_json_without_a_field_are_read_as_events() -> None:
 @pytest.mark.parametrize(
     "junk", [b"data: DONE\n\n", b"data: {oops\n\n", b"data: 1\n\n"]
 )
-def test_what_is_no_json_is_an_error_behind_the_end_too(junk: bytes) -> None:
+def test_invalid_json_after_the_end_is_an_error_too(junk: bytes) -> None:
     said = b"".join(
         b"data: " + json.dumps(one).encode() + b"\n\n"
         for one in (delta(content="a"), finish())
@@ -286,7 +286,7 @@ def test_a_model_that_has_nothing_to_say_passes(
 
 
 @pytest.mark.parametrize("said", [b'{"error": {"code": "x"}}', b"<html>", b"[]"])
-def test_what_is_no_answer_of_a_model_does_not(
+def test_other_answers_of_a_server_do_not_pass(
     upstream: FakeUpstream, form: dict[str, str], said: bytes
 ) -> None:
     upstream.script = Script(body=said)

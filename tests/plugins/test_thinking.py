@@ -163,7 +163,7 @@ def test_hidden_reasoning_is_kept_apart_from_shown(
     assert upstream.calls == 2
 
 
-def test_all_reasoning_is_gone_from_history() -> None:
+def test_all_reasoning_is_removed_from_history() -> None:
     form = forms.read(BASE)
     said = "<think>a</think>\nOne <think>b</think>two"
     messages = [AssistantPromptMessage(content=said), UserPromptMessage(content="?")]

@@ -181,7 +181,7 @@ def test_an_answer_that_cannot_prove_itself_whole_is_served_and_not_kept(
         assert first.complete is kept
 
 
-def test_what_dify_says_of_a_failure_reaches_the_caller_in_one_sentence(
+def test_difys_error_reaches_the_caller_in_one_sentence(
     session: FakeSession, caller: Caller
 ) -> None:
     def script() -> Iterator[LLMResultChunk]:
@@ -195,7 +195,7 @@ def test_what_dify_says_of_a_failure_reaches_the_caller_in_one_sentence(
     assert ask(session, caller)[0] == "".join(WORDS)
 
 
-def test_a_caller_that_hears_nothing_is_not_waited_for(
+def test_a_caller_that_receives_nothing_delays_nobody(
     session: FakeSession, caller: Caller
 ) -> None:
     def silent() -> Iterator[LLMResultChunk]:
@@ -224,7 +224,7 @@ def test_a_model_that_dribbles_is_left_at_its_deadline(
     assert 1.5 < time.monotonic() - began < 4
 
 
-def test_those_who_wait_for_a_caller_that_left_ask_themselves(
+def test_followers_of_a_caller_that_left_ask_themselves(
     session: FakeSession, caller: Caller
 ) -> None:
     first = threading.Event()
@@ -352,7 +352,7 @@ def test_a_long_answer_is_whole_if_it_is_numbered_by_one(
         {"cache_tags": "a"},
     ],
 )
-def test_what_can_change_the_answer_is_another_entry(
+def test_a_difference_that_can_change_the_answer_is_another_entry(
     session: FakeSession, caller: Caller, other: dict[str, Any]
 ) -> None:
     ask(session, caller)
@@ -654,7 +654,7 @@ def test_an_answer_that_lost_its_end_in_a_full_queue_is_an_error(
         ask(session, caller)
 
 
-def test_what_is_filled_in_where_the_app_is_chosen_reaches_it_and_its_key(
+def test_fields_filled_in_at_the_app_selector_reach_the_app_and_the_key(
     session: FakeSession, caller: Caller
 ) -> None:
     session.script = lambda: chat_events("Yes.")

@@ -142,7 +142,7 @@ def test_a_missing_or_wrong_password_is_one_sentence(url: str) -> None:
         right.close()
 
 
-def test_a_replica_is_told_from_its_master() -> None:
+def test_a_replica_is_distinguished_from_its_master() -> None:
     with servers.server() as (master, _):
         port = master.rpartition(":")[2]
         with servers.server("--replicaof", f"127.0.0.1 {port}") as (replica, _):
