@@ -20,6 +20,9 @@ _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What may stand around and between ids: a list may have become its own text.
 _BETWEEN: Final = re.compile(r"[\s,;\[\]'\"]+")
 MAX_IDS: Final = 20
+# An object of one text, and what looks like the next field of an object.
+_ONE_TEXT: Final = re.compile(r'\s*\{\s*"(\w+)"\s*:\s*"(.*)"\s*\}\s*', re.DOTALL)
+_NEXT_FIELD: Final = re.compile(r'"\s*,\s*"[^"]*"\s*:')
 # Longer ones would take all requests' time to read: up to 0.16 s for so many characters.
 _MAX_LITERAL: Final = 65_536
 
@@ -106,17 +109,26 @@ def whole(parameters: Mapping[str, Any], name: str, low: int, high: int) -> int 
 
 
 def table(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An object, or its JSON text; empty if absent."""
+    """An object, or its JSON text; empty if absent.
+
+    Dify puts variables into a text as they are. Line breaks in them are accepted, and so
+    are quotation marks in an object of one text, whose end is clear.
+    """
     value = parameters.get(name)
     if isinstance(value, str) and value.strip():
         try:
-            value = json.loads(value, parse_constant=_refuse)
+            value = json.loads(value, parse_constant=_refuse, strict=False)
         except (ValueError, RecursionError):
-            value = ...
+            one = _ONE_TEXT.fullmatch(value)
+            clear = one is not None and not _NEXT_FIELD.search(one[2])
+            value = {one[1]: one[2]} if one and clear else ...
     if value in (None, "") or (isinstance(value, str) and not value.strip()):
         return {}
     if not isinstance(value, dict):
-        msg = f'The parameter {name} must be a JSON object, as in {{"a": 1}}.'
+        msg = (
+            f'The parameter {name} must be a JSON object, as in {{"a": 1}}. If a variable '
+            "in it may hold a quotation mark, make the object in a Code node."
+        )
         raise BadInput(msg)
     return value
 

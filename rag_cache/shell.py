@@ -44,7 +44,7 @@ class Tool(AnyTool):
         for text in work.texts():
             yield self.create_text_message(text)
         yield from self.outcome(work.outcome)
-        yield from self.variables(complete=work.complete)
+        yield from self.variables(complete=work.uncut)
 
     def outcome(self, outcome: Outcome) -> Messages:
         """How an answer came about, as the outputs that all tools have."""

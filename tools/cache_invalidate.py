@@ -10,7 +10,7 @@ class CacheInvalidate(shell.Tool):
         yield from self.variables(
             done=True,
             message=said.message,
-            renewed=len(said.names),
+            renewed=sum(said.names.values()),
             never_kept=[name for name, existed in said.names.items() if not existed],
         )
         yield from self.texts(said.message)

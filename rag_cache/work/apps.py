@@ -9,15 +9,13 @@ from dify_plugin.core.runtime import Session
 from cachecore.answer import Piece, Usage
 from rag_cache.errors import ReverseError
 from rag_cache.work.reverse import (
+    CUT,
     HOST_QUEUE,
     LONGEST_MESSAGE,
     UNPROVEN,
     Limits,
     bounded,
 )
-
-# How an inner model says that its answer was cut or filtered.
-_CUT = ("length", "content_filter")
 
 
 def ask(
@@ -79,7 +77,7 @@ class _AppReader:
                 reason = (
                     outputs.get("finish_reason") if isinstance(outputs, dict) else None
                 )
-                self._failed = self._failed or reason in _CUT
+                self._failed = self._failed or reason in CUT
             case "workflow_finished":
                 self._finish(data or {})
             case "error":

@@ -33,7 +33,7 @@ from rag_cache.work import meaning, models
 from rag_cache.work.calls import Call
 from rag_cache.work.meaning import Models
 from rag_cache.work.models import Chat
-from rag_cache.work.reverse import UNPROVEN, Limits
+from rag_cache.work.reverse import CUT, UNPROVEN, Limits
 
 type AskApp = Callable[[str, str, Mapping[str, Any], Limits], Iterator[Piece]]
 
@@ -72,6 +72,11 @@ class Work:
             raise ReverseError(msg) from error
         finally:
             self.done()
+
+    @property
+    def uncut(self) -> bool:
+        """Whether nothing is missing: nothing got lost, and no limit cut the answer."""
+        return self.complete and self.finish_reason not in CUT
 
     @property
     def outcome(self) -> Outcome:

@@ -23,9 +23,13 @@ UNPROVEN: Final = "unproven"
 # who got fewer items has got them all.
 HOST_QUEUE: Final = 1024
 LONGEST_MESSAGE: Final = 500
+# The finish reasons of a model's answer that was cut or filtered.
+CUT: Final = ("length", "content_filter")
 _QUERY: Final = re.compile(r"(https?://[^\s?]{1,300})\?[^\s'\"]*")
 # How a plugin's error is reported whose class Dify does not know.
 _REPORT: Final = "PluginInvokeError: "
+# How the daemon reports that Dify refused the call, before Dify's reply as JSON.
+_REPLY: Final = " and respond with: "
 # The SDK's words for the classes of a model's errors (interfaces/model/ai_model.py).
 _STATUSES: Final[Mapping[str, int]] = {
     "Rate Limit Error": 429,
@@ -83,12 +87,13 @@ def _read(error: Exception) -> tuple[str, int]:
     the plugin's own report as JSON, whose trace is nobody's business.
     """
     message = str(error).strip()
-    before, found, report = message.partition(_REPORT)
-    if found:
-        try:
-            message = str(json.loads(report).get("message") or "")
-        except (ValueError, AttributeError):
-            message = before
+    for before_reply in (_REPORT, _REPLY):
+        before, found, report = message.partition(before_reply)
+        if found:
+            try:
+                message = str(json.loads(report).get("message") or "")
+            except (ValueError, AttributeError):
+                message = before
     if _UNPUBLISHED in message:
         return "it is not published; publish it in Dify", 400
     status = next((code for word, code in _STATUSES.items() if word in message), 502)

@@ -177,8 +177,8 @@ def test_an_answer_that_cannot_prove_itself_whole_is_served_and_not_kept(
     _, second = ask(session, caller)
     kept = why == "it begins at 1, and ends well"
     assert second.outcome.hit is kept
-    if why not in ("cut by length", "empty"):
-        assert first.complete is kept
+    if why != "empty":
+        assert first.uncut is kept
 
 
 def test_difys_error_reaches_the_caller_in_one_sentence(
@@ -193,6 +193,44 @@ def test_difys_error_reaches_the_caller_in_one_sentence(
         ask(session, caller)
     session.script = whole
     assert ask(session, caller)[0] == "".join(WORDS)
+
+
+def test_of_difys_own_refusal_only_the_sentence_is_shown(
+    session: FakeSession, caller: Caller
+) -> None:
+    def refused() -> Iterator[Mapping[str, Any]]:
+        reply = '{"code":"invalid_param","message":"missing query","status":400}'
+        raise RuntimeError(
+            f"invoke app failed: request failed with status code: 400 and respond with: {reply}"
+        )
+        yield {}
+
+    session.script = refused
+    with pytest.raises(ReverseError) as raised:
+        run_app(session, caller)
+    assert str(raised.value) == "The app could not be asked: missing query"
+
+
+@pytest.mark.parametrize(
+    "question", ["When?", 'He said "hi"', "two\nlines", '"', 'a "b": c']
+)
+def test_a_question_of_any_text_may_be_the_one_input_of_an_app(
+    session: FakeSession, caller: Caller, question: str
+) -> None:
+    session.script = lambda: workflow_events({"text": "On day 3."})
+    run_app(session, caller, inputs=f'{{ "question": "{question}" }}')
+    assert session.asked[-1]["inputs"] == {"question": question}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": "he said "hi"", "b": "c"}', '{"a": "x"y", "b" : 1}', '{"a": 1 "}']
+)
+def test_inputs_whose_fields_have_no_clear_end_are_refused(
+    session: FakeSession, caller: Caller, text: str
+) -> None:
+    with pytest.raises(BadInput, match="in a Code node"):
+        run_app(session, caller, inputs=text)
+    assert session.asked == []
 
 
 def test_a_caller_that_receives_nothing_delays_nobody(
