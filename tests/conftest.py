@@ -7,7 +7,7 @@ from servers.knowledge import FakeKnowledgeApi, fake_knowledge_api
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """A real Redis; what the tests write there lives under namespaces of their own."""
+    """A real Redis; the tests write only under namespaces of their own."""
     with servers.redis_url() as url:
         yield url
 

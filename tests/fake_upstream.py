@@ -1,6 +1,6 @@
-"""A fake model server: it answers what a test scripts, and counts.
+"""A fake model server: it answers as a test scripts, and counts the requests.
 
-A real one runs in the demo; this one does what a real one can't be told to:
+The demo has a real server. This fake also does what a real server can't be made to do:
 cut a stream, send an error in the middle, answer 429.
 """
 
@@ -19,7 +19,7 @@ type Json = dict[str, Any]
 
 @dataclass
 class Script:
-    """What to answer: by default an echo of the last message, in pieces."""
+    """The answer to send: by default an echo of the last message, in pieces."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Script:
     events: list[Json | str | bytes] | None = None  # in place of the echo
     delay: float = 0.0  # seconds before each event
     cut: bool = False  # close without the last chunk
-    framing: str = "chunked"  # or "close": no length, the end is the end
+    framing: str = "chunked"  # or "close": no length, the body ends with the connection
     usage: bool = True
 
 
@@ -35,11 +35,11 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 512
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Callers that leave in mid-answer are what some tests are about."""
+        """Ignored: in some tests callers leave in the middle of an answer."""
 
 
 class FakeUpstream:
-    """``url`` to ask; ``requests`` that came; ``script`` for what follows."""
+    """Its ``url``, the received ``requests``, and the ``script`` for new ones."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -105,7 +105,7 @@ def echo(request: Json) -> list[Json | str | bytes]:
 
 
 def vector(text: str, dimensions: int = 3) -> list[float]:
-    """The vector that stands for a text here."""
+    """The vector of a text on this server."""
     seed = hashlib.sha256(text.encode()).digest()
     return [seed[place % 32] / 255 + place / 1000 for place in range(dimensions)]
 
@@ -118,7 +118,7 @@ def _embeddings(request: Json) -> Json:
 
 
 def score(query: str, document: Any) -> float:
-    """How much a document is worth here: the letters that it shares, and its length."""
+    """The score of a document: from the letters that it shares, and its length."""
     text = document if isinstance(document, str) else json.dumps(document)
     return round(len(set(query) & set(text)) - len(text) / 1000, 4)
 

@@ -1,4 +1,4 @@
-"""A pytest plugin: patch first, as ``import dify_plugin`` does in a real process."""
+"""A pytest plugin: it patches first, as ``import dify_plugin`` in a real process."""
 
 import gevent.monkey
 

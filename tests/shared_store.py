@@ -1,4 +1,4 @@
-"""Leases and streams in memory: what the core's tests take for a Redis."""
+"""Leases and streams in memory: the fake that the core's tests use as a Redis."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -100,7 +100,7 @@ class FakeSharedStore(MemoryStore):
         return records if until > self._clock() else []
 
     def _add(self, key: str, records: Sequence[bytes | None], ttl: float) -> _Records:
-        """The stream with ``records``; ``ttl`` ends it if it begins with them."""
+        """Add ``records``, return the stream; ``ttl`` is for a new stream only."""
         until = self._streams[key][1] if self._stream(key) else self._clock() + ttl
         standing = self._stream(key)
         for record in records:

@@ -1,4 +1,4 @@
-"""Those who ask a plugin process, each in a thread of its own."""
+"""Callers of a plugin process, each in a thread of its own."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ ANSWER = "".join(WORDS)
 
 
 class Caller:
-    """One question under way; when its words came."""
+    """One question in progress, and the time at which each word arrived."""
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def nodes(package: Path) -> Iterator[list[Host]]:
-    """Two nodes of a daemon; one that a test has killed is started again."""
+    """Two nodes of a daemon. A node that a test has killed is started again."""
     root = ROOT / ".cache" / "devhost"
     with Host(root) as one, Host(root) as other:
         one.install(package)
@@ -46,7 +46,7 @@ def redis_at() -> Iterator[str]:
 
 @pytest.fixture
 def upstream() -> Iterator[FakeUpstream]:
-    """Deterministic, as a model at temperature 0 is; half a second to the first word."""
+    """Deterministic, like a model at temperature 0; the first word takes 0.5 s."""
     with fake_upstream() as started:
         started.script = Script(
             events=[*(delta(content=word) for word in WORDS), finish(), "[DONE]"],
@@ -62,6 +62,6 @@ def form(upstream: FakeUpstream, redis_at: str) -> dict[str, str]:
         "context_size": "4096",
         "redis_url": redis_at,
         "cache_namespace": f"crowd-{uuid.uuid4().hex[:8]}",
-        # Both processes and the one that tests them share two cores here.
+        # Both processes and the test process share two cores here.
         "cache_options": "redis_timeout_ms: 1000",
     }

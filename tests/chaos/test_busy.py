@@ -1,7 +1,7 @@
-"""Busy is not broken: a machine that is short of time, and the cache stays a cache.
+"""The cache on a busy machine: it still works as a cache.
 
-Limits are counts of upstream calls and of errors, never times: on a busy machine an answer
-is late, and that is all.
+Limits are counts of upstream calls and of errors, never times. On a busy machine an
+answer is only late.
 """
 
 import json
@@ -31,7 +31,7 @@ from tests.chaos.callers import (
 )
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 
-# As in earnest: what the crowds' tests set higher for their own three processes.
+# The product's defaults. The tests of crowds set higher values, for three processes.
 DEFAULTS = {"cache_options": ""}
 
 
@@ -70,7 +70,7 @@ def quick() -> Script:
 def keep_some(
     host: Host, upstream: FakeUpstream, form: dict[str, str], count: int
 ) -> list[str]:
-    """So many questions whose answers are kept."""
+    """Keep answers to ``count`` questions, and return the questions."""
     questions = [f"question {number}" for number in range(count)]
     slow, upstream.script = upstream.script, quick()
     for question in questions:
@@ -160,7 +160,7 @@ def test_no_follower_that_joins_a_killed_leader_is_shown_its_pieces(
     form: dict[str, str],
     stage: str,
 ) -> None:
-    """Those who were shown a part go on, for the upstream says the same again."""
+    """Followers that were shown a part go on, because the upstream repeats it."""
     form |= DEFAULTS
     for host in hosts:
         Caller(host, form, "warm").text()
@@ -208,7 +208,7 @@ def test_a_silent_redis_costs_the_hits_of_that_time_and_no_error(
         assert [caller.error for caller in callers if caller.error] == []
         lost = upstream.calls - before
         print(f"Redis silent for {seconds} s at {rate}/s: {lost} hits asked upstream")
-        # A thread of the test that is late by itself asks a few in one go.
+        # A late thread of the test itself asks a few questions in one go.
         assert lost <= rate * (seconds + 0.1)
 
 
@@ -253,7 +253,7 @@ def test_audits_of_a_silent_model_hold_up_no_hit(
         ]
         assert {caller.text() for caller in callers} == {ANSWER}
     assert [caller.error for caller in callers if caller.error] == []
-    # Four at once in each process, and no entry in both.
+    # At most four audits at once in each process, and no entry is audited in both.
     assert 0 < upstream.calls - before <= 8
 
 
@@ -307,7 +307,7 @@ def test_a_process_that_is_killed_in_an_audit_leaves_its_entry_as_it_was(
     os.kill(process.pid, signal.SIGKILL)
     assert Caller(hosts[1], form | DEFAULTS, question).text() == ANSWER
     assert upstream.calls == before + 1
-    # The next test asks the host, which has to have noticed.
+    # The next test uses the host, which must have noticed the killed process by then.
     until(lambda: bool(process.why_gone))
 
 
@@ -348,14 +348,14 @@ def test_a_late_answer_is_kept_and_never_spliced_to_an_old_one(
     assert {*said} <= {ANSWER, fresh}
     assert ANSWER in said
     until(lambda: Caller(hosts[0], form, question).text() == fresh)
-    # The new answer lives for a second, so that looking for it may load it anew.
+    # The new answer lives for one second, so the look-ups above may load it again.
     assert upstream.calls - before <= 4
 
 
 def test_a_hanging_embedding_model_holds_up_no_answer_of_match_meaning(
     hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
-    """Nothing is in an answer's way before a band serves; behind it may hang."""
+    """Before a band serves, no answer waits for vectors; the background may hang."""
     options = "match: meaning, meaning_model: vectors-1, redis_timeout_ms: 1000"
     form |= {"cache_options": options}
 
@@ -378,7 +378,7 @@ THINGS = [one + other for one, other in product(*_WORDS)]
 
 
 class Things:
-    """A model server that says of each thing its own answer, and vectors by the thing."""
+    """A model server with one answer, and one vector, for each thing."""
 
     def __init__(self, upstream: FakeUpstream) -> None:
         self.chats = 0
@@ -429,7 +429,7 @@ def test_with_the_processors_taken_a_question_in_other_words_gets_its_own_answer
         assert any(served for _, served in earned)
 
         def crowd(way: str, turn: int) -> int:
-            """A question of each thing in both processes; how often a model was asked."""
+            """Ask about each thing in both processes; return the count of chats."""
             before = model.chats
             callers = [
                 (
@@ -448,7 +448,7 @@ def test_with_the_processors_taken_a_question_in_other_words_gets_its_own_answer
             for turn in range(4):
                 assert crowd(ways[0], turn) <= most
                 served += most - crowd(ways[1], turn)
-                # What a guard tells apart is asked, once for both.
+                # A question that a guard distinguishes is loaded, once for both.
                 assert crowd(ways[2], turn) <= most
             assert served > 0
             crowd(ways[0], 4)

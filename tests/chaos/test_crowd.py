@@ -1,7 +1,7 @@
 """Equal questions at two plugin processes at once: one upstream call, everyone streams.
 
 Both processes are the built package, as the daemon runs it, over one real Redis.
-What is killed, frozen or evicted here is so in the middle of a load.
+Each process or key is killed, frozen or evicted in the middle of a load.
 """
 
 import os
@@ -63,7 +63,7 @@ def test_a_leader_that_is_killed_takes_nobody_along(
     os.kill(hosts[0].plugin(PLUGIN).process.pid, signal.SIGKILL)
     assert [follower.text() for follower in followers] == [ANSWER] * 5
     assert upstream.calls <= 2, "the followers' process asked more than once itself"
-    # What is kept is whole.
+    # The kept answer is complete.
     assert Caller(hosts[1], form).text() == ANSWER
 
 
@@ -119,7 +119,7 @@ def test_a_redis_that_dies_during_a_load_fails_no_answer(
 def test_a_slow_follower_gets_the_whole_answer(
     hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
-    """Its process stops for longer than the rest of the load takes."""
+    """The follower's process stops for longer than the rest of the load takes."""
     pid = hosts[1].plugin(PLUGIN).process.pid
     leader, followers = lead_and_follow(hosts, upstream, form)
     followers[0].first.wait(20)
@@ -181,7 +181,7 @@ def test_another_credential_meets_its_own_fate(
 def test_five_hundred_followers_delay_nobody_else(
     hosts: tuple[Host, Host], upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
-    """Printed; nothing about time is asserted."""
+    """The times are printed; none is asserted."""
 
     def alone() -> float:
         started = time.perf_counter()
@@ -193,7 +193,7 @@ def test_five_hundred_followers_delay_nobody_else(
     quiet = [alone() for _ in range(20)]
     upstream.script.delay = 0.3  # type: ignore[union-attr]
     crowd = [Caller(hosts[0], form) for _ in range(500)]
-    for caller in crowd:  # five hundred requests at once cost what they cost
+    for caller in crowd:  # the start of five hundred requests is not measured
         caller.first.wait(30)
     busy = []
     while len(crowd[0].words) < len(WORDS):

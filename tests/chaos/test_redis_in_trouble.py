@@ -1,9 +1,9 @@
 """A Redis in trouble costs time at most once, and never an answer.
 
-Each fault comes from a real server, or from a proxy before one. The lines that
-are printed (``pytest -rP``) say what each cost; only what no machine is too slow
-for is asserted: nothing wrong, nothing failed, and no wait in the order of what a
-client's own patience would be.
+Each fault comes from a real server, or from a proxy in front of one. The printed
+lines (``pytest -rP``) show the cost of each fault. The tests assert only what even a
+slow machine can do: no wrong answer, no failed answer, and no wait as long as a
+client's own timeout.
 """
 
 import signal
@@ -200,7 +200,7 @@ def test_rights_revoked_and_connections_killed_cost_no_answer() -> None:
 
 @pytest.mark.parametrize("refresh", [False, True], ids=["as it comes", "emptied"])
 def test_faults_in_mid_load_cost_no_answer(refresh: bool) -> None:
-    """Redis breaks and mends again and again, while two processes share loads."""
+    """Redis fails and recovers again and again, while two processes share loads."""
     faults: list[proxies.Fault] = [
         proxies.passing,
         proxies.cut,

@@ -1,6 +1,6 @@
-"""Traffic without an end in sight: nothing grows that should not.
+"""Traffic for a long time: nothing grows that should not grow.
 
-Twenty seconds; ``SOAK=600 scripts/test --all`` makes it ten minutes.
+It takes twenty seconds; ``SOAK=600 scripts/test --all`` makes it ten minutes.
 """
 
 import os
@@ -23,8 +23,8 @@ from tests.fake_upstream import Script, delta, fake_upstream, finish
 ROOT = Path(__file__).parents[2]
 SECONDS = float(os.environ.get("SOAK", "20"))
 CALLERS = 12
-# In MB: what a process may gain between the first third and the end. The whole of
-# what it may keep, buffers of connections included, is there by then.
+# In MB: the permitted growth of a process between the first third and the end. All
+# lasting memory, including buffers of connections, is allocated by the first third.
 GROWTH = 12.0
 
 
@@ -91,7 +91,7 @@ def test_memory_connections_leases_and_streams_stay_flat(
         stop.set()
         for thread in crowd:
             thread.join(30)
-        time.sleep(1)  # for what is said after an answer
+        time.sleep(1)  # for the work that follows an answer
         leases = list(client.scan_iter("*:lease"))
         endless = [key for key in client.scan_iter("*:flight:*") if client.ttl(key) < 0]
         client.close()

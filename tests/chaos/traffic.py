@@ -1,7 +1,7 @@
 """Fifty questions a second at a cache whose Redis is in trouble, each answer checked.
 
-Bounded in count, and the upstream is a function of this process: it always can
-answer, so that every failed answer is a fault of the cache.
+The number of questions is bounded. The upstream is a function in this process, and
+can always answer, so every failed answer is a fault of the cache.
 """
 
 import statistics
@@ -21,13 +21,13 @@ from cachecore.stores.redis import RedisStore
 
 RATE = 50
 QUESTIONS = 10
-# In ms: far above what an answer may be held up, far below what redis-py would take.
+# In ms: far above the permitted delay of an answer, far below redis-py's own timeout.
 HANGING = 2000.0
 
 
 @dataclass
 class Tally:
-    """What came of a run. Times in milliseconds, for each answer."""
+    """The result of a run, with a time in milliseconds for each answer."""
 
     wrong: list[str] = field(default_factory=list)
     failed: list[BaseException] = field(default_factory=list)
@@ -46,10 +46,10 @@ class Tally:
 
 
 class Traffic:
-    """Questions at a cache of its own; ``run`` may be called again and again.
+    """Questions to a cache of its own; ``run`` may be called several times.
 
-    ``processes`` caches, each with connections of its own, stand for as many
-    processes; ``pause`` seconds before each piece make a load last.
+    ``processes`` caches, each with connections of its own, represent this many
+    processes. A pause of ``pause`` seconds before each piece makes a load slow.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Traffic:
     def run(
         self, seconds: float, during: Callable[[float], None] | None = None
     ) -> Tally:
-        """Ask for so long; ``during`` is told the seconds that have passed."""
+        """Ask for ``seconds``; ``during`` receives the seconds that have passed."""
         tally = Tally()
         threads = []
         started = time.monotonic()
@@ -93,7 +93,7 @@ class Traffic:
         return tally
 
     def _ask(self, number: int, tally: Tally) -> None:
-        # Two in a row ask the same, each of another process if there are two.
+        # Two questions in a row are equal; if there are two processes, each gets one.
         question = f"question {number // 2 % QUESTIONS}"
         request = Request(kind="llm", label="m", form={"question": question})
 
@@ -118,7 +118,7 @@ class Traffic:
 
 
 def sound(tally: Tally, name: str) -> None:
-    """Nothing wrong, nothing failed, nobody left hanging; printed for a person."""
+    """Print the report; assert that no answer was wrong, failed or hung."""
     print(tally.report(name))
     assert tally.wrong == []
     assert tally.failed == []
@@ -126,7 +126,7 @@ def sound(tally: Tally, name: str) -> None:
 
 
 def recovers(traffic: Traffic) -> None:
-    """Hits again, once the trouble is over and the breaker has tried."""
+    """Wait for hits: the trouble must be over, and the breaker must try first."""
     deadline = time.monotonic() + 40
     while traffic.run(0.3).loads:
         assert time.monotonic() < deadline, "the cache never came back"
@@ -134,7 +134,7 @@ def recovers(traffic: Traffic) -> None:
 
 @contextmanager
 def troubled(url: str, **options: Any) -> Iterator[Traffic]:
-    """Traffic that has run well until now."""
+    """Traffic that has run without a fault until now."""
     traffic = Traffic(url, **options)
     sound(traffic.run(0.4), "before")
     yield traffic

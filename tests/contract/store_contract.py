@@ -1,4 +1,4 @@
-"""What every store must do. A store's test file subclasses one of these."""
+"""The contract of every store. A store's test file subclasses one of these classes."""
 
 import threading
 import uuid
@@ -22,11 +22,11 @@ from tests.core.test_policy import REPLACEMENTS, TAKE_OVERS
 
 
 class StoreContract:
-    """Subclass it, and give the fixture ``store`` and ``let_pass``."""
+    """Subclass it, and define the fixtures ``store`` and ``let_pass``."""
 
     @pytest.fixture
     def name(self) -> str:
-        """Names of its own for each test: a real server is shared."""
+        """A new name for each test, because the tests share a real server."""
         return f"dify:cache:v1:test-{uuid.uuid4().hex}"
 
     def test_several_entries_are_kept_and_looked_up_at_once(
@@ -109,7 +109,7 @@ class StoreContract:
         self, store: Store, name: str, let_pass: Callable[[float], None]
     ) -> None:
         store.settle(name, {"a": "1"}, 0.2)
-        store.settle(name, {"b": "2"}, 60)  # the first end stands
+        store.settle(name, {"b": "2"}, 60)  # the first expiry applies
         assert store.gather([name]) == [{"a": "1", "b": "2"}]
         let_pass(0.3)
         assert store.settle(name, {"a": "3"}) == {"a": "3"}
@@ -208,7 +208,7 @@ class StoreContract:
 
 
 class SharedStoreContract(StoreContract):
-    """The same for one that several processes share: leases and streams."""
+    """The contract of a store that several processes share: also leases and streams."""
 
     def test_a_free_lease_is_taken_and_a_held_one_is_not(
         self, store: Store, name: str

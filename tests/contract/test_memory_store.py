@@ -40,7 +40,7 @@ class TestMemoryStore(OnAFakeClock, StoreContract):
 
 
 class TestFakeSharedStore(OnAFakeClock, SharedStoreContract):
-    """So that what the core's tests take for a Redis behaves like one."""
+    """The fake that the core's tests use as a Redis must behave like a Redis."""
 
     @pytest.fixture
     def store(self, clock: FakeClock) -> FakeSharedStore:

@@ -20,7 +20,7 @@ from tests.core import test_meaning
 class TestRedisStore(SharedStoreContract):
     @pytest.fixture
     def store(self, redis_url: str) -> Iterator[RedisStore]:
-        # These machines are slow at times; the limits have tests of their own.
+        # Test machines are slow at times; the time limits have tests of their own.
         opened = RedisStore(parse(redis_url), timeout=2)
         yield opened
         opened.close()
@@ -56,7 +56,7 @@ class TestRedisStore(SharedStoreContract):
         with redis.Redis.from_url(redis_url) as client:
             records = client.xrange(name)
             assert 0 < client.pttl(name) <= 60_000
-        # Whole nodes of a hundred are dropped, so that adding costs nothing.
+        # Redis drops whole nodes of a hundred records, so that adding costs nothing.
         assert 100 <= len(records) <= 300
         assert records[-1][1] == {b"e": b"39-24"}
 
@@ -92,7 +92,7 @@ class TestRedisStore(SharedStoreContract):
         store.keep(name + ":h", b"text", 60)
         with pytest.raises(StoreError, match="refused a command: WRONGTYPE"):
             store.look_up(name, name + ":h", ["a"])
-        # The replies stay in step: the next caller gets its own.
+        # Replies still belong to their requests: the next caller gets its own reply.
         store.keep(name, b"mine", 60)
         assert store.look_up(name, name + ":other", ["a"]).value == b"mine"
 

@@ -1,4 +1,4 @@
-"""What the core's tests share: a clock to turn by hand, and small makers."""
+"""Helpers of the core's tests: a clock that tests set, and small factories."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ END = Piece(finish_reason="stop", usage=Usage(7, 2))
 
 
 def await_threads(name: str) -> None:
-    """Wait for the work of that name behind the answers."""
+    """Wait for the background work with that name."""
     for thread in threading.enumerate():
         if thread.name == name:
             thread.join(10)
@@ -27,9 +27,9 @@ def await_threads(name: str) -> None:
 def each(
     names: str | Sequence[str], cases: Iterable[Any]
 ) -> Callable[[Callable[..., None]], Callable[[], None]]:
-    """As ``pytest.mark.parametrize``, in one test: the first case that fails is named.
+    """Like ``pytest.mark.parametrize``, in one test; it names the first failed case.
 
-    For tables of pure functions, over which pytest takes ten times as long as they do.
+    For tables of pure functions, where pytest takes ten times as long as the functions.
     """
 
     def decorate(test: Callable[..., None]) -> Callable[[], None]:
@@ -48,7 +48,7 @@ def each(
 
 
 class FakeClock:
-    """Seconds that pass only when told to."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.now = now
@@ -61,7 +61,7 @@ class FakeClock:
 
 
 class BrokenStore:
-    """A fake: a store that does not answer. Counts how often it is asked."""
+    """A fake: a store that does not answer, and counts its calls."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -81,9 +81,9 @@ class BrokenStore:
 
 
 class FailingFrom:
-    """A fake: a memory store that breaks at one of its methods, until it is mended.
+    """A fake: a memory store in which one method fails, until ``mend`` is called.
 
-    ``calls`` are those of the requests themselves, not of what runs beside them.
+    ``calls`` has the calls of the requests themselves, not those of the heartbeat.
     """
 
     def __init__(self, inner: MemoryStore, method: str) -> None:
@@ -107,7 +107,7 @@ class FailingFrom:
 
 
 class Bench:
-    """A cache over memory, with its clock, its events and an upstream that counts."""
+    """A cache over memory, with a clock, events and an upstream that counts."""
 
     def __init__(self, store: Any = None, **options: Any) -> None:
         self.clock = FakeClock()

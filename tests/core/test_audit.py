@@ -1,4 +1,4 @@
-"""Audits: hits that are asked upstream again, behind the answer."""
+"""Audits: hits that are asked upstream again, in the background."""
 
 import threading
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def audits(bench: Bench) -> list[str]:
 
 
 def served(bench: Bench, asked: object, *fresh: str, **how: object) -> str:
-    """The text of a hit, whose audit is told something fresh."""
+    """The text of a hit whose audit gets the fresh answer ``fresh``."""
     pieces = bench.cache.stream(asked, bench.loader(*fresh), **how)  # type: ignore[arg-type]
     return "".join(piece.text for piece in pieces)
 
@@ -58,7 +58,7 @@ def test_an_audit_is_never_in_the_answers_way() -> None:
         yield Piece("fresh")
         yield END
 
-    # All of the answer is there before the audit has ended; and there is one only.
+    # The whole answer is there before the audit has ended, and there is only one audit.
     for _ in range(3):
         assert list(bench.cache.stream(ASKED, load))[-1].finish_reason == "stop"
     go.set()
@@ -213,7 +213,7 @@ def test_a_judge_is_asked_of_different_answers_only_and_counts_in_the_minute() -
     rules = replace(ALL, audits_a_minute=3, price=Price(output=1_000_000.0))
     asked = replace(ASKED, rules=rules, judge=same)
     bench = bench_with("three days", asked)
-    # One audit, then one with its judge: the minute's three calls.
+    # One audit, then one with a call of its judge: the three calls of the minute.
     for fresh in ("three days", "3 days", "unseen"):
         served(bench, asked, fresh)
         await_threads("cache-audit")

@@ -6,7 +6,7 @@ from tests.core.helpers import await_threads
 
 
 class Job:
-    """Work that fails until it is mended, and says how often it was tried."""
+    """Work that fails while it has an error, and counts how often it was tried."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error, self.runs = error, 0

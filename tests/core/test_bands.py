@@ -1,4 +1,4 @@
-"""What a band of scores has to show before it serves."""
+"""The comparisons that a band of scores needs before it serves."""
 
 from cachecore.events import Subject
 from cachecore.keys import Keyspace

@@ -21,11 +21,11 @@ BATCH = Request(kind="embedding", label="m", form={}, credential="payer")
 
 
 class UpstreamFailed(Exception):
-    """What a loader may raise."""
+    """An error of a loader."""
 
 
 class Shelf(Bench):
-    """A bench whose upstream turns texts into bytes, and remembers what it was sent."""
+    """A bench whose upstream turns texts into bytes, and records its inputs."""
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type]
@@ -254,7 +254,7 @@ def test_stale_answers_are_served_if_the_upstream_fails() -> None:
     bench.before = fail
     assert bench.payloads("a", "b", request=lenient) == ["a", "b"]
     assert sum(isinstance(event, Stale) for event in bench.events) == 2
-    with pytest.raises(UpstreamFailed):  # One is missing: half a batch is none.
+    with pytest.raises(UpstreamFailed):  # One is missing, so the batch fails.
         bench.batch("a", "new", request=lenient)
 
 
@@ -311,7 +311,7 @@ def test_two_batches_that_wait_for_each_other_both_end() -> None:
     met = threading.local()
 
     def meet() -> None:
-        # Each leads its first text before either asks for its second.
+        # Each caller leads its first text before either asks for its second.
         if not hasattr(met, "yes"):
             met.yes = True
             both.wait(5)

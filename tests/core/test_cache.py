@@ -1,4 +1,4 @@
-"""The order of things: what is asked when, and what reaches the caller."""
+"""The cache: the order of its steps, and the answers that a caller receives."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from tests.core.helpers import END, Bench, BrokenStore, FailingFrom, request
 
 
 class UpstreamFailed(Exception):
-    """What an upstream may raise."""
+    """An error of an upstream."""
 
 
 # --- hits and misses ----------------------------------------------------------
@@ -105,7 +105,7 @@ def test_the_cost_of_the_load_is_what_the_hit_saved() -> None:
     assert (hit.saved.price, hit.saved.currency) == (7 * 1 + 2 * 2, "EUR")
 
 
-# --- what is kept -------------------------------------------------------------
+# --- kept and refused answers -------------------------------------------------
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter", None, "error"])
@@ -202,7 +202,7 @@ def test_an_answer_asked_for_earlier_does_not_replace_one_asked_for_later() -> N
     bench = Bench()
     one = bench.cache.stream(request(), bench.loader("one", "one"))
     next(one)
-    # A refresh joins nothing older, so a second load of the key runs beside the first.
+    # A refresh joins no older load, so a second load of the key runs beside the first.
     two = bench.cache.stream(
         request(control=Control.REFRESH), bench.loader("two", "two")
     )
@@ -424,11 +424,11 @@ def test_an_operator_is_shown_that_an_invalidation_failed() -> None:
         bench.cache.admin.invalidate(["*"])
 
 
-# --- company ------------------------------------------------------------------
+# --- concurrent callers -------------------------------------------------------
 
 
 class SlowUpstream:
-    """Gives its pieces when told to."""
+    """An upstream that yields a piece each time that a test releases it."""
 
     def __init__(self, *texts: str, error: Exception | None = None) -> None:
         self._texts, self._error = texts, error
@@ -511,7 +511,7 @@ def test_a_follower_takes_over_from_a_leader_that_left_before_the_first_piece() 
     )
     follower.start()
     while not flight._changed._waiters:  # type: ignore[attr-defined]
-        time.sleep(0)  # Others run.
+        time.sleep(0)  # Let other threads run.
     table.leave(look.key, flight)
     flight.fail(GeneratorExit())
     follower.join(5)

@@ -227,7 +227,7 @@ def test_equal_settings_open_one_cache_and_others_another() -> None:
 
 def test_both_plugins_derive_the_same_keys_from_a_secret() -> None:
     keys = opening.derive_keys("a long enough secret", "shop")
-    # So whatever their versions: what one has kept the other has to open.
+    # The keys are fixed for all versions: each plugin must open the other's entries.
     assert keys[0].hex().startswith("d65d1c54de92de49")
     assert len({*keys, *opening.derive_keys("a long enough secret", "other")}) == 4
 

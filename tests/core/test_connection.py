@@ -1,4 +1,4 @@
-"""How a Redis is reached, where no Redis is needed to see it."""
+"""Connections to a Redis, as far as they can be tested without one."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ from cachecore.stores.redis import RedisStore
 
 
 class FakeConnection:
-    """A fake: a connection that nobody speaks on."""
+    """A fake: a connection without any traffic."""
 
     def __init__(self, pool: "Made") -> None:
         self._pool = pool
@@ -34,7 +34,7 @@ class FakeConnection:
 
 
 class Made:
-    """A pool whose connections are made when a test lets them be."""
+    """A pool whose connections are made when a test allows it."""
 
     def __init__(self, most: int = 2) -> None:
         self.go = threading.Event()
@@ -47,7 +47,7 @@ class Made:
 def test_a_limit_that_passed_while_nobody_looked_is_not_spent() -> None:
     budget = Budget(0.05)
     for _ in range(4):
-        budget.spend(1000.0)  # the process was stopped in the midst of a look
+        budget.spend(1000.0)  # the process was stopped during a look
         assert budget.look > 0
     budget.spend(1000.0)
     assert budget.look == 0

@@ -38,7 +38,7 @@ def test_the_part_that_breaks_a_shared_prefix_is_the_first_one_in_the_prompt() -
     both = differences.compare(OF, {"tools": "u", "system": "at 2", "question": "q"})
     assert both is not None
     assert both.breaks_prefix == "tools"
-    # The one right before it counts, not the nearest: that is what a provider keeps.
+    # The request right before it counts, not the nearest: a provider caches the former.
     back = differences.compare(OF, {"tools": "t", "system": "at 1", "question": "r"})
     assert back is not None
     assert back.breaks_prefix == "tools"

@@ -15,7 +15,7 @@ SECRET = b"s" * 32
 
 
 class Told:
-    """A cache with a event_log over one store, and what the event_log has told."""
+    """A cache with an event log over one store, and the events in the log."""
 
     def __init__(self, *, texts: bool = False, secret: bytes | None = None) -> None:
         self.memory = MemoryStore()
@@ -66,7 +66,7 @@ def test_an_answer_is_logged_by_sizes_and_without_its_text() -> None:
     everything = str(miss) + str(hit)
     assert "seven" not in everything
     assert "much" not in everything
-    assert miss["question"] == ""  # a digest that anybody could try guesses against
+    assert miss["question"] == ""  # anybody could test guesses against a digest
 
 
 def test_those_whom_one_load_answered_name_it_and_a_hit_names_none() -> None:

@@ -10,7 +10,7 @@ STAMPS = {"t": "1"}
 
 
 class RateLimited(Exception):
-    """What an upstream may raise."""
+    """An error of an upstream."""
 
 
 def join(table: FlightTable, key: str = "k", *, alone: bool = False, **stamps: str):
@@ -134,7 +134,7 @@ def test_only_so_many_landings_are_remembered() -> None:
 
 
 class Stubborn(Exception):
-    """An exception that can't be copied: its arguments are not those it was made of."""
+    """An exception that can't be copied: ``args`` differs from its constructor's."""
 
     def __init__(self, one: str, other: str) -> None:
         super().__init__(one + other)
@@ -154,7 +154,7 @@ def test_a_leader_closed_by_the_garbage_collector_inside_the_table_does_not_dead
     leading, _ = join(table, "abandoned")
 
     class ClosesItself:
-        """What the collector does to a generator while its thread holds the lock."""
+        """As if the collector closed a generator while its thread holds the lock."""
 
         def __eq__(self, _: object) -> bool:
             table.leave("abandoned", leading)  # type: ignore[arg-type]
@@ -241,7 +241,7 @@ def test_a_process_that_stood_still_gives_up_no_load(
 
     def look(_: Flight) -> float:
         looks.append(1)
-        now[0] += 1000.0  # the process was stopped in the midst of it
+        now[0] += 1000.0  # the process was stopped during the look
         if len(looks) == 3:
             flight.publish(Piece("late"))
             flight.complete()

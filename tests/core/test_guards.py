@@ -1,4 +1,4 @@
-"""What tells two questions apart, in English and Chinese; and what must not."""
+"""Guards: differences that do or do not distinguish questions, English and Chinese."""
 
 from cachecore.meaning.guards import GUARDS, read, stands_alone, veto
 from tests.core.helpers import each

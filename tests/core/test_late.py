@@ -1,4 +1,4 @@
-"""A first token that is late: a stale answer stands in, and the load goes on behind."""
+"""A late first token: a stale answer is served; the load goes on in the background."""
 
 import threading
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.core.test_stale import (
     failing,
 )
 
-# Over before anybody can answer, and never.
+# One budget is over before any upstream can answer, the other is never over.
 SOON, LONG = 1e-9, 30.0
 
 
@@ -27,7 +27,7 @@ def rules(budget: float) -> Rules:
 
 
 class Slow:
-    """An upstream that says nothing before ``go``."""
+    """An upstream that sends nothing before ``go``."""
 
     def __init__(self, *pieces: str) -> None:
         self.pieces, self.calls = pieces, 0
@@ -98,7 +98,7 @@ def test_an_answer_in_time_is_streamed_and_its_caller_pays() -> None:
     bench = bench_with_an_old_answer(asked)
     slow.go.set()
     pieces = bench.cache.stream(asked, slow)
-    assert next(pieces).text == "new "  # before the rest has come
+    assert next(pieces).text == "new "  # before the rest has arrived
     slow.rest.set()
     rest = list(pieces)
     assert text(iter(rest)) == "words"

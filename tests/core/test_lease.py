@@ -1,4 +1,4 @@
-"""One load for many processes: each Bench here stands for a process of its own."""
+"""One load for many processes: each Bench here represents one process."""
 
 import threading
 import time
@@ -21,13 +21,13 @@ from cachecore.stores.base import Claim, Commit, Heartbeat
 from tests.core.helpers import END, Bench, FailingFrom, FakeClock, request
 from tests.shared_store import FakeSharedStore
 
-# Threads look more often than in earnest. What ends by time, leases and streams, ends on
-# the store's clock, which a test moves; a pause for a store that fails takes none.
+# Threads look more often than in production. Leases and streams expire on the store's
+# clock, which a test moves. A pause because of a failing store takes no time.
 PACE = Pace(heartbeat=0.005, batch=0.001, read=0.01)
 
 
 class Skipped:
-    """Time as it passes, and what pauses would have taken besides."""
+    """The real time, plus the time that skipped pauses would have taken."""
 
     def __init__(self) -> None:
         self._skipped = 0.0
@@ -37,7 +37,7 @@ class Skipped:
 
     def sleep(self, seconds: float) -> None:
         self._skipped += seconds
-        time.sleep(0)  # Others run.
+        time.sleep(0)  # Let other threads run.
 
 
 @pytest.fixture
@@ -51,11 +51,11 @@ def process(store: Any, pace: Pace = PACE, **options: Any) -> Bench:
 
 
 class UpstreamFailed(Exception):
-    """What an upstream may raise."""
+    """An error of an upstream."""
 
 
 class Asked:
-    """A request under way in a thread of its own."""
+    """A request in progress, in a thread of its own."""
 
     def __init__(self, ask: Callable[[], Iterator[Piece]]) -> None:
         self.pieces: list[Piece] = []
@@ -80,7 +80,7 @@ class Asked:
 
 
 class Gate:
-    """An upstream that waits to be told to go on after its first piece."""
+    """An upstream that waits for ``go`` after its first piece."""
 
     def __init__(self) -> None:
         self.loads = 0
@@ -97,11 +97,11 @@ class Gate:
 
 def until(true: Callable[[], bool]) -> None:
     while not true():
-        time.sleep(0)  # Others run.
+        time.sleep(0)  # Let other threads run.
 
 
 class FakeLeader:
-    """A leader in another process, each of whose steps a test takes by hand."""
+    """A leader in another process; a test calls each of its steps."""
 
     claims = True
 
@@ -134,7 +134,7 @@ class FakeLeader:
         self.tell({"pieces": [Piece(text) for text in texts]})
 
     def die(self) -> None:
-        """Its lease and its stream run out; nothing else is ever heard of it."""
+        """Let its lease and its stream expire. It sends nothing more."""
         names = self.key, self.lease, "another stream", self.token
         self.store.commit(Commit(*names, None, 1))
         self.store._streams.pop(self.stream, None)
@@ -147,7 +147,7 @@ class FakeLeader:
 def following(
     store: FakeSharedStore, *own: str, end: Piece | None = END, pace: Pace = PACE
 ) -> tuple[FakeLeader, Bench, Asked]:
-    """A leader, and a process that listens to it; ``own`` is what it would load."""
+    """A leader, and a process that follows it; ``own`` is its own load."""
     leader = FakeLeader(store)
     bench = process(store, pace=pace)
     load = bench.loader(*own, end=end)
@@ -157,7 +157,7 @@ def following(
 
 
 def lead_and_follow(one: Bench, other: Bench, upstream: Gate) -> tuple[Asked, Asked]:
-    """A load that ``one`` leads, and a follower in ``other`` that was shown its part."""
+    """A load that ``one`` leads, and a follower in ``other`` that got a piece."""
     leader = Asked(lambda: one.cache.stream(request(), upstream))
     assert upstream.began.wait(10)
     follower = Asked(lambda: other.cache.stream(request(), other.loader("never")))
@@ -409,7 +409,7 @@ def test_a_live_leader_that_cannot_be_heard_is_not_waited_for(
     store: FakeSharedStore,
 ) -> None:
     leader = FakeLeader(store)
-    leader.tell({"end": "gone"})  # its answer outgrew what can be told
+    leader.tell({"end": "gone"})  # its answer became too long to publish
     assert process(store).text(request(), "own") == "own"
     assert process(store).text(request(), "x") == "own", "the lease was taken over"
 
@@ -509,7 +509,7 @@ def test_an_own_answer_that_ends_before_what_was_shown_is_not_taken_for_it(
 
 
 class Unspeakable(Exception):
-    """An error that can't be put into words."""
+    """An error that ``str`` fails for."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -568,7 +568,7 @@ def test_a_crowd_of_failed_loads_does_not_silence_one_that_lives(
     until(lambda: not store._leases)
 
 
-# --- loads that show nothing for long -------------------------------------------
+# --- loads without a piece for a long time --------------------------------------
 
 
 def test_a_load_without_progress_says_so_and_lets_its_lease_go(
@@ -618,7 +618,7 @@ def test_data_too_large_for_a_stream_is_followed_by_nobody(
     assert leader.pieces[-1].data == ["x" * 2000]
 
 
-# --- who is alive, and who takes over -------------------------------------------
+# --- alive leaders, and takeovers -----------------------------------------------
 
 
 def test_a_new_follower_gets_nothing_from_a_leader_that_may_be_dead(
@@ -734,7 +734,7 @@ def test_a_store_that_fails_for_a_moment_breaks_no_answer_that_was_begun(
 def test_a_stream_that_loses_records_again_and_again_splices_nothing(
     store: FakeSharedStore,
 ) -> None:
-    """Its leader lives on, so that there is nothing to take over."""
+    """The leader stays alive, so there is no lease to take over."""
     leader, bench, follower = following(store, "one ", "two ", "three")
     leader.say("one ")
     assert follower.first.wait(10)
@@ -752,7 +752,7 @@ def test_a_stream_that_loses_records_again_and_again_splices_nothing(
 def test_a_long_outage_of_the_store_costs_no_error(
     store: FakeSharedStore, own: tuple[str, ...], rest: str
 ) -> None:
-    """Only the way to the leader is cut: it may live, and be heard of again."""
+    """Only the connection to the leader is cut: it may be alive, and come back."""
     failing = FailingFrom(store, "")
     leader = FakeLeader(store)
     bench = process(failing)

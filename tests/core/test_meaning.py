@@ -1,4 +1,4 @@
-"""The same question in other words: compared first, served later, and never on trust."""
+"""The same question in other words: compared first, served later, only on evidence."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -29,7 +29,7 @@ ENOUGH = needed(MOST, 0)
 
 
 def vector(question: str) -> Sequence[float]:
-    """The same for what is asked of the same thing, and apart from all else."""
+    """Equal for questions about the same thing, and different from all others."""
     return [float(thing in question) for thing in THINGS] + [0.1]
 
 
@@ -74,7 +74,7 @@ def earned() -> MemoryStore:
 
 
 def trusted(store: Any = None) -> Bench:
-    """A cache whose band has earned to serve, and serves each time it may."""
+    """A cache whose band has enough evidence to serve, and serves whenever it may."""
     store = store or MemoryStore()
     inner = store.inner if isinstance(store, FailingFrom) else store
     for part in ("_entries", "_hashes", "_ends", "_logs", "_appended", "_last_order"):
@@ -335,7 +335,7 @@ def test_another_process_has_the_same_bands_and_neighbours() -> None:
     ask(trusted(store), asking(one_way(LAST)), "kept")
     other = Bench(store)
     other.cache._meaning._chance = lambda: 1.0
-    # The first look reads what is new; nobody waits for more than one read of a log.
+    # The first look reads the new records; no caller waits for more than one read.
     assert ask(other, asking(other_way(LAST)), "asked") == "kept"
 
 

@@ -87,7 +87,7 @@ def test_an_entry_is_served_to_nobody_for_whom_it_is_too_old() -> None:
     assert not policy.may_serve_stale(entry, 45, NOW, 50)
 
 
-# Whether a lease that the first holds goes to the second, who gives up ``take_over``.
+# Whether the lease of the first goes to the second, which has given up ``take_over``.
 TAKE_OVERS = [
     ("a.m", "b.m", "", False),
     ("a.m", "b.n", "", True),
@@ -107,7 +107,7 @@ def test_the_leases_that_may_be_taken_over(
     assert policy.may_take_over(read(holder), read(token), take_over) is taken
 
 
-# Whether an answer asked for at the second may replace one asked for at the first.
+# Whether an answer with the second order may replace an answer with the first order.
 REPLACEMENTS = [
     (None, 0, True),
     (None, 7, True),

@@ -1,4 +1,4 @@
-"""What ``match: normalized`` makes one question of, and what it must not."""
+"""Questions that ``match: normalized`` makes equal, and questions that it must not."""
 
 from cachecore.question import matched, normalized
 from tests.core.helpers import each
@@ -16,7 +16,7 @@ SAME = [
     ("订单１２３在哪？", "订单123在哪？"),
     ("caf\u00e9 hours", "cafe\u0301 hours"),
 ]
-# What a person who folds too much would serve another's answer for.
+# Pairs that would share an answer if too much were normalized.
 TRAPS = [
     ("Is US mail delivered?", "Is us mail delivered?"),
     ("Polish recipes", "polish recipes"),

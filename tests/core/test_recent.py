@@ -1,4 +1,4 @@
-"""What a process did lately, as others read it."""
+"""The recent decisions of a process, as other processes read them."""
 
 import base64
 

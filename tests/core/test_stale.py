@@ -1,4 +1,4 @@
-"""Answers past their time: served while a refresh runs behind, or for an error."""
+"""Stale answers: served during a refresh in the background, or instead of an error."""
 
 import threading
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ EXPIRED, GONE = 111, 161
 
 
 class UpstreamFailed(Exception):
-    """What an upstream may raise."""
+    """An error of an upstream."""
 
 
 def failing() -> Iterator[Piece]:

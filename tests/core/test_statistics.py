@@ -45,7 +45,7 @@ HOUR, DAY = 3600, 86400
 
 
 class Ledger:
-    """One store and a clock; each ``process`` counts for itself."""
+    """One store and a clock; each ``process`` has its own counts."""
 
     def __init__(self) -> None:
         self.clock = FakeClock(1_000_000 * 3600 + 10)
@@ -355,7 +355,7 @@ def test_spans_in_which_nothing_happened_are_there_and_empty(ledger: Ledger) -> 
 
 
 def test_an_event_is_heard_while_this_very_thread_counts(ledger: Ledger) -> None:
-    # As when Python's garbage collector closes an answer in the midst of it.
+    # This happens when Python's garbage collector closes an answer during the counting.
     process = ledger.process()
     with process._lock:
         process(HIT)
@@ -459,5 +459,5 @@ def test_memory_keeps_no_span_that_is_over(ledger: Ledger) -> None:
         process(HIT)
         process.flush()
         ledger.clock.pass_by(12 * HOUR)
-    # Those of eight days, the process's own, and the index.
+    # The hashes of eight days, the process's own hash, and the index.
     assert len(ledger.store._hashes) < 16 + 6

@@ -103,7 +103,7 @@ def framed(chance: random.Random, events: list[Any]) -> list[bytes]:
 
 
 def gist(chunks: list[Any]) -> dict[str, Any]:
-    """What a caller has in the end, however it came."""
+    """The complete answer that a caller has received, in whatever pieces."""
     last = chunks[-1].delta
     assert [chunk.delta.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
     assert [chunk.delta.finish_reason for chunk in chunks[:-1]] == [None] * (

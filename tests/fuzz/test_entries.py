@@ -1,4 +1,4 @@
-"""Mutated entries: a miss each, deleted and counted; never an exception, never another answer."""
+"""Mutated entries: each is a miss, deleted and counted; no error, no other answer."""
 
 import random
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def test_no_mutation_of_an_entry_is_an_exception_or_another_answer(
 
 
 def test_json_that_was_sealed_but_is_no_entry_is_refused(much: int) -> None:
-    """Whoever can write to Redis without a secret can seal; it must still be a miss."""
+    """Without a secret any writer to Redis can seal; it must still be a miss."""
     from cachecore.entry import seal
 
     chance = random.Random(9)

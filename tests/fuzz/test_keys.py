@@ -90,7 +90,7 @@ def changed(chance: random.Random, value: Any, path: tuple[Any, ...]) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal as JSON: 1 and 1.0 are, 1 and true are not."""
+    """Equal as JSON: 1 and 1.0 are equal, 1 and true are not."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):

@@ -1,4 +1,4 @@
-"""Questions as nobody types them, and as fow-cache's authors tried to trap caches with."""
+"""Questions that nobody types, and the trap questions of fow-cache's authors."""
 
 import json
 from importlib.resources import files

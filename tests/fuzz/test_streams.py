@@ -1,4 +1,4 @@
-"""Streams of questions whose errors change on the way: how many are served wrongly."""
+"""Streams of questions whose rate of errors changes: how many are served wrongly."""
 
 import random
 
@@ -6,7 +6,7 @@ from cachecore.meaning.bands import Band
 
 
 def _stream(chance: random.Random, length: int, max_wrong: float) -> tuple[int, int]:
-    """Served and wrong of one stream whose true rate of errors changes once on its way."""
+    """Served and wrong answers of a stream whose true rate of errors changes once."""
     band, served, wrong = Band(), 0, 0
     rates = [chance.choice((0.0, 0.001, 0.01, 0.05)) for _ in range(2)]
     changes = chance.randrange(length)

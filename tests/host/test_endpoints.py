@@ -1,4 +1,4 @@
-"""Endpoints over HTTP: what the daemon does to requests, and loses of replies."""
+"""Endpoints over HTTP: the daemon changes requests, and loses parts of replies."""
 
 import http.client
 import json
@@ -105,7 +105,7 @@ def test_a_reply_in_pieces_with_pauses_arrives_whole(
 def test_a_reply_in_quick_pieces_is_cut_to_its_first(
     asking: Callable[[str], Ask],
 ) -> None:
-    """endpoint_service.go:88-90. So: one piece, or pauses."""
+    """endpoint_service.go:88-90. So a reply is one piece, or has pauses."""
     assert asking(pieces("a", "b", "c"), handled=1.0)()[2] == b"a"
 
 

@@ -1,4 +1,4 @@
-"""What the daemon accepts as a package."""
+"""Packages that the daemon accepts."""
 
 import zipfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What nobody can fill in by hand in Dify fails here as well."""
+"""A value that nobody can enter by hand in Dify fails here as well."""
 
 from pathlib import Path
 from typing import Any

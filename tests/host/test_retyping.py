@@ -1,4 +1,4 @@
-"""What the daemon's Go types do to JSON. Each case was seen on the real daemon."""
+"""How the daemon's Go types change JSON. Each case was seen on the real daemon."""
 
 from typing import Any
 

@@ -79,7 +79,7 @@ def test_a_thousand_long_vectors_leave_the_process_alive(
 def test_the_door_measures_what_only_the_line_shows(
     host: Host, upstream: FakeUpstream, form: dict[str, str]
 ) -> None:
-    # 64 vectors of 4,096 numbers, each of 22 characters, are over 5 MiB; of 6, not.
+    # 64 vectors of 4,096 numbers are over 5 MiB at 22 characters a number, not at 6.
     long = {"data": [{"embedding": [-0.1234567890123456789] * 4096}] * 64}
     upstream.script = Script(body=json.dumps(long).encode())
     wide = {**form, "max_chunks": "64"}
@@ -87,7 +87,7 @@ def test_the_door_measures_what_only_the_line_shows(
     with pytest.raises(PluginError, match=r"bytes, and Dify takes .*max_chunks"):
         embed(host, wide, *texts)
     assert host.plugin(MODEL).process.longest_line <= MAX_LINE
-    # They are kept all the same: half of them come from there, and go through.
+    # They are kept nevertheless: half of them come from the cache, and fit in the line.
     assert len(embed(host, wide, *texts[:32])["embeddings"]) == 32
     assert upstream.calls == 1
 
@@ -119,7 +119,7 @@ def test_asking_for_fewer_documents_is_answered_from_redis(
 ) -> None:
     documents = ["tax law", "the sea", "a whale in the sea"]
     data = {"query": "sea", "docs": documents}
-    # What Dify's null arrives as.
+    # Dify's null arrives as None.
     asked = invoke(
         host, "invoke_rerank", form, **data, score_threshold=None, top_n=None
     )

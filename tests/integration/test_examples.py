@@ -39,7 +39,7 @@ def credentials(form: dict[str, str], api: FakeKnowledgeApi) -> dict[str, Any]:
 
 
 def example(tmp_path: Path, name: str, **replaced: str) -> Path:
-    """The workflow as its user has it: imported, and models and datasets chosen."""
+    """The workflow after its import, with models and datasets chosen."""
     text = (ROOT / "examples" / name).read_text(encoding="utf-8")
     for old, new in replaced.items():
         assert old in text
@@ -50,14 +50,14 @@ def example(tmp_path: Path, name: str, **replaced: str) -> Path:
 
 
 def chosen(dataset: Dataset) -> dict[str, str]:
-    """What choosing a knowledge base in Cached Retrieve's panel adds."""
+    """The text that Cached Retrieve's panel adds for a chosen knowledge base."""
     before = "          tool_parameters:\n"
     pick = f'            datasets: {{"type": "constant", "value": "{dataset.id}"}}\n'
     return {before: before + pick}
 
 
 def only_in_retrieve(dataset: Dataset) -> dict[str, str]:
-    """The same, where other tools come before it."""
+    """The same for a workflow in which other tools come before Cached Retrieve."""
     before = '          tool_name: cached_retrieve\n          tool_node_version: "2"\n'
     ((old, new),) = chosen(dataset).items()
     return {before + old: before + new}
@@ -157,7 +157,7 @@ def test_a_model_of_the_workspace_is_cached_and_can_be_invalidated(
     form: dict[str, str],
     credentials: dict[str, Any],
 ) -> None:
-    # Cached Model keeps no second copy, which would outlive what the tool forgets.
+    # Cached Model keeps no second copy: it would outlive the tool's own copy.
     host.set_model(MODEL, "my-model", form)
     dsl = ROOT / "examples" / "cached_llm.yml"
     cold, warm = (run(host, dsl, credentials) for _ in range(2))
@@ -247,7 +247,7 @@ def test_an_example_imports_without_a_question_and_says_what_to_choose(
 ) -> None:
     dsl = yaml.safe_load((ROOT / "examples" / name).read_text("utf-8"))
     assert dsl["dependencies"] == []
-    assert dsl["version"] == "0.6.0"  # what 1.13.2 and newer hosts write themselves
+    assert dsl["version"] == "0.6.0"  # the version that 1.13.2 and newer hosts write
     nodes = dsl["workflow"]["graph"]["nodes"]
     (note,) = [node for node in nodes if node["type"] == "custom-note"]
     assert json.loads(note["data"]["text"])["root"]["children"]

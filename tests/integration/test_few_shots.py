@@ -1,7 +1,7 @@
 """Dify's own nodes write examples into their prompts; such a prompt is no conversation.
 
 The prompts are those of graphon, the engine of newer hosts; Dify 1.13.2 has the same texts
-but for those of the extractor by tool call.
+except those of the extractor by tool call.
 """
 
 import json

@@ -225,7 +225,7 @@ def test_tools_are_offered_and_their_calls_come_back_whole(
     deltas = [c.choices[0].delta for c in say(client, tools=[TOOL], stream=True)]
     (streamed,) = [delta.tool_calls for delta in deltas if delta.tool_calls]
     assert [(c.index, c.id) for c in streamed] == [(0, "c1"), (1, "c2")]
-    assert len(workspace.asked) == 2  # Not cached, unless that is asked for.
+    assert len(workspace.asked) == 2  # Not cached unless the caller asks for it.
     for _ in range(2):
         say(client, tools=[TOOL], extra_body={"cache_control": "always"})
     assert len(workspace.asked) == 3
@@ -270,7 +270,7 @@ def test_an_answer_that_may_lack_something_has_no_finish_reason_and_is_not_kept(
     assert len(workspace.asked) == 2
 
 
-# --- what goes wrong ----------------------------------------------------------
+# --- errors -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("token", ["wrong", TOKEN[:-1]])

@@ -1,4 +1,4 @@
-"""Every border, tried from the other side with every id that can be forged."""
+"""Every border between callers, attacked with every id that can be forged."""
 
 import threading
 import uuid
@@ -86,7 +86,7 @@ def test_no_entry_crosses_a_border(
     answered.script = Script(events=[delta(content="nothing to see"), finish()])
     model = "another model" if border == "model" else "m"
     assert call(host, theirs, **who, model=model) == "nothing to see"
-    # And the owner's own is still there, untouched.
+    # And the owner's own answer is still there, unchanged.
     assert call(host, mine, app_id="app", user_id="alice") == SECRET
 
 

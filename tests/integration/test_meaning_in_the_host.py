@@ -1,4 +1,4 @@
-"""``match: meaning`` over the real protocol: vectors of a workspace's model, in a tool's time."""
+"""``match: meaning`` over the real protocol, with vectors of a workspace's model."""
 
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -17,7 +17,7 @@ THINGS = [a + b for a, b in product(("red", "blue", "big"), ("box", "lamp", "des
 THINGS += [a + b for a, b in product(("old", "tin", "toy"), ("car", "ship", "bird"))]
 THINGS += [a + b for a, b in product(("oak", "day", "sea"), ("bed", "bag", "bell"))]
 THINGS += [a + b for a, b in product(("red", "old", "oak"), ("cup", "door", "pen"))]
-# With so few comparisons most of what may be served is compared all the same.
+# With so few comparisons, most answers that may be served are still compared.
 OPTIONS = "redis_timeout_ms: 2000, match: meaning, max_wrong: 0.2, compare_percent: 1"
 
 

@@ -160,7 +160,7 @@ def test_a_caller_that_leaves_holds_nobody_up(
     form: dict[str, str],
     cache_fields: dict[str, str],
 ) -> None:
-    """The host says nothing of it: the answer simply stops to come."""
+    """The host does not report that the caller has left: the answer simply stops."""
     began = threading.Event()
 
     def slow(request: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What runs beside the plugins: real servers, from Debian's packages."""
+"""The servers beside the plugins: real ones, from Debian's packages."""
 
 import uuid
 from collections.abc import Callable, Iterator

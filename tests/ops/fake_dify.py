@@ -1,5 +1,8 @@
-"""A fake of Dify's service API, as far as a chat page needs it: what it streams, when it
-breaks, and what it still knows then, is what a test says. Shapes: Dify 1.13 and later."""
+"""A fake of Dify's service API, as far as a chat page needs it.
+
+A test sets the stream, when the stream breaks, and the data that Dify still has then.
+The formats are those of Dify 1.13 and later.
+"""
 
 import json
 import threading
@@ -21,7 +24,7 @@ class FakeDify:
     breaks_after: int | None = None  # words
     silent: float = 0.0  # seconds of silence before the first word
     workflow: bool = True
-    running: int = 0  # looks at /messages at which the answer is not there yet
+    running: int = 0  # requests to /messages before the answer is there
     posts: list[Any] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -50,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(dify.silent)
         for number, word in enumerate(dify.words):
             if number == dify.breaks_after:
-                time.sleep(0.3)  # What was said has been heard.
+                time.sleep(0.3)  # The client has received the words so far.
                 self.connection.shutdown(2)
                 return
             time.sleep(dify.pause)
@@ -72,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json({"code": "not_workflow_app"}, 400)
                 return
             self._begin()
-            time.sleep(1)  # It goes on without its reader, for a while.
+            time.sleep(1)  # The run goes on without its reader for a while.
             self._event("workflow_finished", data=self._finish())
             self._raw(b"")
             return

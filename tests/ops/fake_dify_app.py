@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 KEY = "app-key"
-PAGE = 2  # entries of a page: small, so that there are several
+PAGE = 2  # entries per page: few, so that there are several pages
 
 
 @dataclass
@@ -23,10 +23,10 @@ class FakeDifyApp:
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     conversations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     posts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    fails: dict[str, str] = field(default_factory=dict)  # by question, how
+    fails: dict[str, str] = field(default_factory=dict)  # the kind, by question
     breaks: set[str] = field(default_factory=set)  # questions without an answer
     key: str = KEY
-    busy: int = 0  # so many requests are answered 429
+    busy: int = 0  # the number of requests that are answered with 429
     url: str = ""
 
 

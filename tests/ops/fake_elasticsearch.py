@@ -1,7 +1,7 @@
-"""A stand-in for Elasticsearch where no real one can be had: its bulk API, read strictly.
+"""A fake of Elasticsearch, where no real one is available: its bulk API, read strictly.
 
-It refuses what the real one refuses of the protocol: another content type, a body that
-does not end in a line break, an action that is none. It holds documents by id.
+It refuses the same protocol errors as the real one: another content type, a body that
+does not end in a line break, an unknown action. It stores documents by id.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The deployment's files fit together, and the server they configure takes them."""
+"""The deployment's files fit together, and the configured server accepts them."""
 
 import os
 import re
@@ -21,13 +21,13 @@ from devhost.environment import find_uv
 from tests.ops.conftest import DEPLOY, ROOT
 
 OVERLAY = "compose.answer-cache.yaml"
-# Names of Dify's own services that an overlay may add to: compose takes any other for new.
+# Names of Dify's own services that an overlay may extend; any other is a new service.
 OF_DIFY = {"plugin_daemon"}
 _VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 
 
 def filled(value: Any) -> Any:
-    """As compose fills in variables: a default, else the variable's own name."""
+    """Fill in variables as compose does: the default, or else the variable's name."""
     if isinstance(value, dict):
         return {name: filled(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -127,7 +127,7 @@ def python_with(requirements: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """What the Dockerfile makes: a Python with the requirements, and the folder."""
+    """The Dockerfile's image: a Python with the requirements, and the folder."""
     folder = tmp_path_factory.mktemp("image")
     dockerfile = (ROOT / "ops" / "worker" / "Dockerfile").read_text()
     copies = re.findall(r"^COPY (\S+) (\S+)", dockerfile, re.MULTILINE)
@@ -148,7 +148,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_both_commands_start_in_the_image(
     image: tuple[Path, Path], command: list[str], says: str
 ) -> None:
-    """Redis and broker are away: it waits for them, and says so."""
+    """Redis and broker are not available: the command waits for them, and logs this."""
     python, folder = image
     environ = {
         "PATH": os.environ["PATH"],
@@ -164,7 +164,7 @@ def test_both_commands_start_in_the_image(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,  # Celery has children, which are to end with it.
+        start_new_session=True,  # Celery has child processes, which must end with it.
     )
     end = threading.Timer(60, os.killpg, (process.pid, signal.SIGKILL))
     end.start()

@@ -16,7 +16,7 @@ from tests.fake_upstream import FakeUpstream
 from tests.integration.test_plugins_in_the_host import TOOLS, ask
 from tests.ops.conftest import TOKEN
 
-# To a browser the loopback is as safe as https: elsewhere it says less of itself.
+# A browser trusts the loopback like https; to other addresses it sends fewer headers.
 _MAPPED = "--host-resolver-rules=MAP dify.example 127.0.0.1"
 _QUIET = ("--disable-quic", "--no-first-run", "--disable-background-networking")
 
@@ -77,7 +77,7 @@ def visitor(
     url = hook()
     visitor = Visitor(browser, url)
     page = visitor.look()
-    # What the model plugin counts is there within seconds.
+    # The counts of the model plugin are there within seconds.
     for _ in range(30):
         if page.locator("section.tile", has_text="50.0%").count():
             break
@@ -87,7 +87,7 @@ def visitor(
 
 
 def shot(page: Page, name: str, tmp_path: Path) -> None:
-    """A picture of the whole page; where $SCREENSHOTS says, to be looked at."""
+    """Save a picture of the whole page in $SCREENSHOTS, for people to look at."""
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=folder / f"dashboard-{name}.png", full_page=True)

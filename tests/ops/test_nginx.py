@@ -1,4 +1,4 @@
-"""The nginx configuration, in a real nginx: what streams through it is not held back."""
+"""The nginx configuration in a real nginx: streams through it are not delayed."""
 
 import http.client
 import json
@@ -47,7 +47,7 @@ def front(tmp_path: Path, dify: FakeDify) -> Iterator[str]:
 
 
 def post(url: str, path: str = "/v1/chat-messages") -> Iterator[tuple[float, str]]:
-    """The events of an answer, and when each was there."""
+    """The events of an answer, each with its time of arrival."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=SILENCE + 30)
     body = json.dumps({"query": "hi", "user": "u", "response_mode": "streaming"})
     started = time.monotonic()
@@ -71,7 +71,7 @@ def get(url: str, path: str, headers: dict[str, str] | None = None) -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def silence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
-    """An answer that says nothing for 90 s, begun before the other tests."""
+    """An answer that is silent for 90 s, requested before the other tests."""
     told: dict[str, object] = {}
     folder = tmp_path_factory.mktemp("silence")
     with fake_dify() as dify:
@@ -94,7 +94,7 @@ def test_each_word_arrives_when_it_is_sent(front: str, dify: FakeDify) -> None:
     times = [at for at, event in post(front) if event == "message"]
     assert len(times) == 3
     assert times[0] < 0.4 + 0.25  # the first token is not held back
-    assert times[-1] - times[0] > 0.6  # nor are they given in one go
+    assert times[-1] - times[0] > 0.6  # and the tokens do not come all at once
 
 
 def test_calls_of_dify_pass_as_they_are(front: str, dify: FakeDify) -> None:
@@ -233,7 +233,7 @@ def test_a_refusal_of_dify_is_reported(
 
 
 def test_a_silence_of_90_seconds_survives(silence: dict[str, object]) -> None:
-    """The last, for it has begun before all others."""
+    """The last test, because its request was sent before all others."""
     thread = silence["thread"]
     assert isinstance(thread, threading.Thread)
     thread.join(SILENCE + 30)

@@ -1,4 +1,4 @@
-"""A real Prometheus reads the endpoint; its rules and the dashboard's queries are its own."""
+"""A real Prometheus reads the endpoint, the alert rules and the dashboard's queries."""
 
 import json
 import re
@@ -18,13 +18,13 @@ from tests.ops.conftest import DEPLOY, TOKEN
 
 RULES = DEPLOY / "prometheus"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "answer-cache.json"
-# What did not happen in this test: there nothing is known, which is not zero.
+# Metrics of events that never happen in this test: they are absent, not zero.
 ABSENT = {"answer_cache_stale_for_error_total", "answer_cache_unanswered_total"}
 
 
 @pytest.fixture
 def reads(tmp_path: Path, hook: Callable[..., str]) -> Iterator[tuple[Prometheus, str]]:
-    """A Prometheus that scrapes the endpoint, with our rules; and what it scrapes."""
+    """A Prometheus with our rules that scrapes the endpoint; and the endpoint's URL."""
     url = hook()
     place, path = re.fullmatch(r"http://([^/]+)(/.*)", url + "/metrics").groups()
     config = {
@@ -87,7 +87,7 @@ def test_prometheus_reads_everything_and_every_query_has_an_answer(
         return bool(apart and hits and float(hits[0]["value"][1]) >= 3)
 
     wait(counted, 30)
-    # The rates are of what came after the first scrape.
+    # The rates count only the requests after the first scrape.
     traffic(host, form, fields, upstream)
     wait(lambda: bool(server.query("rate(answer_cache_kept_total[1m]) > 0")), 30)
     (target,) = server.ask("targets")["activeTargets"]

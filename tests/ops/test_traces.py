@@ -29,7 +29,7 @@ from tests.ops.conftest import ROOT
 
 @dataclass
 class FakeCollector:
-    """A fake: it decodes what arrives by OpenTelemetry's own messages, and keeps it."""
+    """A fake: it decodes requests with OpenTelemetry's own messages, and keeps them."""
 
     url: str = ""
     spans: list[Any] = field(default_factory=list)
@@ -70,7 +70,7 @@ def fake_collector() -> Iterator[FakeCollector]:
 def told(
     form: dict[str, str], count: int, patience: float = 20.0
 ) -> list[dict[str, Any]]:
-    """The events of a namespace, as soon as there are so many."""
+    """The events of a namespace, as soon as there are ``count`` of them."""
     client = redis.Redis.from_url(form["redis_url"])
     stream = Keyspace(form["cache_namespace"]).events
     ends = time.monotonic() + patience

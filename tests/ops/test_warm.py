@@ -387,7 +387,7 @@ def test_rows_in_progress_at_an_interruption_are_done(
 
 
 def interrupted(app: FakeDifyApp) -> Callable[..., Any]:
-    """What ``wait`` does: at first it is broken off, when something has been asked."""
+    """A ``wait`` whose first call is interrupted after a question has been asked."""
     calls: list[int] = []
 
     def wait(futures: Any, *more: Any, **named: Any) -> Any:

@@ -38,7 +38,7 @@ PLUGGED = ",".join(
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Elasticsearch, where there is Java; else the stand-in, which says so."""
+    """A real Elasticsearch where there is Java; otherwise the fake, and a message."""
     folder = tmp_path_factory.mktemp("elasticsearch")
     with ExitStack() as stack:
         try:
@@ -67,7 +67,7 @@ class Worker:
         self._folder, self._environ = folder, environ
 
     def said(self, who: str) -> str:
-        """What relays or workers have written."""
+        """The logs of the relays or of the workers."""
         return "".join(p.read_text() for p in self._folder.glob(f"{who}-*.log"))
 
     @contextmanager
@@ -145,7 +145,7 @@ def worker(tmp_path: Path, environ: dict[str, str]) -> Worker:
 def answers(
     host: Host, form: dict[str, str], upstream: FakeUpstream
 ) -> Callable[..., None]:
-    """Answers of the plugin, with their texts told."""
+    """Answers of the plugin, with their texts in the events."""
     told = {**form, "cache_secret": SECRET}
     told["cache_options"] += ", events: texts"
 
@@ -170,7 +170,7 @@ def found(environ: dict[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def dead(broker: str) -> list[Any]:
-    """What lies in the queue of the dead; taken out of it."""
+    """Take the messages out of the queue of failed events."""
     with Connection(broker) as connection:
         queue = connection.SimpleQueue(DEAD)
         taken = []
@@ -199,7 +199,7 @@ def test_each_answer_is_shipped_once_and_handed_to_what_is_plugged_in(
         environ["ANSWER_CACHE_WORKER_NAMESPACES"]
     }
     assert all("@timestamp" in one for one in plain)
-    # Texts go no further than the operator has said.
+    # Texts go no further than the operator has allowed.
     assert "how are you" not in str(documents)
     assert "texts" not in str(documents)
     by_task: dict[str, list[Any]] = {}
@@ -211,7 +211,7 @@ def test_each_answer_is_shipped_once_and_handed_to_what_is_plugged_in(
     ] == [3, 3, 3]
     assert sum(one["cached"] for one in by_task[PLUGGED.split(",")[0]]) == 1
     scored = by_task[PLUGGED.split(",")[2]]
-    # An echo is told from three words on: "another one" has two.
+    # An echo is reported from three words on: "another one" has two.
     assert sorted("echo" in one["faults"] for one in scored) == [False, True, True]
     assert len({key for key, _ in surveys[1]}) == 3
 
@@ -268,7 +268,7 @@ def test_events_of_an_outage_are_shipped_after_it(
         wait(lambda: "retry of a bulk" in worker.said("celery"), 20)
         with fake_elasticsearch(port):
             wait(lambda: len(found(environ)) >= 2, 40)
-            # A worker that dies has had its tasks for nothing but a while.
+            # The tasks of a killed worker are delayed, and not lost.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             answers("while no worker was there")
@@ -283,7 +283,7 @@ def test_a_document_that_is_refused_is_kept_for_people_to_look_at(
     with urllib.request.urlopen(index) as reply:
         real = "cluster_name" in json.load(reply)
     if not real:
-        pytest.skip("the stand-in has no mappings to refuse by")
+        pytest.skip("the fake has no mappings, and refuses no document for them")
     mapping = {"mappings": {"properties": {"seconds": {"type": "ip"}}}}
     request = urllib.request.Request(
         f"{index}/{environ['ANSWER_CACHE_WORKER_INDEX']}",
@@ -297,7 +297,7 @@ def test_a_document_that_is_refused_is_kept_for_people_to_look_at(
     lying: list[Any] = []
 
     def mine() -> list[Any]:
-        # What another test's worker still had may lie there as well.
+        # Messages of another test's worker may be there as well.
         lying.extend(dead(broker))
         size = len("refused")
         return [one for one in lying if one["event"]["question_characters"] == size]
@@ -308,7 +308,7 @@ def test_a_document_that_is_refused_is_kept_for_people_to_look_at(
     refused = mine()[0]
     assert refused["reason"].startswith("Elasticsearch: ")
     assert found(environ) == {}
-    # What they died of is mended, and they are handed over anew.
+    # The cause of the failure is removed, and the messages are delivered again.
     place = f"{index}/{environ['ANSWER_CACHE_WORKER_INDEX']}"
     urllib.request.urlopen(urllib.request.Request(place, method="DELETE")).close()
     with Connection(broker) as connection:
@@ -343,8 +343,8 @@ def test_a_record_that_is_none_of_ours_holds_nobody_up(
         with worker.relay(), worker.celery():
             answers("a good one")
             wait(lambda: len(found(environ)) == 1, 40)
-            # What a newer plugin wrote waits for a newer worker; all else is acknowledged,
-            # a little later than it is shipped.
+            # A record of a newer plugin waits for a newer worker. All others are
+            # acknowledged, a little later than they are shipped.
             group = "answer-worker"
             wait(lambda: client.xpending(stream, group)["pending"] == 1, 40)
 

@@ -1,4 +1,4 @@
-"""What is written down leads somewhere, and says what the product says."""
+"""The documents: their links lead somewhere, and they quote the product correctly."""
 
 import ast
 import re
@@ -26,7 +26,7 @@ def _documents() -> list[Path]:
 
 
 def _anchors(path: Path) -> set[str]:
-    """The names of its headings, as forges make them."""
+    """The anchors of its headings, as code hosts make them."""
     headings = _HEADING.findall(path.read_text("utf-8"))
     return {
         re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -51,7 +51,7 @@ def test_the_readme_is_short_and_in_english() -> None:
 
 
 def _source() -> str:
-    """All that the product may say, its pieces of text joined as Python joins them."""
+    """All texts of the product, with adjacent literals joined as Python joins them."""
     folders = ("cachecore", "difykit", "rag_cache", "plugins", "ops/worker", "tools")
     texts = [
         path.read_text("utf-8")
@@ -64,7 +64,7 @@ def _source() -> str:
 
 
 def _pairs(sentence: str) -> list[str]:
-    """Each two words that follow one another, without what is filled in."""
+    """Each pair of words in sequence, without placeholders."""
     parts = re.split(r"\{[^}]*\}|\d+|[();:,.'\"]", sentence.replace("\\|", "|"))
     return [
         f"{one} {other}"
@@ -75,7 +75,7 @@ def _pairs(sentence: str) -> list[str]:
 
 
 def test_every_sentence_in_troubleshooting_is_in_the_product() -> None:
-    """By its words: many a sentence is put together from parts."""
+    """Compared by pairs of words, because many sentences are composed of parts."""
     source = " ".join(_source().split())
     text = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
     said = [line.split(" | ")[0][2:] for line in text.split("\n") if line[:2] == "| "]
@@ -134,7 +134,7 @@ def test_each_paragraph_on_correctness_names_tests_that_exist() -> None:
 
 
 _PRODUCT = ("cachecore", "difykit", "rag_cache", "plugins/cached-model", "ops/worker")
-# Tools' parameters, Redis' keys and commands: names, but of nothing in the code.
+# Tools' parameters, Redis' keys and commands: names that are not in the code.
 _NO_CODE = re.compile(r"[<>…:*]| |^--|^test_|^\.")
 
 

@@ -1,4 +1,4 @@
-"""What ships: exactly this, the same bytes each time, and it loads by itself."""
+"""The packages: exactly these files, the same bytes each time; each loads by itself."""
 
 import os
 import re
@@ -116,7 +116,7 @@ def test_a_package_loads_through_the_sdk_from_an_empty_folder(
     folder = tmp_path / "empty"
     zipfile.ZipFile(build(ROOT, recipe, tmp_path)).extractall(folder)
     code = "import main; r = main.plugin.registration; print(r.configuration.name)"
-    # -I keeps this checkout off the path: only what was packed is there.
+    # -I keeps this checkout off the path: only the packed files are there.
     done = subprocess.run(
         [
             sys.executable,
@@ -197,7 +197,7 @@ def test_nothing_committed_names_this_machine_or_a_registry() -> None:
             assert word not in text, f"{name} has {word}"
 
 
-# --- rooms -----------------------------------------------------------------
+# --- the packages inside RAG Cache -----------------------------------------
 
 ROOMS = {path.parent.name for path in (ROOT / "rag_cache").glob("*/__init__.py")}
 

@@ -23,7 +23,7 @@ TOOLS = RECIPES[0]
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """An RSA key as OpenSSL writes the older way, which the daemon reads; both halves."""
+    """Both halves of an RSA key, in OpenSSL's older format, which the daemon reads."""
     folder = tmp_path_factory.mktemp("keys")
     made = rsa.generate_private_key(65537, 2048)
     private, public = folder / "private", folder / "public"

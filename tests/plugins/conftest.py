@@ -1,7 +1,7 @@
 import uuid
 from collections.abc import Iterator
 
-import dify_plugin  # noqa: F401 - patches everything, before requests and redis come
+import dify_plugin  # noqa: F401 - patches, before requests and redis are imported
 import pytest
 
 from tests.fake_upstream import FakeUpstream, fake_upstream

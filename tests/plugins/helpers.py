@@ -32,7 +32,7 @@ def text(chunks: list[LLMResultChunk]) -> str:
 
 
 def turn_clocks(monkeypatch: Any, caller: Any, seconds: float) -> None:
-    """Let so many seconds pass for the cache of a caller's credentials."""
+    """Let ``seconds`` pass for the cache of a caller's credentials."""
     from rag_cache import settings
 
     cache = settings.open_cache(settings.read(caller.credentials))

@@ -1,4 +1,4 @@
-"""What goes upstream, and the key that is made of it."""
+"""The body of the request to the upstream, and the key that is made of it."""
 
 from typing import Any
 

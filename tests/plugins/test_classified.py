@@ -1,4 +1,4 @@
-"""Everything a request can hold is in the key, or stands in a list with a reason.
+"""Every field of a request is in the key, or in a list with a reason.
 
 A field that nobody has classified fails here: a new SDK version or a new form
 field breaks the build, not the users.
@@ -82,7 +82,7 @@ PARAMETERS = {
     "reasoning_format": "none",
     "reasoning_effort": "low",
 }
-# Field of an SDK type -> what becomes of it. "key" is proven below.
+# Field of an SDK type -> its use. "key" is proven below.
 SDK: dict[type[BaseModel], dict[str, str]] = {
     sdk.SystemPromptMessage: {"role": "key", "content": "key", "name": "key"},
     sdk.DeveloperPromptMessage: {"role": "key", "content": "key", "name": "key"},

@@ -1,4 +1,4 @@
-"""Who may see the dashboard, and who may make it do something."""
+"""Access to the dashboard: for reading, and for its actions."""
 
 import base64
 import re

@@ -11,7 +11,7 @@ from cached_model.form import ModelOptions
 from rag_cache.settings import RagOptions
 
 ROOT = Path(__file__).parents[2]
-# The first table is of Cached Model and of what both have, the second of RAG Cache.
+# The first table has Cached Model's and the common options, the second RAG Cache's.
 MODEL, RAG = (ROOT / "docs/options.md").read_text("utf-8").split("## Further")
 _ROW = re.compile(
     r"^\| `(\w+)` \| [^|]+ \| `([^`]+)` \| [^|]+ \| [^|]+ \|$", re.MULTILINE

@@ -1,4 +1,4 @@
-"""Embeddings: each text an entry of its own, every number as it came."""
+"""Embeddings: each text is an entry of its own, each number is unchanged."""
 
 import base64
 import json
@@ -117,7 +117,7 @@ def test_an_answer_in_base64_is_read(
     [
         {},
         {"data": []},
-        {"data": [{"index": 0, "embedding": [1.0]}]},  # one for two
+        {"data": [{"index": 0, "embedding": [1.0]}]},  # one vector for two texts
         {"data": [{"index": 0, "embedding": [1.0]}] * 2},
         {"data": [{"index": 1, "embedding": [1]}, {"index": 2, "embedding": [1]}]},
         {"data": [{"embedding": [1.0]}, {"embedding": []}]},
@@ -236,7 +236,7 @@ def test_in_scope_user_nobody_gets_anothers_vectors(
     form |= {"cache_scope": "user"}
     for user in ("ann", "bob", "ann", None, None):
         embed(form, "a", user=user)
-    assert upstream.calls == 4  # Of nobody in particular nothing is kept.
+    assert upstream.calls == 4  # Nothing is kept without a user.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the gateway is made of: requests read, models named, frames paced."""
+"""Parts of the gateway: it reads requests, names models, paces frames."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from rag_cache.openai.frames import MAX_PIECES, Frames, _Pieces, paced
 
 
 class Clock:
-    """Seconds that pass only when told to."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0

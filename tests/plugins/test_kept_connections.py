@@ -1,4 +1,4 @@
-"""Kept connections: used again, and tried once more where one turns out dead."""
+"""Kept connections: used again, and replaced once if the server has closed one."""
 
 import socket
 import threading
@@ -14,13 +14,13 @@ ANSWER = b'{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}
 
 
 class FakeServer:
-    """Answers so many requests on each connection, then drops it with the next unread.
+    """Answers N requests on each connection, then drops it without reading the next.
 
-    What a server does that gives up an idle connection in the moment it is used.
+    Like a server that closes an idle connection at the moment when it is used.
     """
 
     def __init__(self) -> None:
-        self.answers = [1]  # on each connection in turn; the last for all that follow
+        self.answers = [1]  # for each connection in turn; the last one for all others
         self.read: list[int] = []  # requests read on each connection
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
@@ -80,7 +80,7 @@ def test_a_kept_connection_that_was_closed_is_replaced_once(
 ) -> None:
     server.answers = [1]
     assert [text(ask(form)) for _ in range(3)] == ["yes"] * 3
-    # Each but the first was read on a dead connection, and answered on a new one.
+    # Each but the first was read on a closing connection, and answered on a new one.
     assert server.read == [2, 2, 1]
 
 

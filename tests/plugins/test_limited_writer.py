@@ -1,4 +1,4 @@
-"""A line that the host would kill a plugin for is an error instead."""
+"""A line for which the host would kill the plugin is replaced by an error."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from difykit.plugin import MAX_LINE, LimitedWriter
 
 
 class Written(ResponseWriter):
-    """What was written."""
+    """The written lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -561,7 +561,7 @@ def test_references_inside_a_schema_are_followed(
         assert upstream.calls == calls
 
 
-# --- whole, or not kept -----------------------------------------------------------
+# --- complete answers are kept, others are not ------------------------------------
 
 
 def choice(index: int, text: str = "", reason: str | None = None) -> dict[str, object]:
@@ -658,7 +658,7 @@ def test_reasoning_alone_is_no_answer(
     assert upstream.calls == 2
 
 
-# --- strangers, and the age of what they are given --------------------------------
+# --- isolation without a Redis, and the age of answers ----------------------------
 
 
 def test_without_a_redis_two_workspaces_with_equal_forms_share_nothing(

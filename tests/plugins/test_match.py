@@ -1,4 +1,4 @@
-"""``match: normalized``: questions that were typed otherwise share an answer."""
+"""``match: normalized``: questions that are typed differently share an answer."""
 
 import uuid
 from collections.abc import Iterator

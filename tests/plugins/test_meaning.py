@@ -41,7 +41,7 @@ ENOUGH = needed(MOST, 0)
 
 
 class Server:
-    """What the model server says: of each thing one answer, and vectors by the thing."""
+    """A model server with one answer, and one vector, for each thing."""
 
     def __init__(self, upstream: FakeUpstream) -> None:
         self.chats: list[str] = []
@@ -95,7 +95,7 @@ def say(form: dict[str, str], question: Any, **parameters: Any) -> str:
 
 
 def trust(form: dict[str, str]) -> None:
-    """Let the band earn to serve, and serve each time it may."""
+    """Collect the comparisons that the band needs; let it serve whenever it may."""
     cache = forms.read(form).cache
     cache._meaning._chance = lambda: 1.0
     for thing in THINGS[:ENOUGH]:
@@ -266,7 +266,7 @@ def _conversation(turns: list[dict[str, str]]) -> list[PromptMessage]:
 def test_no_conversation_of_fow_caches_is_answered_with_another_ones_answer(
     form: dict[str, str],
 ) -> None:
-    """They end alike and ask for different things: trap conversations, up to 40 turns."""
+    """Trap conversations, up to 40 turns: with equal ends and different questions."""
     folder = files("fow_cache") / "data"
     lines = [
         line

@@ -43,7 +43,7 @@ JUDGE = {**MODEL, "model": "judge"}
 
 
 class Workspace:
-    """A fake workspace: of each thing one answer, and vectors by the thing."""
+    """A fake workspace with one answer, and one vector, for each thing."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -135,7 +135,7 @@ EVERY = pytest.mark.parametrize("say", [llm, app, value])
 
 
 def trust(say: Say, workspace: Workspace, caller: Caller, **more: Any) -> None:
-    """Let the band earn to serve, and serve each time it may."""
+    """Collect the comparisons that the band needs; let it serve whenever it may."""
     cache = settings.open_cache(settings.read(caller.credentials))
     cache._meaning._chance = lambda: 1.0
     for thing in THINGS[:ENOUGH]:
@@ -173,7 +173,7 @@ def test_a_question_is_embedded_while_its_answer_is_made(
     plain = workspace.answer
 
     def answer(question: str) -> str:
-        gevent.sleep(0)  # whoever waits for it has its turn
+        gevent.sleep(0)  # let waiting greenlets run
         seen.append(bool(workspace.embedded))
         return plain(question)
 
@@ -488,7 +488,7 @@ def test_a_value_is_kept_no_longer_than_a_retrieval(
     api: FakeKnowledgeApi,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nor longer than some seconds while Dify's index may be behind the new version."""
+    """Or only for seconds, while Dify's index may be older than the new version."""
     api.add("FAQ", Document("a.md", "Parcels arrive after three days."))
     place = {"knowledge_api_url": api.url, "knowledge_api_key": KEY}
     options = f"{OPTIONS}, retrieval_max_age_seconds: 600"

@@ -1,7 +1,7 @@
-"""The 33 probes by which caches were compared: 28 pairs apart, 5 pairs together.
+"""The 33 probes by which caches were compared: 28 pairs must differ, 5 must be equal.
 
 Field: GPTCache 8, BetterDB 19, LiteLLM 24, requests-cache 28, LangChain 31.
-The same table stands in docs/correctness.md.
+The same table is in docs/correctness.md.
 """
 
 from typing import Any
@@ -108,8 +108,8 @@ APART: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "reasoning_effort": ({"reasoning_effort": "low"}, {"reasoning_effort": "high"}),
     "a vendor's parameter": ({"enable_thinking": True}, {"enable_thinking": False}),
     "base URL": ({}, {"form": {"endpoint_url": "http://other/v1"}}),
-    # The peers' probe changes the API key. Ours are balanced over several keys
-    # and share; the tenant is the namespace.
+    # The probe of other caches changes the API key. Our requests are balanced over
+    # several API keys and share answers; a tenant is a namespace.
     "tenant": ({}, {"namespace": "tenant-b"}),
     "a forged boundary": ({"stop": ["a"], "seed": 5}, {"stop": ["aseed: 5"]}),
 }

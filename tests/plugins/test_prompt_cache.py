@@ -1,4 +1,4 @@
-"""What a provider's own prompt cache does: read, priced, counted, and not disturbed."""
+"""A provider's own prompt cache: its use is read, priced, counted, not disturbed."""
 
 import json
 import uuid
@@ -152,7 +152,7 @@ def test_a_hit_saves_the_amount_that_the_provider_billed(name: str) -> None:
     billed = sum(tokens * rate for tokens, rate in lines) / 1e6
     kept = cost(*usage.tokens, seconds=1, price=price)
     assert kept.price == pytest.approx(billed, rel=1e-9)
-    # The host shows the same.
+    # The host shows the same price.
     assert float(to_usage(usage, price).total_price) == pytest.approx(billed, abs=1e-7)
 
 
@@ -192,7 +192,7 @@ def test_no_more_is_cached_than_was_sent() -> None:
 
 @pytest.fixture
 def told(upstream: FakeUpstream) -> dict[str, str]:
-    """A form with prices, at a server that says what its cache did."""
+    """A form with prices, for a server that reports the use of its prompt cache."""
     usage = {
         "prompt_tokens": 1000,
         "completion_tokens": 10,
@@ -222,7 +222,7 @@ def asked_at(hour: int) -> list[PromptMessage]:
 def test_the_summary_shows_what_the_providers_cache_did(told: dict[str, str]) -> None:
     for number in range(30):
         ask(told, asked_at(number))
-    ask(told, asked_at(0))  # a hit, for which nothing is sent
+    ask(told, asked_at(0))  # a hit, which sends no request upstream
     tools = {
         "cache_secret": told["cache_secret"],
         "cache_options": told["cache_options"],
@@ -242,7 +242,7 @@ def test_the_summary_shows_what_the_providers_cache_did(told: dict[str, str]) ->
 def test_requests_of_one_app_share_their_bytes_up_to_the_question(
     told: dict[str, str], upstream: FakeUpstream
 ) -> None:
-    """Nothing of ours that changes from call to call stands before it, or in a header."""
+    """We put nothing that changes between calls before the question or in a header."""
     for question in ("When?", "Where to?"):
         system = SystemPromptMessage(content="You answer for a shop. " * 50)
         ask(told, [system, UserPromptMessage(content=question)], user=question)

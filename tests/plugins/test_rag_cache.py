@@ -1,4 +1,4 @@
-"""RAG Cache's tools and endpoint: wrap any node, invalidate, say how it is."""
+"""RAG Cache's tools and endpoint: wrap any node, invalidate, report health."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def caller() -> Caller:
-    """Without a Redis, the secret tells one workspace from another."""
+    """Without a Redis, the secret distinguishes one workspace from another."""
     return Caller({"cache_secret": uuid.uuid4().hex}, app_id="app", user_id="user")
 
 
@@ -334,7 +334,7 @@ PASSAGES = [{"content": "It's three days.", "score": 0.5, "files": None, "ok": T
     [
         {"value_list": PASSAGES},
         {"value_list": json.dumps(PASSAGES)},
-        # What Dify 1.13.2 makes of a list in a field for text.
+        # The text that Dify 1.13.2 makes of a list in a field for text.
         {"value": str(PASSAGES)},
         {"value": json.dumps(PASSAGES)},
     ],

@@ -1,4 +1,4 @@
-"""From bytes to pieces: what real servers send, however the network cuts it."""
+"""From bytes to pieces: streams of real servers, wherever the network cuts them."""
 
 import json
 import random

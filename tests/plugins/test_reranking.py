@@ -1,4 +1,4 @@
-"""Reranking: the raw scores of a whole request are kept, what is wanted comes after."""
+"""Reranking: the raw scores of a whole request are kept; filters are applied later."""
 
 import json
 from typing import Any

@@ -196,7 +196,7 @@ def test_retrieving_does_not_change_the_version(
 ) -> None:
     credentials |= {"cache_options": "dataset_check_seconds: 0, dataset_check: deep"}
     ask(credentials, faq)
-    ask(credentials, faq, query="parcels")  # counts hits in Dify
+    ask(credentials, faq, query="parcels")  # this changes the hit counts in Dify
     assert ask(credentials, faq).outcome.hit
 
 
@@ -221,7 +221,7 @@ def test_an_edit_that_no_counter_shows_is_seen_when_the_entry_expires(
     edited = PARCEL.replace("three", "seven")
     faq.documents[0].text = edited
     began = time.monotonic()
-    # Served while it is retrieved again behind, and not once after its time.
+    # Served while it is retrieved again in the background, never after its time.
     wait_until(lambda: ask(credentials, faq).result[0]["content"] == edited)
     assert time.monotonic() - began < 2
     assert api.retrievals == 2
@@ -257,7 +257,7 @@ def test_an_empty_result_lives_half_a_minute(
     assert not ask(credentials, faq, query="zebra").outcome.hit
 
 
-# --- what tells one retrieval from another -------------------------------------
+# --- differences between retrievals --------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -588,7 +588,7 @@ def test_no_secret_is_in_what_goes_wrong(
     assert "said so by the fake" not in str(raised.value)
 
 
-# --- what an attacker or an odd answer would try --------------------------------
+# --- attacks and odd answers ----------------------------------------------------
 
 
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -777,7 +777,7 @@ def test_a_version_that_stays_is_the_same_day_after_day(
 def test_an_economical_dataset_is_searched_by_keywords_at_the_default(
     credentials: Any, faq: Dataset, api: FakeKnowledgeApi, more: dict[str, Any]
 ) -> None:
-    """Dify's page stores a semantic search for it, which its API then refuses."""
+    """Dify's page stores a semantic search for it, and Dify's API refuses that."""
     faq.indexing_technique = "economy"
     assert names(ask(credentials, faq, **more))
     assert api.bodies[-1]["retrieval_model"]["search_method"] == "keyword_search"

@@ -1,4 +1,4 @@
-"""The check of an answer against its JSON schema holds nobody up."""
+"""The check of an answer against its JSON schema delays no other request."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ from jsonschema import Draft7Validator
 from cached_model import schemas
 from cached_model.schemas import NotCheckable
 
-# Of each thirty alternatives the last alone fits, and that is known at the end only.
+# Only the last of each thirty alternatives fits, which is known only at the end.
 SLOW = {
     "anyOf": [
         *(

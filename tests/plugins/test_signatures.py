@@ -1,4 +1,4 @@
-"""What a server signs for its next turn: it comes with the answer and goes back as it came."""
+"""Fields that a server signs for its next turn: they return unchanged."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ CALL = {
 
 @pytest.fixture
 def signing(upstream: FakeUpstream) -> FakeUpstream:
-    """A server that signs its thoughts."""
+    """A server that signs its reasoning."""
     upstream.script = lambda _: Script(
         events=[
             delta(reasoning_details=DETAILS),
@@ -97,7 +97,7 @@ def test_it_goes_back_with_the_next_turn_and_into_its_key() -> None:
     bare = tool_form(call(None))
     assert "reasoning_details" not in bare
     assert call(BODY).key_form(form) != call(None).key_form(form)
-    # Another provider's is not this server's to read.
+    # Fields of another provider are not sent to this server.
     for foreign in ({"anthropic_content": []}, "text", [1], {OPAQUE: 1}):
         assert tool_form(call(foreign)) == bare
 

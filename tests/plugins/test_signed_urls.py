@@ -22,7 +22,7 @@ from tests.plugins.helpers import ask
 
 @pytest.fixture(autouse=True)
 def _address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where this Dify serves its files, as the daemon's environment names it."""
+    """The address of Dify's files, as in the daemon's environment."""
     monkeypatch.setenv("FILES_URL", " http://dify/ ")
 
 

@@ -1,4 +1,4 @@
-"""Cached Model past an answer's time, as cache_options say."""
+"""Stale answers of Cached Model, as set in cache_options."""
 
 import time
 
@@ -10,7 +10,7 @@ from tests.core.helpers import await_threads
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 from tests.plugins.helpers import ask, text
 
-# The shortest life there is, and its jitter.
+# The shortest time to live, and a time beyond it and its jitter.
 TTL, PASSED = "1", 1.15
 
 

@@ -1,7 +1,7 @@
-"""Who comes from Dify's OpenAI-API-compatible provider loses nothing.
+"""Users of Dify's OpenAI-API-compatible provider lose nothing by a change to ours.
 
-Each case is one in which its published tests, or answers that it copes with, were once
-served worse here.
+In each case, its published tests, or answers that it accepts, once had a worse result
+here.
 """
 
 import json
@@ -44,7 +44,7 @@ def body(messages: Any = HI, parameters: Any = None, **fields: str) -> dict[str,
 
 
 def calls(*parts: Any) -> list[tuple[str, str]]:
-    """Name and arguments of the calls that come of these parts, an event each."""
+    """Names and arguments of the calls that result from these parts, one event each."""
     read = [delta(tool_calls=part) for part in parts]
     said = Reader(show_thoughts=True).pieces([*read, finish("tool_calls"), "[DONE]"])
     return [(c["name"], c["arguments"]) for piece in said for c in piece.tool_calls]
@@ -55,7 +55,7 @@ def function(name: str | None, arguments: str) -> dict[str, Any]:
     return {"function": {**named, "arguments": arguments}}
 
 
-# --- what goes up ---------------------------------------------------------------
+# --- requests to the upstream ---------------------------------------------------
 
 
 def test_the_older_way_of_calling_names_the_function_of_a_result() -> None:
@@ -125,7 +125,7 @@ def test_penalties_may_be_finer_than_a_hundredth(form: dict[str, str]) -> None:
     assert text(ask(form, response_format="json_schema", json_schema=SCHEMA))
 
 
-# --- what Dify is told ------------------------------------------------------------
+# --- data for Dify ----------------------------------------------------------------
 
 
 def test_a_model_shows_its_name_for_people_and_all_that_it_takes() -> None:
@@ -149,7 +149,7 @@ def test_tools_count_among_the_tokens_of_a_prompt(form: dict[str, str]) -> None:
     assert count("m", form, HI, [tool]) > count("m", form, HI) + 10
 
 
-# --- what comes back --------------------------------------------------------------
+# --- answers of the upstream ------------------------------------------------------
 
 
 def test_parts_without_a_name_are_no_calls() -> None:
@@ -227,7 +227,7 @@ def test_a_total_gives_what_is_missing_of_the_usage() -> None:
     assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (7, 3)
 
 
-# --- what goes wrong --------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Prompt templates: what Dify's own Template node renders, and what would hold others up."""
+"""Prompt templates: as in Dify's own Template node, and without delays for others."""
 
 import os
 import threading
@@ -52,7 +52,7 @@ VALUES: dict[str, Any] = {
     "yes": True,
     "zh": "标签和印记",
 }
-# What prompts are made of, rendered here and by a plain jinja2.Template, as Dify does it.
+# Usual parts of prompts, rendered here and by a plain jinja2.Template, as in Dify.
 SAME = [
     "{{ text }} & {{ zh }}",
     "{{ table|tojson }} {{ rows|tojson }} {{ zh|tojson }} {{ text|tojson }}",
@@ -124,7 +124,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_ends_and_the_next_template_is_rendered(name: str) -> None:
-    """Some are refused, some are over soon, some are ended by the kernel."""
+    """Some are refused, some end quickly, some are ended by the kernel."""
     variables: dict[str, Any] = {
         "r": list(range(10000)),
         "far": list(range(10000, 20000)),
@@ -141,7 +141,7 @@ def test_a_bomb_ends_and_the_next_template_is_rendered(name: str) -> None:
     try:
         assert len(render(BOMBS[name], **variables)) <= 400_000
     except BadInput as error:
-        assert str(error).endswith(".")  # noqa: PT017 - it may be over without one
+        assert str(error).endswith(".")  # noqa: PT017 - it may end without an error
     # This process only waited, whatever the template did.
     assert time.process_time() - began < 0.5
     assert render("{{ 1 + 1 }}") == "2"
@@ -192,7 +192,7 @@ def test_a_worker_that_was_killed_is_replaced() -> None:
     os.kill(process.pid, 9)
     with pytest.raises(BadInput, match="was stopped"):
         render("a")
-    # The next one starts before anybody waits for it.
+    # The next process starts before any caller waits for it.
     following = templates.worker._process
     assert following is not None
     assert following.pid != process.pid

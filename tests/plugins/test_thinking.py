@@ -1,4 +1,4 @@
-"""Reasoning: its switches, and what of it is shown."""
+"""Reasoning: its switches, and the parts of it that are shown."""
 
 from typing import Any
 
@@ -189,7 +189,7 @@ def test_a_node_shows_the_switches_that_the_model_has(
 
 
 def test_openings_without_an_end_are_read_in_no_time() -> None:
-    # Once a regular expression, which took minutes for this and held up everybody.
+    # A regular expression once took minutes for this, and delayed all other requests.
     text = "<think>" * 200_000
     assert messages.without_thoughts(text) == text
     assert spoken(text) == ""

@@ -1,4 +1,4 @@
-"""What users read: four languages, everywhere, and nothing of it missing."""
+"""Texts for users: in four languages everywhere, and none is missing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +94,6 @@ def test_both_manifests_have_one_version() -> None:
 
 @pytest.mark.parametrize("rule", parameters(), ids=lambda rule: rule["name"])
 def test_a_parameters_label_fits_the_panel(rule: Any) -> None:
-    """Dify's Model Settings scroll sideways where a label has more columns."""
+    """Dify's Model Settings scroll sideways if a label is wider than this."""
     for label in rule["label"].values():
         assert columns(label) <= 26, label

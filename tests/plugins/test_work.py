@@ -1,4 +1,4 @@
-"""cached_llm and cached_app: over a fake session, for the host's faults can't be ordered."""
+"""cached_llm and cached_app over a fake session, which can fail as the host does."""
 
 import threading
 import time
@@ -57,7 +57,7 @@ def whole(first: int = 0) -> list[LLMResultChunk]:
 
 
 def long(first: int, end: int) -> list[LLMResultChunk]:
-    """More than a queue of the host holds."""
+    """Chunks, more than a queue of the host can have."""
     return [chunk(number, "x") for number in range(first, end)]
 
 
@@ -65,7 +65,7 @@ END_OF_LONG = chunk(1200, "", "stop", usage=True)
 
 
 class FakeSession:
-    """What the SDK's session does, as a test scripts it; counts what is asked."""
+    """A fake of the SDK's session: a test scripts it, and it records the requests."""
 
     def __init__(self) -> None:
         self.script: Callable[[], Iterable[Any]] = whole
@@ -270,7 +270,7 @@ def test_followers_of_a_caller_that_left_ask_themselves(
     def script() -> Iterator[LLMResultChunk]:
         if not first.is_set():
             first.set()
-            time.sleep(30)  # its caller has left: nothing comes
+            time.sleep(30)  # its caller has left: no piece is sent
         yield from whole()
 
     session.script = script
@@ -298,8 +298,8 @@ def test_followers_of_a_caller_that_left_ask_themselves(
         [2, 4, 8, 10],  # the same with an empty delta left out
         [0, 0, 0, 0],  # OpenAI's plugin
         [0, 0, 0, 1],  # Anthropic's: the number of a content block
-        [0, 2, 3],  # Gemini's: that of a part
-        [1, 3, 5, 6],  # the SDK's again, the last text with the finish reason
+        [0, 2, 3],  # Gemini's: the number of a part
+        [1, 3, 5, 6],  # the SDK's again; the last text has the finish reason
         [1, 2, 3, 4],
         [3],
     ],

@@ -156,7 +156,7 @@ def test_a_clusters_node_taken_for_a_server_is_one_sentence(tmp_path: Path) -> N
     with topologies.cluster(tmp_path) as url:
         node = url.removeprefix("redis+cluster://").partition(",")[0]
         store = RedisStore(parse(f"redis://{node}"), timeout=2)
-        # Of twenty keys, some live on another node.
+        # Some of twenty keys are on another node.
         with pytest.raises(StoreError, match=r"redis\+cluster://"):
             _ = [
                 store.look_up(f"k{number}", f"h{number}", ["a"]) for number in range(20)
@@ -251,7 +251,7 @@ def test_the_documented_acl_line_is_all_that_a_namespace_needs_and_all_it_may() 
         assert own.store.heartbeat([beat]) == [2]
         own.cache.admin.invalidate(["*"])
         own.cache.admin.turn(Switch.OFF)
-        # INFO is not among them: what it would say is not known, and nothing fails.
+        # INFO is not in the ACL line: its facts are unknown, and nothing fails.
         assert own.store.facts() == []
         assert "closed" in repr(own.store)
         own.store.append("dify:cache:v1:mine:events", [b"{}"], 10, 60)
