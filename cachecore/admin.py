@@ -56,6 +56,12 @@ class Admin:
         self._emit(Invalidated(_shown(dead), self._clock()))
         return existed
 
+    def switch(self) -> Switch:
+        """The namespace's switch as it is now. Raises StoreError."""
+        any_entry = self._keyspace.entry("value", b"")
+        found = self._store.look_up(any_entry, self._keyspace.stamps, [SWITCH_FIELD])
+        return Switch.read(found.fields[0])
+
     def turn(self, switch: Switch) -> None:
         """Set the namespace's switch for everyone, from the next request on."""
         self._store.replace(self._keyspace.stamps, {SWITCH_FIELD: switch.value})

@@ -48,9 +48,9 @@ def _healthz(_: Request, settings: Settings) -> Response:
         advice = operating.check(settings)
     except ConfigError as error:
         return http.reply(503, {"status": "unavailable", "error": str(error)})
-    return http.reply(
-        200, {"status": "ok", "advice": [*advice, *openai.refused(settings)]}
-    )
+    advice = [*advice, *openai.refused(settings)]
+    switch = operating.state(settings)
+    return http.reply(200, {"status": "ok", "switch": switch, "advice": advice})
 
 
 def _metrics(_: Request, settings: Settings) -> Response:

@@ -13,12 +13,20 @@ class BadInput(PublicError, ValueError):
     status = 400
 
 
+class CacheUnavailable(BadInput):
+    """The Redis did not do what an operator asked; nothing is wrong with the request."""
+
+    status = 503
+
+
 class KnowledgeError(PublicError):
     """The knowledge API did not do what it was asked."""
 
 
 class NoKnowledgeBase(KnowledgeError):
     """The knowledge API has none with this id."""
+
+    status = 404
 
 
 class ReverseError(PublicError):

@@ -17,7 +17,7 @@ from cachecore.policy import Switch
 from cachecore.request import app_tags
 from rag_cache import inputs, retrieval, settings, ticket
 from rag_cache.caller import Caller
-from rag_cache.errors import BadInput, KnowledgeError
+from rag_cache.errors import BadInput, CacheUnavailable, KnowledgeError
 from rag_cache.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -77,11 +77,18 @@ def _renew(cache: Cache, tags: Mapping[str, Sequence[str]]) -> dict[str, bool]:
     try:
         existed = cache.admin.invalidate(one for many in tags.values() for one in many)
     except StoreError as error:
-        raise BadInput(f"Nothing was invalidated: {error.remedy}") from error
+        raise CacheUnavailable(f"Nothing was invalidated: {error.remedy}") from error
     return {name: any(existed[one] for one in many) for name, many in tags.items()}
 
 
 def _said(target: str, existed: Mapping[str, bool]) -> str:
+    if target == "app":
+        # Answers that all apps share name no app, so they are dropped with each of them.
+        plural = "s" if len(existed) > 1 else ""
+        return (
+            f"App{plural} invalidated: {', '.join(existed)}. All answers that apps share "
+            "are dropped too."
+        )
     known = [name for name, found in existed.items() if found]
     unknown = [name for name, found in existed.items() if not found]
     kind = "knowledge base" if target == "dataset" else target
@@ -106,7 +113,7 @@ def switch(cache: Cache, word: str) -> str:
     try:
         cache.admin.turn(Switch(word))
     except StoreError as error:
-        raise BadInput(f"The switch was not turned: {error.remedy}") from error
+        raise CacheUnavailable(f"The switch was not turned: {error.remedy}") from error
     return f"The cache of this namespace is now {word}."
 
 
@@ -134,7 +141,7 @@ def feedback(caller: Caller, parameters: Mapping[str, Any], voter: str) -> Vote:
             window=options.feedback_window_seconds,
         )
     except StoreError as error:
-        raise BadInput(f"The vote was not counted: {error.remedy}") from error
+        raise CacheUnavailable(f"The vote was not counted: {error.remedy}") from error
 
 
 def _key(parameters: Mapping[str, Any], read: Settings) -> str:
@@ -143,7 +150,7 @@ def _key(parameters: Mapping[str, Any], read: Settings) -> str:
     try:
         secret = settings.open_cache(read).admin.ticket_secret()
     except StoreError as error:
-        raise BadInput(f"The vote was not counted: {error.remedy}") from error
+        raise CacheUnavailable(f"The vote was not counted: {error.remedy}") from error
     return ticket.read(ticket.text_of(parameters), secret).key
 
 
@@ -159,6 +166,14 @@ def _limit_votes(read: Settings, voter: str) -> None:
             if count >= most:
                 raise BadInput("There are too many votes just now; try in a minute.")
             _votes[namespace, who] = count + 1, since
+
+
+def state(credentials: Mapping[str, Any]) -> str:
+    """The namespace's switch; ``unknown`` if the Redis does not answer."""
+    try:
+        return settings.open_cache(settings.read(credentials)).admin.switch().value
+    except StoreError:
+        return "unknown"
 
 
 def check(credentials: Mapping[str, Any]) -> tuple[str, ...]:

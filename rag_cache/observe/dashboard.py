@@ -111,9 +111,11 @@ def _acted(request: Request, form: Form) -> Response:
     except (BadInput, ConfigError) as error:
         return _page(request, form, translate("not_done", reason=error), failed=True)
     never = [name for name, existed in renewed.names.items() if not existed]
-    done = translate("done", tag=", ".join(renewed.names))
+    known = [name for name in renewed.names if name not in never]
+    sentences = [translate("done", tag=", ".join(known))] if known else []
     if never:
-        done = f"{done} {translate('never_kept', tags=', '.join(never))}"
+        sentences.append(translate("never_kept", tags=", ".join(never)))
+    done = " ".join(sentences)
     return _page(request, form, done)
 
 

@@ -33,9 +33,14 @@ def shown(
     length, spans = statistics.spans(WINDOWS[window])
     saved = savings.summed(total(spans.values()))
     decisions, invalidations = statistics.recent()
+    switch = settings.open_cache(read).admin.switch().value
     return {
         "down": "",
-        "advice": [*advice(read), *openai.refused(form)],
+        "advice": [
+            *([translate(f"switch_{switch}")] if switch != "on" else []),
+            *advice(read),
+            *openai.refused(form),
+        ],
         "tiles": _tiles(saved, translate),
         "spans": [_span(at, length, counts) for at, counts in spans.items()],
         "legend": (

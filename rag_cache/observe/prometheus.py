@@ -7,6 +7,7 @@ never zero.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -21,6 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from cachecore.counters import AGES, BOUNDS, Counts, place_of
 from cachecore.errors import StoreError
 from cachecore.events import INTERNAL
+from cachecore.policy import Switch
 from cachecore.stores.base import Facts
 from rag_cache import settings
 from rag_cache.observe import savings
@@ -125,8 +127,20 @@ class _Collector:
         else:
             up.add_metric([], 1)
             yield up
+            yield _switch(self._read)
             yield from _counted(found)
             yield from _facts(savings.facts(self._read))
+
+
+def _switch(read: Settings) -> Metric:
+    """The namespace's switch: 1 for the current state, 0 for the others."""
+    meaning = "The namespace's switch: 1 for its state, 0 for the others."
+    family = GaugeMetricFamily(_PREFIX + "switch", meaning, labels=("state",))
+    with suppress(StoreError):
+        now = settings.open_cache(read).admin.switch()
+        for state in Switch:
+            family.add_metric([state.value], state is now)
+    return family
 
 
 def _counted(found: Mapping[str, Counts]) -> Iterator[Metric]:

@@ -12,7 +12,7 @@ from cachecore.policy import BAND_STARTS, HITS, MISSES
 from cachecore.stores.base import Facts
 from rag_cache import inputs, settings
 from rag_cache.caller import Caller
-from rag_cache.errors import BadInput
+from rag_cache.errors import CacheUnavailable
 from rag_cache.observe.words import Words
 from rag_cache.settings import Settings
 
@@ -37,7 +37,9 @@ def of(caller: Caller, parameters: Mapping[str, Any]) -> Json:
         decisions, invalidations = statistics.recent()
         bands = band_rows(read)
     except StoreError as error:
-        raise BadInput(f"The statistics could not be read. {error.remedy}") from error
+        raise CacheUnavailable(
+            f"The statistics could not be read. {error.remedy}"
+        ) from error
     return {
         "window": window,
         **summed(counts),

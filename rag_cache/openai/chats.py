@@ -50,8 +50,9 @@ def chat_of(body: Json, model: Served) -> Chat:
     for name, possible in _ONLY.items():
         value = body.get(name)
         if value is not None and value not in possible:
-            shown = " or ".join(json.dumps(one) for one in possible) or "nothing"
-            msg = f"{name} can't be passed on to a model of Dify; only {shown} can."
+            shown = " or ".join(json.dumps(one) for one in possible)
+            remedy = f"set it to {shown}, or leave it out" if shown else "leave it out"
+            msg = f"Dify can't pass this value of {name} to a model; {remedy}."
             raise BadInput(msg)
     wanted = {name: v for name, v in body.items() if name not in _OWN | _ONLY.keys()}
     limit = body.get("max_completion_tokens")

@@ -192,7 +192,7 @@ def test_a_native_retrieval_node_is_answered_from_the_cache(
 def test_a_missing_knowledge_base_is_reported(hook: Hook) -> None:
     nobody = "00000000-0000-0000-0000-000000000000"
     status, said = hook("/retrieval", {"knowledge_id": nobody, "query": "x"})
-    assert (status, said["error_code"]) == (502, 2001)
+    assert (status, said["error_code"]) == (404, 2001)
     assert nobody in said["error_msg"]
 
 
@@ -241,7 +241,8 @@ def test_an_unreachable_redis_is_a_gauge_and_no_error(
     assert status == 200
     assert "answer_cache_up 0.0" in said
     assert hook("/healthz")[0] == 503
-    assert hook("/invalidate", {"name": "x"})[0] == 400
+    assert hook("/invalidate", {"name": "x"})[0] == 503
+    assert hook("/switch", {"switch": "off"})[0] == 503
 
 
 def test_the_model_plugin_needs_no_endpoint(host: Host) -> None:

@@ -38,6 +38,24 @@ def text_of(host: Host, which: str, credentials: dict[str, str], **given: Any) -
     return "".join(c["message"]["text"] for c in chunks if c["type"] == "text")
 
 
+def observation(
+    host: Host, which: str, credentials: dict[str, str], **given: Any
+) -> str:
+    """The text that Dify gives to an agent's model: output variables are in it.
+
+    core/tools/tool_engine.py, _convert_tool_response_to_str.
+    """
+    request = {
+        "provider": "rag_cache",
+        "tool": which,
+        "credentials": credentials,
+        "tool_parameters": given,
+    }
+    chunks = host.plugin(TOOLS).process.invoke("tool", "invoke_tool", request)
+    texts = (c["message"].get("text") or str(c["message"]) for c in chunks)
+    return "".join(texts)
+
+
 def test_a_crowd_at_one_model_asks_it_once(
     host: Host,
     upstream: FakeUpstream,
@@ -142,8 +160,8 @@ def test_an_agent_searches_the_knowledge_bases_that_its_settings_name(
             "knowledge_api_key": KEY,
         }
         given = {"query": "what do we ship", "knowledge_bases": "Shop"}
-        cold = text_of(host, "cached_search", credentials, **given)
-        warm = text_of(host, "cached_search", credentials, **given)
+        cold = observation(host, "cached_search", credentials, **given)
+        warm = observation(host, "cached_search", credentials, **given)
         assert cold == warm == "We ship parcels."
         assert api.retrievals == 1
         with pytest.raises(PluginError, match=r"Knowledge Bases \(knowledge_bases\)"):

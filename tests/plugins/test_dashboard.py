@@ -9,9 +9,9 @@ import pytest
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
 
-from rag_cache import settings, wrapping
+from rag_cache import operating, settings, wrapping
 from rag_cache.caller import Caller
-from rag_cache.observe import dashboard, overview, words
+from rag_cache.observe import dashboard, overview, prometheus, words
 
 TOKEN = "a-long-random-text"
 
@@ -123,6 +123,28 @@ def test_a_tag_is_invalidated_with_the_proof_of_the_page(form: dict[str, Any]) -
     response = sent(form, {}, proof=proof(form), tag="faq")
     assert "Done" in response.get_data(as_text=True)
     assert wrapping.look_up(caller, asked).outcome.reason == "invalidated"
+
+
+def test_a_tag_without_entries_is_not_reported_as_done(form: dict[str, Any]) -> None:
+    page = sent(form, {}, proof=proof(form), tag="faq").get_data(as_text=True)
+    assert "No entry ever had these tags: faq." in page
+    assert "Done" not in page
+
+
+@pytest.mark.parametrize("state", ["on", "read_only", "off"])
+def test_the_switch_is_shown_where_an_operator_looks(
+    form: dict[str, Any], state: str
+) -> None:
+    operating.invalidate(Caller(form), {"target": "switch", "name": state})
+    page = dashboard.show(request(), form).get_data(as_text=True)
+    shown = words.preferred("en")
+    for other in ("read_only", "off"):
+        assert (shown(f"switch_{other}") in page) is (other == state)
+    metrics = prometheus.text(form).decode()
+    assert f'answer_cache_switch{{state="{state}"}} 1.0' in metrics
+    assert metrics.count("answer_cache_switch{") == 3
+    assert metrics.count('"} 0.0') >= 2
+    assert operating.state(form) == state
 
 
 @pytest.mark.parametrize(
