@@ -48,7 +48,7 @@ def run(host: Host, form: Mapping[str, str], *, rounds: int) -> Iterator[Result]
             name = f"burst of {size:,} hits"
             limit = 1.3 if size == AT_ONCE[-1] else None
             yield ratio(
-                f"{name}: last answer / as many at {IN_FLIGHT} in flight",
+                f"{name}: last answer / same number, {IN_FLIGHT} in flight",
                 *(last[PLUGIN][1:], pace[1:], limit),
             )
             yield ratio(

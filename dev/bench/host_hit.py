@@ -162,7 +162,7 @@ def run(
         least=True,
     )
     yield ratio(
-        f"processor of a host hit / floor, {what}",
+        f"processor time of a host hit / floor, {what}",
         [taken.processor for taken in ours],
         [taken.processor for taken in floor],
         None,

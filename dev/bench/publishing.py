@@ -76,7 +76,8 @@ def run(
             # Only now: what runs behind the answers runs in the other's turn too.
             ours.append(told.read())
             reference.append(silent.read())
-    name = f"processor of a hit, {IN_FLIGHT} in flight, told / untold, events: {events}"
+    what = f"processor time of a hit, {IN_FLIGHT} in flight"
+    name = f"{what}, events published / not published, events: {events}"
     return ratio(name, ours, reference, limit)
 
 

@@ -46,5 +46,5 @@ def run(
             rounds=2,
         )
         theirs.append(result.ours)
-    name = f"LiteLLM / processor of a streamed hit, 20 KB in {len(chunks)} chunk"
+    name = f"LiteLLM / processor time of a streamed hit, 20 KB, {len(chunks)} chunk"
     return times_fewer(name, ours, theirs, limit)

@@ -17,16 +17,16 @@ from bench.measure import Result
 ROOT = Path(__file__).resolve().parents[2]
 _TITLES = {
     "core": "A hit in the core",
-    "peers": "Others' hits: how many times ours",
+    "peers": "Hits of other caches, as multiples of ours",
     "host": "A hit through the plugin's process",
     "miss": "A miss",
     "crowd": "A hundred equal questions at two processes",
     "burst": "Many hits at one instant",
     "replay": "A kept answer of 20 KB as a stream",
     "knowledge": "Retrieval, prompts, embeddings",
-    "warming": "Filling a cache, and asking hits again",
+    "warming": "Filling a cache, and audits of hits",
     "meaning": "The same question in other words",
-    "publishing": "What events and statistics cost",
+    "publishing": "The cost of events and statistics",
     "memory": "Memory",
     "traffic": "A day of an assistant",
     "growth": "Growth",
@@ -45,19 +45,20 @@ _SHOWN = (
     ),
     (
         "dogpile.cache / core hit, 2 KB, 1 caller",
-        "dogpile.cache's hit, against ours; it has no tags, invalidation or joining of processes",
+        "dogpile.cache's hit, against ours; it has no tags, no invalidation, "
+        "and no loads shared between processes",
     ),
     (
         "host hit / floor, first text, 2 KB, 1 in flight",
-        "First text of a hit through Dify's SDK, against a constant through the same",
+        "Through Dify's SDK: first text of a hit, against a constant",
     ),
     (
         "first token, warm / cold, real model",
         "First token, warm against cold, a real model",
     ),
-    ("first token of a miss - cache off", "What the cache adds to a miss"),
+    ("first token of a miss - cache off", "Time that the cache adds to a miss"),
     ("traffic, Zipf 1.1: hit rate", "Hit rate of a day's traffic (Zipf 1.1)"),
-    ("traffic, Zipf 1.1: paid / without", "What is paid for that day, against without"),
+    ("traffic, Zipf 1.1: paid / without", "Cost of that day, against no cache"),
 )
 
 # Of these the README gives percent.
@@ -90,7 +91,7 @@ def main() -> None:
 
 def _table(results: Sequence[Result]) -> str:
     lines = [
-        "| what | ours | reference | figure | quartiles | limit |",
+        "| measurement | ours | reference | figure | quartiles | limit |",
         "|---|---|---|---|---|---|",
     ]
     for one in results:

@@ -128,7 +128,7 @@ def after_a_while(
         if hit:
             ours.append(taken)
             reference.append(_timed(host, off, dataset)[0])
-    return ratio("first hit after the version's time / no cache", ours, reference, 0.25)
+    return ratio("first hit after version expiry / no cache", ours, reference, 0.25)
 
 
 def _timed(host: Host, form: Mapping[str, str], dataset: str) -> tuple[float, bool]:

@@ -46,7 +46,7 @@ def redis_at() -> Iterator[str]:
 
 @pytest.fixture
 def upstream() -> Iterator[FakeUpstream]:
-    """Deterministic, like a model at temperature 0; the first word takes 0.5 s."""
+    """Deterministic, like a model at temperature 0; each event takes 0.08 s."""
     with fake_upstream() as started:
         started.script = Script(
             events=[*(delta(content=word) for word in WORDS), finish(), "[DONE]"],

@@ -173,7 +173,7 @@ def test_no_follower_that_joins_a_killed_leader_is_shown_its_pieces(
     for caller in (*followers, *late):
         assert caller.text() == ANSWER
         assert caller.error is None
-    assert upstream.calls - before == 2, "one of those who were left took over"
+    assert upstream.calls - before == 2, "one of the remaining followers took over"
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 1.0, 5.0])

@@ -62,7 +62,7 @@ def test_a_leader_that_is_killed_takes_nobody_along(
     STAGES[stage](leader, followers)
     os.kill(hosts[0].plugin(PLUGIN).process.pid, signal.SIGKILL)
     assert [follower.text() for follower in followers] == [ANSWER] * 5
-    assert upstream.calls <= 2, "the followers' process asked more than once itself"
+    assert upstream.calls <= 2, "the followers' process made more than one call"
     # The kept answer is complete.
     assert Caller(hosts[1], form).text() == ANSWER
 
@@ -77,7 +77,7 @@ def test_a_leader_that_is_frozen_is_waited_for_no_longer_than_its_lease(
         started = time.monotonic()
         assert [follower.text() for follower in followers] == [ANSWER] * 5
         print(
-            f"a frozen leader held its followers up {time.monotonic() - started:.1f} s"
+            f"a frozen leader delayed its followers {time.monotonic() - started:.1f} s"
         )
     finally:
         os.kill(pid, signal.SIGCONT)

@@ -287,7 +287,7 @@ class SharedStoreContract(StoreContract):
         assert not read(store, name, "b.1").alive
         read(store, name, "a.1", subscribe=60)
         claim(store, name, "b.1", take_over="*")
-        assert read(store, name, "a.1").alive, "a refresh took its lease, not its life"
+        assert read(store, name, "a.1").alive, "a refresh took only its lease"
         let_pass(0.3)
 
     def test_a_subscription_creates_no_stream_of_a_dead_leader(

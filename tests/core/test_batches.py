@@ -488,4 +488,4 @@ def test_a_batch_that_waits_for_nobody_loads_what_another_one_loads() -> None:
     other.join(10)
     assert bench.sent == [["a"], ["a"]]
     (again,) = bench.cache.batch(BATCH, [{"text": "a"}], load, alone=True)
-    assert not again.billed, "what is kept is kept for all"
+    assert not again.billed, "a kept answer is kept for all"

@@ -105,7 +105,7 @@ def test_without_a_probe_thread_a_caller_tries_now_and_then() -> None:
     assert refused(breaker)
     clock.pass_by(0.2)
     with breaker.call():
-        assert refused(breaker), "one tries, and the others wait for its verdict"
+        assert refused(breaker), "one caller tries, and the others wait for its result"
     assert not refused(breaker)
 
 

@@ -80,7 +80,7 @@ def test_no_caller_gets_an_answer_older_than_it_asks_for() -> None:
     bench.clock.pass_by(200)
     assert bench.text(request(ttl=100), "young") == "young"
     assert bench.reasons[-1] == "expired"
-    assert bench.text(request(ttl=100), "x") == "young", "kept for who asked for it"
+    assert bench.text(request(ttl=100), "x") == "young", "kept for this caller"
     assert bench.text(request(ttl=10_000), "x") == "young"
 
 
@@ -730,11 +730,11 @@ def test_a_clock_that_jumps_costs_hits_and_no_answer() -> None:
     bench = Bench()
     bench.ask(request(), "first")
     bench.clock.pass_by(-3 * 3600)
-    assert bench.text(request(), "never asked") == "first", "it runs behind"
+    assert bench.text(request(), "never asked") == "first", "the clock runs behind"
     bench.clock.pass_by(40 * 86400)
     assert bench.text(request(), "second") == "second", "the time of the first is over"
     bench.clock.pass_by(-20 * 86400)
-    assert bench.text(request(), "never asked") == "second", "it was kept in the future"
+    assert bench.text(request(), "never asked") == "second", "kept at a later time"
     bench.clock.pass_by(-20 * 86400)
     assert bench.text(request(), "third") in ("second", "third"), (
         "too far to be believed"

@@ -73,7 +73,7 @@ def test_a_caller_gets_the_next_returned_connection_if_all_are_in_use() -> None:
     made.pool.give_back(connection, age)
     thread.join(10)
     assert waiting == [(connection, age)]
-    assert budget.left == 0.001, "its turn cost it nothing"
+    assert budget.left == 0.001, "the wait took none of its budget"
 
 
 def test_no_caller_waits_for_a_turn_that_never_comes(

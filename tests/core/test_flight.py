@@ -205,7 +205,7 @@ def test_a_flight_remembers_only_so_much_and_takes_nobody_in_after_that(
     flight.publish(Piece("abcde"))
     assert flight.since(2) == [Piece("abcde")]
     _, leads = join(table)
-    assert leads, "a newcomer would have missed the beginning"
+    assert leads, "a new follower would have missed the beginning"
     for _ in range(3):
         flight.publish(Piece("x" * 10))
     with pytest.raises(FlightBroken, match="slower"):

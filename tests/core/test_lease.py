@@ -478,7 +478,7 @@ def test_an_entry_invalidated_while_a_follower_waited_is_not_served_to_it(
     other.cache.admin.invalidate(["*"])
     leader.die()
     assert follower.text() == "new"
-    assert process(store).text(request(), "x") == "new", "kept under the stamps of now"
+    assert process(store).text(request(), "x") == "new", "kept under current stamps"
 
 
 def test_an_answer_of_which_only_the_last_word_is_missing_is_whole(

@@ -214,7 +214,7 @@ def test_a_room_of_rag_cache_is_entered_by_its_door_alone() -> None:
         assert "import rag_cache." not in path.read_text(), path
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="asks git what is ours")
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs git to list our files")
 def test_the_root_is_small_and_explained() -> None:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True

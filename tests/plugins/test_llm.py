@@ -667,7 +667,7 @@ def test_without_a_redis_two_workspaces_with_equal_forms_share_nothing(
     form.pop("api_key")
     for _ in range(2):
         ask(form)
-    assert upstream.calls == 2, "nothing tells one keyless form from another's"
+    assert upstream.calls == 2, "nothing distinguishes forms without a key"
 
 
 def test_saving_says_that_nothing_would_be_kept(

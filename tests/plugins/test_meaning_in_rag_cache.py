@@ -181,7 +181,7 @@ def test_a_question_is_embedded_while_its_answer_is_made(
     say(workspace, caller, ONE)
     say(workspace, caller, OTHER, cache_control="bypass")
     assert seen == [True, True]
-    assert len(workspace.embedded) == 1, "what is not kept is not embedded"
+    assert len(workspace.embedded) == 1, "unkept questions are not embedded"
 
 
 @EVERY

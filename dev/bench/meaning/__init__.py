@@ -99,7 +99,7 @@ def run() -> Iterator[Result]:
     for seed in range(_FOLDS):
         scores = _held_out(found, rows, vetoed, seed)
         passed.append(_passed(found, scores, _TRAPS))
-    yield _share("restatements that pass alone, at 5 % of traps", passed, 0.55)
+    yield _share("restatements that pass, no judge, 5 % of traps", passed, 0.55)
     judged = [_judged(found, seed) for seed in range(_FOLDS)]
     yield _share("restatements that pass with a judge", [one for one, _ in judged], 0.9)
     traps = [other for _, other in judged]
@@ -167,7 +167,7 @@ def _of_suite(
     for same, what in ((True, "restatements"), (False, "traps")):
         share = statistics.mean(limit[same])
         count = len(limit[same])
-        yield _share(f"{what} of {count} by rules that are compared, {name}", [share])
+        yield _share(f"{what} compared, of {count} made by rules, {name}", [share])
 
 
 def _share(
@@ -201,7 +201,7 @@ def lookup(dimensions: int = 384, rounds: int = 25) -> Result:
     middle = statistics.median(times)
     low, high = quartiles(times)
     spread = low / 1e3, high / 1e3
-    name = f"nearest of {MAX_QUESTIONS:,} questions of {dimensions} numbers"
+    name = f"nearest of {MAX_QUESTIONS:,} vectors of {dimensions} numbers"
     return Result(name, middle, 0.0, middle / 1e3, spread, 5.0, "ms")
 
 
