@@ -99,6 +99,11 @@ class _AppReader:
         self._failed = self._failed or status != "succeeded"
         outputs = data.get("outputs")
         self._outputs = outputs if isinstance(outputs, dict) else {}
+        tokens = data.get("total_tokens")
+        if self._usage is None and isinstance(tokens, int) and tokens > 0:
+            # Dify gives the sum only. Prompt tokens are the cheaper ones, so what a hit
+            # saves is never stated too high.
+            self._usage = Usage(prompt_tokens=tokens)
 
     def end(self) -> Piece:
         """The last piece: text that was not shown yet, outputs, and the verdict."""

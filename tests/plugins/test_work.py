@@ -195,6 +195,21 @@ def test_difys_error_reaches_the_caller_in_one_sentence(
     assert ask(session, caller)[0] == "".join(WORDS)
 
 
+def test_the_tokens_of_a_workflow_are_what_a_hit_of_it_saves(
+    session: FakeSession, caller: Caller
+) -> None:
+    *events, end = workflow_events({"text": "On day 3."})
+    end["data"]["total_tokens"] = 70
+    session.script = lambda: [*events, end]
+    for billed in (True, False):
+        _, asked = run_app(session, caller)
+        assert asked.tokens == {
+            "prompt_tokens": 70,
+            "completion_tokens": 0,
+            "billed": billed,
+        }
+
+
 def test_of_difys_own_refusal_only_the_sentence_is_shown(
     session: FakeSession, caller: Caller
 ) -> None:
