@@ -131,7 +131,7 @@ def _braced(line: str) -> object:
         return yaml.load("{" + line + "}", Loader=yaml.BaseLoader)
     except yaml.YAMLError:
         raise _bad_options(
-            "is not YAML; write it as in max_temperature: 0.5, "
+            "are not readable; write them as in max_temperature: 0.5, "
             "price: {input: 0.15, output: 0.6}"
         ) from None
 

@@ -20,6 +20,8 @@ from dify_plugin.errors.model import (
 )
 from dify_plugin.errors.tool import ToolProviderCredentialValidationError
 
+from difykit.errors import PublicError
+
 logger = logging.getLogger(__name__)
 
 # D/internal/types/app/config.go:228-234, less what a line may be measured wrong by.
@@ -46,6 +48,7 @@ _FORESEEN: Final = (
     InvokeError,
     CredentialsValidateFailedError,
     ToolProviderCredentialValidationError,
+    PublicError,
     ValueError,
 )
 

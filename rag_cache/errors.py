@@ -1,10 +1,6 @@
-"""What is told a builder or a caller, as one sentence each."""
+"""Errors for the builder of a workflow or the caller of an endpoint."""
 
-
-class PublicError(Exception):
-    """``str`` is one sentence for the caller, ``status`` the HTTP status that fits it."""
-
-    status = 502
+from difykit.errors import PublicError
 
 
 class BadInput(PublicError, ValueError):

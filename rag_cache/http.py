@@ -14,7 +14,8 @@ import orjson
 from werkzeug import Request, Response
 
 from cachecore.errors import ConfigError
-from rag_cache.errors import BadInput, PublicError
+from difykit.errors import PublicError
+from rag_cache.errors import BadInput
 
 logger = logging.getLogger(__name__)
 

@@ -128,7 +128,7 @@ def check_set(place: Knowledge) -> None:
     if not place.url or not place.key:
         raise KnowledgeError(
             "Set Knowledge API URL (knowledge_api_url) and Knowledge API key "
-            "(knowledge_api_key) in the plugin's credentials."
+            "(knowledge_api_key) in the plugin's credentials or the endpoint's settings."
         )
 
 

@@ -110,7 +110,8 @@ def _shown(ask: Ask, data: Mapping[str, Any], outcome: Outcome) -> Retrieved:
     if ask.cut:
         warnings.insert(
             0,
-            f"The query was cut to {len(ask.query)} characters; Dify takes {MAX_QUERY}.",
+            f"Dify accepts a query of {MAX_QUERY} characters; only the first "
+            f"{len(ask.query)} were used.",
         )
     return Retrieved(data["result"], data["datasets"], warnings, ask.query, outcome)
 

@@ -96,7 +96,7 @@ def test_every_field_is_read() -> None:
             "cache_options",
             "has no option 'just words'",
         ),
-        ({"cache_options": "a: ["}, "cache_options", "is not YAML"),
+        ({"cache_options": "a: ["}, "cache_options", "are not readable"),
         ({"cache_options": "[1, 2]"}, "cache_options", "cache_options"),
         ({"cache_options": "x" * 5000}, "cache_options", "at most 4000 characters"),
     ],

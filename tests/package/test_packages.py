@@ -32,7 +32,7 @@ CORE = (
     )
     | modules("cachecore/meaning", "bands evidence guards index score tier words")
 )
-KIT = modules("difykit", "data judges plugin runtime web") | modules(
+KIT = modules("difykit", "data errors judges plugin runtime web") | modules(
     "difykit/codec", "answers chats embedding few_shots messages urls vectors"
 )
 COMMON = {
