@@ -475,7 +475,7 @@ def test_a_long_query_is_cut_after_a_sentence_and_the_output_says_so(
     found = ask(credentials, faq, query=first + "So long " * 40)
     assert found.query == first.strip()
     assert api.bodies[-1]["query"] == found.query
-    assert f"cut to {len(first) - 1} characters" in found.warnings[0]
+    assert f"only the first {len(first) - 1} were used" in found.warnings[0]
     assert ask(credentials, faq, query=found.query).outcome.hit
 
 
