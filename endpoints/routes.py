@@ -22,7 +22,7 @@ type Settings = Mapping[str, Any]
 
 
 class Routes(Endpoint):
-    """All endpoints: the YAML beside this says which paths Dify hands over."""
+    """All endpoints; the YAML files in this folder list the paths."""
 
     def _invoke(
         self, r: Request, values: Mapping[str, Any], settings: Settings

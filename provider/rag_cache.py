@@ -12,5 +12,5 @@ class RagCacheProvider(ToolProvider):
         try:
             operating.advise(operating.check(credentials))
         except ConfigError as error:
-            # The type that Dify's API unwraps: a tool's own would show as a trace.
+            # Dify's API unwraps this type; a tool's own type would be shown as a trace.
             raise CredentialsValidateFailedError(str(error)) from error

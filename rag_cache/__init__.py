@@ -1,1 +1,1 @@
-"""What RAG Cache knows: its settings, tickets, and wrapping any node."""
+"""The code of RAG Cache behind the classes that Dify loads."""

@@ -1,4 +1,4 @@
-"""Who runs a tool."""
+"""The caller of a tool."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who runs the tool, as far as the host says. Ids are empty where it does not."""
+    """The caller of a tool. Ids are empty if the host does not send them."""
 
     credentials: Mapping[str, Any] = field(repr=False)
     app_id: str = ""

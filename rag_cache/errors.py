@@ -4,29 +4,29 @@ from difykit.errors import PublicError
 
 
 class BadInput(PublicError, ValueError):
-    """A parameter that makes no sense; the text is for the workflow's builder."""
+    """A parameter is invalid; the text is for the workflow's builder."""
 
     status = 400
 
 
 class CacheUnavailable(BadInput):
-    """The Redis did not do what an operator asked; nothing is wrong with the request."""
+    """The Redis did not carry out an operator's command; the request is valid."""
 
     status = 503
 
 
 class KnowledgeError(PublicError):
-    """The knowledge API did not do what it was asked."""
+    """A request to the knowledge API failed."""
 
 
 class NoKnowledgeBase(KnowledgeError):
-    """The knowledge API has none with this id."""
+    """The knowledge API has no knowledge base with this id."""
 
     status = 404
 
 
 class ReverseError(PublicError):
-    """The workspace did not do what it was asked."""
+    """A call to a model or app of the workspace failed."""
 
     def __init__(self, sentence: str, status: int = 502) -> None:
         super().__init__(sentence)
@@ -34,6 +34,6 @@ class ReverseError(PublicError):
 
 
 class NotServed(PublicError):
-    """No model of this name is picked."""
+    """No model of this name is picked in the endpoint's settings."""
 
     status = 404

@@ -1,7 +1,7 @@
-"""HTTP for the endpoints: who may enter, what they ask, and answers as JSON.
+"""HTTP for the endpoints: access, request bodies, and answers as JSON.
 
-Anyone who knows a hook's URL can call it (host contract 9), so every endpoint
-asks for the token of its settings, in constant time, and refuses when none is set.
+Anyone who knows a hook's URL can call it (host contract 9). So every endpoint requires
+the token of its settings, compares it in constant time, and refuses if none is set.
 """
 
 import hmac
@@ -20,14 +20,14 @@ from rag_cache.errors import BadInput
 logger = logging.getLogger(__name__)
 
 MAX_BODY: Final = 64 * 1024
-MAX_ITEMS_BODY: Final = 2 * 1024 * 1024  # of values to keep
+MAX_ITEMS_BODY: Final = 2 * 1024 * 1024  # for a body with values to keep
 _DEEPEST: Final = 60
 _SCHEME: Final = "bearer "
-# The SDK writes a reply in hexadecimal in one line, and the host kills a plugin that
-# writes one over 5 MiB (host contract 9).
+# The SDK writes a reply as one line in hexadecimal, and the host kills a plugin that
+# writes a line over 5 MiB (host contract 9).
 MAX_REPLY: Final = 2_400_000
-# What an empty body arrives as: the daemon writes it in chunks, and the SDK reads
-# the mark of the last one as the body.
+# The two forms of an empty body: the daemon sends it in chunks, and the SDK reads the
+# mark of the last chunk as the body.
 _EMPTY: Final = (b"", b"0\r\n\r\n")
 
 
@@ -36,14 +36,15 @@ def reply(status: int, body: Mapping[str, Any]) -> Response:
     data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
     if len(data) > MAX_REPLY:
         sentence = (
-            "The answer is larger than Dify takes; ask for less, as by a lower top_k."
+            "The answer is larger than Dify accepts; ask for less, for example with a "
+            "lower top_k."
         )
         return reply(502, {"error": sentence, "error_code": 502, "error_msg": sentence})
     return Response(data, status=status, content_type="application/json")
 
 
 def may_enter(request: Request, wanted: str) -> bool:
-    """Whether the caller has the token. Takes as long for a wrong one."""
+    """Whether the caller has the token. The check of a wrong one takes as long."""
     given = request.headers.get("Authorization", "").strip()
     if given[: len(_SCHEME)].lower() == _SCHEME:
         given = given[len(_SCHEME) :].strip()
@@ -51,14 +52,14 @@ def may_enter(request: Request, wanted: str) -> bool:
 
 
 def body_of(request: Request, most: int = MAX_BODY) -> dict[str, Any]:
-    """The body as a JSON object; empty for none. Raises BadInput."""
+    """The body as a JSON object; an empty one if there is no body. Raises BadInput."""
     data = request.get_data()
     if data in _EMPTY:
         return {}
     if len(data) > most:
         raise BadInput(f"The body may have at most {most} bytes.")
     try:
-        # Strict: no NaN, no half of a surrogate pair, which nothing behind could take.
+        # Strict: no NaN and no lone surrogate, which later steps could not process.
         body = orjson.loads(data)
     except ValueError:
         body = None
@@ -78,7 +79,7 @@ def _is_deep(value: Any, left: int) -> bool:
 
 
 def as_json(status: int, sentence: str) -> Response:
-    """What went wrong, as most endpoints say it."""
+    """An error in the form that most endpoints use."""
     return reply(status, {"error": sentence})
 
 
@@ -89,9 +90,9 @@ def answer(
     refuse: Callable[[int, str], Response] = as_json,
     knows: Callable[[Request, str], bool] = may_enter,
 ) -> Response:
-    """What ``do`` gives a caller who ``knows`` the token; else ``refuse`` says what is wrong.
+    """The response of ``do`` if the caller ``knows`` the token; else of ``refuse``.
 
-    Never with a trace of the code: the host would show it.
+    A response never has a trace of the code, because the host would show it.
     """
     wanted = str(settings.get("access_token") or "").strip()
     if not wanted:
@@ -108,7 +109,7 @@ def answer(
 
 
 def fault(error: Exception) -> tuple[int, str]:
-    """The status and the sentence for what went wrong."""
+    """The status and the sentence for an error."""
     if isinstance(error, PublicError):
         return error.status, str(error)
     if isinstance(error, ConfigError):

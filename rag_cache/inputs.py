@@ -1,6 +1,6 @@
 """Tool parameters, as Dify hands them over: constants arrive as strings.
 
-See host contract 7.1. Each mistake is a BadInput with one English sentence
+See host contract 7.1. An invalid parameter raises BadInput, with one English sentence
 that names the parameter.
 """
 
@@ -17,13 +17,13 @@ from cachecore.policy import Control
 from rag_cache.errors import BadInput
 
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# What may stand around and between ids: a list may have become its own text.
+# Characters around and between ids: a list may arrive as its text.
 _BETWEEN: Final = re.compile(r"[\s,;\[\]'\"]+")
 MAX_IDS: Final = 20
-# An object of one text, and what looks like the next field of an object.
+# An object with one text field, and the beginning of a next field in an object.
 _ONE_TEXT: Final = re.compile(r'\s*\{\s*"(\w+)"\s*:\s*"(.*)"\s*\}\s*', re.DOTALL)
 _NEXT_FIELD: Final = re.compile(r'"\s*,\s*"[^"]*"\s*:')
-# Longer ones would take all requests' time to read: up to 0.16 s for so many characters.
+# Parsing blocks all requests: up to 0.16 s for this many characters.
 _MAX_LITERAL: Final = 65_536
 
 
@@ -36,9 +36,9 @@ def text(parameters: Mapping[str, Any], name: str) -> str:
 
 
 def data(value: Any) -> Any:
-    """An object or a list, where ``value`` is the text of one; else ``value`` itself.
+    """The object or list that the text ``value`` holds; else ``value`` itself.
 
-    Into a parameter for text Dify writes an object as JSON and a list as Python does
+    Into a text parameter, Dify writes an object as JSON and a list as Python does
     (1.13.2: core/workflow/nodes/tool, ``str(value)``).
     """
     if not isinstance(value, str) or value.strip()[:1] not in ("{", "["):
@@ -48,7 +48,7 @@ def data(value: Any) -> Any:
     if len(value) <= _MAX_LITERAL:
         with suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             found = ast.literal_eval(value.strip())
-            # What JSON can't say is no list of Dify's: it stays the text that it is.
+            # A literal that JSON can't express is not a list of Dify's: it stays text.
             return json.loads(json.dumps(found, allow_nan=False))
     return value
 
@@ -72,7 +72,7 @@ def choice(parameters: Mapping[str, Any], name: str, *choices: str) -> str:
 
 
 def yes(parameters: Mapping[str, Any], name: str) -> bool:
-    """A boolean that may have become a string on its way."""
+    """A boolean, which may arrive as a string."""
     word = text(parameters, name).strip().lower()
     if word in ("true", "1", "yes", "on"):
         return True
@@ -111,8 +111,9 @@ def whole(parameters: Mapping[str, Any], name: str, low: int, high: int) -> int 
 def table(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
     """An object, or its JSON text; empty if absent.
 
-    Dify puts variables into a text as they are. Line breaks in them are accepted, and so
-    are quotation marks in an object of one text, whose end is clear.
+    Dify inserts variables into a text unchanged. So line breaks in them are accepted.
+    Quotation marks are accepted too in an object with one text field, whose end is
+    clear.
     """
     value = parameters.get(name)
     if isinstance(value, str) and value.strip():
@@ -139,13 +140,13 @@ def _refuse(constant: str) -> Any:
 
 
 def control(parameters: Mapping[str, Any], *choices: Control) -> Control:
-    """What the caller asks of the cache; any of ``choices``, or of all."""
+    """The caller's control: one of ``choices``, or of all controls."""
     words = (one.value for one in choices or Control)
     return Control(choice(parameters, "cache_control", *words))
 
 
 def lifetime(parameters: Mapping[str, Any]) -> int | None:
-    """Seconds; None where the credentials decide. Raises ConfigError."""
+    """The lifetime in seconds; None if the credentials decide. Raises ConfigError."""
     word = text(parameters, "cache_ttl").strip()
     return None if word in ("", "default") else config.read_ttl(word)
 
@@ -153,7 +154,7 @@ def lifetime(parameters: Mapping[str, Any]) -> int | None:
 def tags(parameters: Mapping[str, Any], name: str = "cache_tags") -> tuple[str, ...]:
     """Tags: text with commas, a list, or a list as Dify writes it into a text.
 
-    The one reader of tags, for those that are stored and those that are invalidated.
+    This function reads all tags, those to store and those to invalidate.
     Raises BadInput or ConfigError.
     """
     given = data(parameters.get(name))
@@ -166,19 +167,19 @@ def tags(parameters: Mapping[str, Any], name: str = "cache_tags") -> tuple[str, 
 
 
 def is_id(word: str) -> bool:
-    """Whether a word is the id of something of Dify's."""
+    """Whether a word has the form of Dify's ids."""
     return bool(_ID.fullmatch(word.lower()))
 
 
 def ids(parameters: Mapping[str, Any], name: str, shown: str = "") -> tuple[str, ...]:
-    """Ids of datasets, sorted and each once: a list, or text with commas."""
+    """Ids of datasets, from a list or text with commas: sorted, without duplicates."""
     words = _BETWEEN.sub(" ", text(parameters, name)).lower().split()
     shown = shown or f"The parameter {name}"
     for word in words:
         if not _ID.fullmatch(word):
             msg = (
                 f"{shown} takes the ids of knowledge bases, separated by commas; "
-                f"{word[:40]!r} is not one. The id stands in the knowledge base's address."
+                f"{word[:40]!r} is not one. The id is in the knowledge base's address."
             )
             raise BadInput(msg)
     found = tuple(sorted(set(words)))

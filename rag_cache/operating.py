@@ -1,4 +1,4 @@
-"""What an operator does to the cache: invalidate, switch, try, and hear complaints."""
+"""An operator's actions: invalidate, switch, test the settings, count votes."""
 
 import hashlib
 import logging
@@ -23,19 +23,19 @@ from rag_cache.settings import Settings
 logger = logging.getLogger(__name__)
 
 TARGETS: Final = ("tag", "dataset", "app", "model", "namespace", "switch")
-# Votes that one voter, and a namespace in all, may give within a minute, by process.
+# The most votes within a minute, in one process: of one voter, and of a namespace.
 _VOTES_OF_ONE: Final = 10
 _VOTES_OF_ALL: Final = 120
 _MINUTE: Final = 60
 
-# How many, and since when: an item that is only counted up keeps its own minute.
+# The number of votes, and when their minute began; another vote does not extend it.
 _votes: LRUCache[tuple[str, str], tuple[int, float]] = LRUCache(10_000)
 _votes_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Invalidation:
-    """What was done, as a sentence; and of each name whether anything was kept under it."""
+    """The result as a sentence; and for each name, whether it had entries."""
 
     message: str
     names: Mapping[str, bool] = field(default_factory=dict)
@@ -44,8 +44,8 @@ class Invalidation:
 def invalidate(caller: Caller, parameters: Mapping[str, Any]) -> Invalidation:
     """Invalidate, or turn the switch.
 
-    Raises BadInput or ConfigError; StoreError becomes BadInput, for who
-    invalidates must know that it did not happen.
+    Raises BadInput or ConfigError. A StoreError becomes BadInput, because the caller
+    must know that nothing was invalidated.
     """
     cache = settings.open_cache(settings.read(caller.credentials))
     target = inputs.choice(parameters, "target", *TARGETS)
@@ -73,7 +73,7 @@ def _tags_of(target: str, name: str) -> tuple[str, ...]:
 
 
 def _renew(cache: Cache, tags: Mapping[str, Sequence[str]]) -> dict[str, bool]:
-    """Invalidate the tags of each name; whether anything was kept under one of them."""
+    """Invalidate each name's tags; for each name, whether a tag of it had entries."""
     try:
         existed = cache.admin.invalidate(one for many in tags.values() for one in many)
     except StoreError as error:
@@ -83,7 +83,8 @@ def _renew(cache: Cache, tags: Mapping[str, Sequence[str]]) -> dict[str, bool]:
 
 def _said(target: str, existed: Mapping[str, bool]) -> str:
     if target == "app":
-        # Answers that all apps share name no app, so they are dropped with each of them.
+        # Answers that all apps share have no app's tag, so each app's invalidation
+        # drops all of them.
         plural = "s" if len(existed) > 1 else ""
         return (
             f"App{plural} invalidated: {', '.join(existed)}. All answers that apps share "
@@ -129,7 +130,7 @@ def feedback(caller: Caller, parameters: Mapping[str, Any], voter: str) -> Vote:
         )
     if not voter:
         raise BadInput("The vote has no voter; Dify named no user for this run.")
-    # Whatever its length, so much of it is remembered and no more.
+    # A digest has a fixed length, whatever the length of the name.
     voter = hashlib.sha256(voter.encode("utf-8", "replace")).hexdigest()[:32]
     _limit_votes(read, voter)
     options = read.cache.options
@@ -158,13 +159,13 @@ def _limit_votes(read: Settings, voter: str) -> None:
     namespace = read.cache.store.namespace
     now = time.monotonic()
     with _votes_lock:
-        # All first: who is refused is not remembered.
+        # The namespace's limit first: a voter that it refuses is not remembered.
         for who, most in (("", _VOTES_OF_ALL), (voter, _VOTES_OF_ONE)):
             count, since = _votes.get((namespace, who), (0, now))
             if now - since > _MINUTE:
                 count, since = 0, now
             if count >= most:
-                raise BadInput("There are too many votes just now; try in a minute.")
+                raise BadInput("There are too many votes now; try again in a minute.")
             _votes[namespace, who] = count + 1, since
 
 
@@ -177,7 +178,7 @@ def state(credentials: Mapping[str, Any]) -> str:
 
 
 def check(credentials: Mapping[str, Any]) -> tuple[str, ...]:
-    """Try the credentials; sentences about what works and could be better.
+    """Test the credentials; returns advice on settings that work but could be better.
 
     Raises ConfigError with one sentence.
     """
@@ -197,6 +198,6 @@ def check(credentials: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def advise(advice: Iterable[str]) -> None:
-    """Log what could be better: Dify shows errors only, and this is none."""
+    """Log the advice: Dify shows only errors, and advice is not an error."""
     for sentence in advice:
         logger.warning("Redis URL (redis_url): %s", sentence)

@@ -1,4 +1,4 @@
-"""How an answer came about, as the tools put it out."""
+"""The outcome of a request, as the tools output it."""
 
 from dataclasses import dataclass
 from time import time
@@ -13,7 +13,7 @@ SHARED = "shared_load"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``reason`` is a policy.Reason's value, or a word of the tool's own."""
+    """``reason`` is a policy.Reason's value, or one of the tool's own reasons."""
 
     reason: str
     hit: bool = False

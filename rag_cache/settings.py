@@ -1,7 +1,7 @@
-"""The credentials of the tools and the settings of the endpoints, read.
+"""Reads the credentials of the tools and the settings of the endpoints.
 
-Both hold the same fields, under the same names as Cached Model's form, so that
-what is typed once can be pasted.
+Both hold the same fields, under the same names as Cached Model's form, so that the
+values of one form can be pasted into another.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _KEY: Final = re.compile(r"[\x21-\x7e]+")
 
 
 class RagOptions(Options):
-    """What one line of YAML in ``cache_options`` may say here, besides the common."""
+    """The options in ``cache_options`` that only RAG Cache has, and the common ones."""
 
     dataset_check: Literal["counters", "deep"] = Field(
         "counters", description="counters or deep"
@@ -50,9 +50,9 @@ class RagOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Where Dify's knowledge API is, and which datasets may be asked there.
+    """The URL and key of Dify's knowledge API, and the datasets that may be asked.
 
-    ``allowed`` is empty where all of the workspace's may be.
+    ``allowed`` is empty if all datasets of the workspace may be asked.
     """
 
     url: str = ""
@@ -60,13 +60,13 @@ class Knowledge:
     allowed: frozenset[str] = frozenset()
 
     def digest(self) -> str:
-        """Whose knowledge it is, without saying the key: for keys of entries."""
+        """A digest of URL and key, for keys of entries; it does not reveal the key."""
         return hashlib.sha256(canonical([self.url, self.key])).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All of a form."""
+    """All settings of a form."""
 
     cache: config.Settings[RagOptions]
     knowledge: Knowledge
@@ -125,7 +125,7 @@ def _read_knowledge(credentials: Mapping[str, Any]) -> Knowledge:
 def matched_form(
     settings: Settings, form: Mapping[str, Any], question: str
 ) -> dict[str, Any]:
-    """The form of a key, with its field ``question`` as far as ``match`` says."""
+    """The form of a key, with its field ``question`` as ``match`` compares it."""
     match = settings.cache.options.match
     if match == "exact" or not isinstance(form[question], str):
         return dict(form)
@@ -138,5 +138,5 @@ def open_cache(settings: Settings) -> Cache:
 
 
 def open_statistics(settings: Settings) -> Statistics:
-    """What was counted in the settings' namespace."""
+    """The statistics of the settings' namespace."""
     return opening.open_statistics(settings.cache.store)

@@ -1,4 +1,4 @@
-"""What every tool's shell does the same way."""
+"""The base class of all tools' shells."""
 
 from abc import abstractmethod
 from collections.abc import Generator
@@ -16,7 +16,7 @@ type Messages = Generator[ToolInvokeMessage, None, None]
 
 
 class Tool(AnyTool):
-    """A tool of RAG Cache. Its subclass says what to ``run``."""
+    """A tool of RAG Cache. Its subclass implements ``run``."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Messages:
         # Ids are empty where the host sends none.
@@ -26,28 +26,28 @@ class Tool(AnyTool):
 
     @abstractmethod
     def run(self, caller: Caller, asked: dict[str, Any]) -> Messages:
-        """What the tool puts out for its parameters."""
+        """The tool's output for its parameters."""
 
     def variables(self, **values: Any) -> Messages:
-        """One output variable each; a declared one that is not sent reads as None."""
+        """One output variable per value; a declared one that is not sent is None."""
         for name, value in values.items():
             yield self.create_variable_message(name, value)
 
     def texts(self, text: str) -> Messages:
-        """A text in pieces that the host takes; none for no text."""
+        """A text in pieces that the host accepts; no piece for an empty text."""
         for piece in split(Piece(text=text)):
             if piece.text:
                 yield self.create_text_message(piece.text)
 
     def streamed(self, work: Work) -> Messages:
-        """The text as it comes, then how it came about."""
+        """The text as it arrives, then its outcome."""
         for text in work.texts():
             yield self.create_text_message(text)
         yield from self.outcome(work.outcome)
         yield from self.variables(complete=work.uncut)
 
     def outcome(self, outcome: Outcome) -> Messages:
-        """How an answer came about, as the outputs that all tools have."""
+        """The outcome of an answer, in the outputs that all tools have."""
         yield from self.variables(
             hit=outcome.hit,
             reason=outcome.reason,

@@ -1,11 +1,12 @@
-"""Renders prompt templates, in a process of its own that may be killed at any moment.
+"""Renders prompt templates, in a separate process that may be killed at any moment.
 
-``templates`` starts it and speaks with it over a socket, one JSON object a line each
-way. The kernel bounds what a template can do: ``ITIMER_PROF`` kills the process after so
-much processor time, even inside one call of C, and ``RLIMIT_AS`` bounds its memory. Both
-count what this process really used, so that a busy machine refuses nothing.
+``templates`` starts the process and exchanges messages with it over a socket, one JSON
+object in each line. The kernel limits a template: ``ITIMER_PROF`` kills the process
+after a fixed processor time, even inside one C call, and ``RLIMIT_AS`` bounds its
+memory. Both count only this process's own use, so a busy machine makes no template
+fail.
 
-It imports nothing of ours: it has no settings, no secrets and no connections.
+It imports none of our modules: it has no settings, no secrets and no connections.
 """
 
 import json
@@ -22,10 +23,10 @@ from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedErro
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import SandboxedEnvironment
 
-# Seconds of processor time for one answer: to compile its source, if that is new, and to
-# render it. Some 150 expressions with a filter compile in that time. Bytes of memory
-# beyond what the process has at rest; and what Dify's own Template node gives out at most
-# (TEMPLATE_TRANSFORM_MAX_LENGTH).
+# SECONDS is the processor time for one answer: to compile a new source, and to render
+# it. About 150 expressions with a filter compile in this time. MEMORY is in bytes,
+# above the memory of the process at rest. MAX_TEXT is the limit of Dify's own Template
+# node (TEMPLATE_TRANSFORM_MAX_LENGTH).
 SECONDS = 0.032
 MEMORY = 64 * 1024 * 1024
 MAX_TEXT = 400_000
@@ -34,11 +35,11 @@ _MAX_MESSAGE = 200  # characters of an error's own text
 
 
 class TooLong(Exception):
-    """The text has become longer than a node may put out."""
+    """The text is longer than a node may output."""
 
 
 class Worker:
-    """Templates, compiled once. As Dify's Template node has them, but for undefined names."""
+    """Compiles each template once, like Dify's node; but rejects undefined names."""
 
     def __init__(self) -> None:
         self._environment = SandboxedEnvironment(undefined=StrictUndefined)
@@ -47,7 +48,7 @@ class Worker:
         )
 
     def answer(self, source: str, values: dict[str, Any]) -> dict[str, Any]:
-        """``text`` and ``hit``; or ``error``, with ``missing`` names or its own ``message``."""
+        """``text`` and ``hit``; or ``error``, ``message`` and perhaps ``missing`` names."""
         kept = self._compiled.get(source)
         try:
             with _within(SECONDS):
@@ -64,7 +65,7 @@ class Worker:
             return _error("recursion")
         except (TooLong, MemoryError, OverflowError):
             return _error("size")
-        except Exception as error:  # noqa: BLE001 - what a template provokes is its author's
+        except Exception as error:  # noqa: BLE001 - a template may raise any error
             return _error("failed", f"{type(error).__name__}: {error}")
 
     def _compile(self, source: str) -> tuple[Template, frozenset[str]]:
@@ -94,7 +95,7 @@ def _error(kind: str, message: object = "", **more: Any) -> dict[str, Any]:
 
 @contextmanager
 def _within(seconds: float) -> Iterator[None]:
-    """Processor time for the body; past it this process is no more."""
+    """Limit the body's processor time; after that, the kernel kills this process."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
@@ -103,21 +104,24 @@ def _within(seconds: float) -> Iterator[None]:
 
 
 def _bound_memory() -> None:
-    """So much more than it has now; where the system can't, the time bounds it too."""
+    """Limit the memory to ``MEMORY`` above the present use.
+
+    If the system can't do this, the time limit bounds the memory too.
+    """
     with suppress(OSError, ValueError), open("/proc/self/statm") as facts:  # noqa: PTH123
         now = int(facts.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
 
 
 def main() -> None:
-    """Answer until the other end is gone."""
+    """Answer until the other end closes the socket."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     worker = Worker()
-    worker.answer("{{ 1 }}", {})  # What is imported late is imported now.
+    worker.answer("{{ 1 }}", {})  # Runs all late imports now.
     _bound_memory()
     place = socket.socket(fileno=int(sys.argv[1]))
-    place.setblocking(True)  # gevent, at the other end, has made both ends otherwise
+    place.setblocking(True)  # gevent, at the other end, made both ends non-blocking
     with place, place.makefile("rwb") as pipe:
         for line in pipe:
             message = worker.answer(*json.loads(line))

@@ -1,8 +1,8 @@
-"""Prompt templates: rendered by Jinja, as Dify's own Template node does, within bounds.
+"""Prompt templates: rendered by Jinja within limits, as in Dify's own Template node.
 
-A template is a stranger's program. It runs in a process of its own (``template_worker``)
-that the kernel ends when it takes too much time or memory, so that nobody else waits for
-it; another process starts at once, for the next template.
+A template is an untrusted program. It runs in a separate process (``template_worker``).
+The kernel ends this process if it takes too much time or memory, so that nobody else
+waits for it. Another process starts at once, for the next template.
 """
 
 import json
@@ -25,22 +25,22 @@ logger = logging.getLogger(__name__)
 
 MAX_SOURCE: Final = 20_000
 _WORKER: Final = Path(__file__).with_name("template_worker.py")
-# A worker that says nothing for so long is stuck or starved; it counts its own time.
+# Seconds after which a silent worker is stuck or starved; it limits its own time.
 _PATIENCE: Final = 20.0
 _NAMES: Final = 20
 _SENTENCES: Final[Mapping[str, str]] = {
     "syntax": "The parameter template is not Jinja in line {line}: {message}.",
-    "undefined": "The template uses a value that is not there: {message}.",
-    "forbidden": "The template may not do this: {message}.",
+    "undefined": "The template uses a value that does not exist: {message}.",
+    "forbidden": "The template is not allowed to do this: {message}.",
     "recursion": "The template calls itself too deeply.",
-    "size": "The template makes more text or larger values than fit; give it less.",
+    "size": "The template's text or values are too large; give it less input.",
     "failed": "The template failed: {message}.",
     "gone": (
         "The template took too much time or memory and was stopped; give its loops less "
         "to do, or render it in parts."
     ),
 }
-# Parameters of the tool that stand in a template under their own names.
+# Parameters of the tool that a template can use under their own names.
 _FIELDS: Final = {"query": "Query (query)", "context": "Context (context)"}
 
 
@@ -53,7 +53,7 @@ class Rendered:
 
 
 class _Gone(Exception):
-    """The worker has ended, or was ended, before it answered."""
+    """The worker ended, or was killed, before it answered."""
 
 
 class _Worker:
@@ -74,7 +74,8 @@ class _Worker:
                 return self._read(place)
             except (OSError, _Gone):
                 self._stop()
-                # It starts while nobody waits for it; a failure is the next caller's.
+                # Start the next worker while nobody waits for it. If this fails, the
+                # next caller tries again.
                 with suppress(OSError):
                     self._start()
                 raise _Gone from None
@@ -88,7 +89,7 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={},  # Nothing of ours: neither settings nor keys.
+                env={},  # No settings and no keys.
             )
         here.settimeout(_PATIENCE)
         self._socket = here
@@ -150,7 +151,7 @@ def _values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     values = inputs.table(parameters, "variables")
     for name in _FIELDS:
         value = parameters.get(name)
-        # Dify gives a field that is not connected as None; "" is a value, and empty.
+        # Dify passes None for a field that is not connected; "" is an empty value.
         if value is not None:
             values = {
                 **values,
@@ -170,4 +171,4 @@ def _missing(names: list[str]) -> str:
         advice.append(f"fill in {' and '.join(empty)}")
     if others:
         advice.append(f"add {', '.join(others)} to Variables (variables)")
-    return f"The template uses what it was not given: {'; '.join(advice)}."
+    return f"The template uses missing values: {'; '.join(advice)}."

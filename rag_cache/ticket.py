@@ -1,10 +1,10 @@
 """A ticket: what ``cache_lookup`` hands to ``cache_store`` through the workflow.
 
-It holds the key, the stamps that stood at the look-up and the order in which it was
-asked, so that the key is typed once, an invalidation in between wins, and a value that was
-asked for earlier replaces none that was asked for later. It is text that a model in the
-workflow may see or invent: it is sealed with a secret that the namespace keeps, shows
-nothing, and what was not sealed so is refused.
+It holds the key, the stamps at the look-up and the request's order. So the key is typed
+once, an invalidation in between wins, and a value of an earlier request never replaces
+a value of a later request. A model in the workflow may see or invent this text. So the
+ticket is sealed with a secret of the namespace: it shows nothing of its content, and a
+text that was not sealed with this secret is refused.
 """
 
 import base64
@@ -21,23 +21,24 @@ from rag_cache import inputs
 from rag_cache.errors import BadInput
 
 _PREFIX: Final = "t3."
-# Where the store was away there is nothing to seal it with, and nothing to keep.
+# If the store was not available, there is no secret to seal with and nothing to keep.
 NOTHING: Final = _PREFIX + "none"
 _NONCE: Final = 12
 _MAX_TEXT: Final = 16_384
-# As base64 it fits into the text. What is longer is not compared by its meaning.
+# As base64 it fits into the text. A longer ticket is written without ``asked``, and its
+# value is not compared by its meaning.
 _MAX_BODY: Final = 12_000
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """``stamps`` is empty where nothing may be kept.
+    """``stamps`` is empty if nothing may be kept.
 
-    ``order`` is when the value was asked for, on the store's clock; ``issued_at``, in
-    seconds since the epoch, when the work began; ``label`` what work it is, for the
-    statistics; ``ttl`` how long the value is kept in seconds, None for the credentials'.
-    ``asked`` says what was asked for, where that is compared by its meaning; ``ends_at`` is
-    when the value is over in any case, in seconds since the epoch.
+    ``order`` is the time of the request on the store's clock. ``issued_at`` is when the
+    work began, in seconds since the epoch. ``label`` names the work in the statistics.
+    ``ttl`` is the value's lifetime in seconds; None for that of the credentials.
+    ``asked`` describes the request, if it is compared by its meaning. ``ends_at`` is
+    when the value expires in any case, in seconds since the epoch.
     """
 
     key: str
@@ -51,7 +52,7 @@ class Ticket:
 
 
 def write(ticket: Ticket, secret: bytes) -> str:
-    """The ticket as one word."""
+    """The ticket as text."""
     fields = [ticket.key, ticket.stamps, ticket.order, ticket.issued_at]
     fields += [ticket.label, ticket.ttl, ticket.ends_at]
     body = orjson.dumps([*fields, ticket.asked])
@@ -71,7 +72,7 @@ def read(text: str, secret: bytes) -> Ticket:
         body = AESGCM(secret).decrypt(data[:_NONCE], data[_NONCE:], _PREFIX.encode())
     except (ValueError, InvalidTag):
         msg = (
-            "The parameter ticket is not one that Cache Lookup gave in this namespace; "
+            "The parameter ticket is not from a Cache Lookup in this namespace; "
             "connect it to the ticket output of the Cache Lookup node."
         )
         raise BadInput(msg) from None
@@ -79,5 +80,5 @@ def read(text: str, secret: bytes) -> Ticket:
 
 
 def text_of(parameters: Mapping[str, Any]) -> str:
-    """The parameter ``ticket``; raises BadInput where it is empty."""
+    """The parameter ``ticket``; raises BadInput if it is empty."""
     return inputs.required(parameters, "ticket").strip()

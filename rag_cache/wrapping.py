@@ -1,10 +1,10 @@
 """Wrap any node: look up -> IF/ELSE on ``hit`` -> do the work -> store.
 
-``store_all`` is the other way in: values that people wrote, for look-ups to find.
+``store_all`` keeps values that people wrote, without a look-up before.
 
-The key of a value is made of the name of what is wrapped, the key input, the context keys and
-the versions of the knowledge bases that are named. Expected states are results, not errors:
-``hit`` is always there, and ``reason`` says why it is false.
+A value's key consists of the name of the wrapped work, the key input, the context keys
+and the versions of the named knowledge bases. Expected states are results, not errors:
+``hit`` is always present, and ``reason`` says why it is false.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from rag_cache.settings import Settings
 from rag_cache.ticket import Ticket
 from rag_cache.work import Chosen, Models
 
-# Work that takes longer has met too many changes that no stamp shows.
+# During longer work, too much can change that no stamp shows.
 _TICKET_SECONDS: Final = 86400
 _MAX_LABEL: Final = 80
 _CONTROLS: Final = (Control.DEFAULT, Control.BYPASS, Control.REFRESH)
@@ -40,7 +40,7 @@ _OF_ALL_ITEMS: Final = ("name", "context_keys", "cache_tags", "cache_ttl")
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What ``cache_lookup`` puts out. ``value`` is as it was stored."""
+    """The output of ``cache_lookup``. ``value`` is as it was stored."""
 
     outcome: Outcome
     ticket: str
@@ -55,7 +55,7 @@ class Lookup:
     def data(self) -> Any:
         """The value as an object or a list, if it is one.
 
-        Dify hands an object to a tool as its text; here it is one again.
+        Dify passes an object to a tool as text; this property parses it again.
         """
         return inputs.data(self.value)
 
@@ -65,7 +65,7 @@ def look_up(
 ) -> Lookup:
     """Look a value up. Raises BadInput, ConfigError or KnowledgeError.
 
-    ``models`` are asked where the node's builder chose any, for ``match: meaning``.
+    ``models`` are used for ``match: meaning``, if the node's builder chose any.
     """
     read = settings.read(caller.credentials)
     cache = settings.open_cache(read)
@@ -88,7 +88,7 @@ def look_up(
 
 
 def _as_answer(payload: Any) -> Piece:
-    """A kept value as an answer: what it tells is its text, or its data."""
+    """A kept value as an answer: a text as its text, any other value as its data."""
     return Piece(payload) if isinstance(payload, str) else Piece(data=[payload])
 
 
@@ -103,7 +103,7 @@ def _ticket(
     by: Chosen | None,
     ends_at: float | None,
 ) -> str:
-    # A hit's ticket names the key, for feedback; nothing can be stored under it.
+    # A hit's ticket has the key, for feedback, but no stamps: it permits no storing.
     stamps = None if look.entry else cache.settle(look)
     key = reported_key(look.key, look.served) if stamps or look.entry else ""
     label = request.label[:_MAX_LABEL]
@@ -158,7 +158,7 @@ def _request(
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What ``cache_store`` puts out."""
+    """The output of ``cache_store``."""
 
     stored: bool
     reason: str
@@ -170,11 +170,11 @@ def store(
 ) -> Stored:
     """Keep a value under a look-up's ticket. Raises BadInput or ConfigError.
 
-    ``models`` are asked where the look-up's builder chose any, for ``match: meaning``.
+    ``models`` are used for ``match: meaning``, if the look-up's builder chose any.
     """
     read = settings.read(caller.credentials)
     cache = settings.open_cache(read)
-    # Dify's panel offers lists to a field for lists only.
+    # Dify's panel offers lists only for a parameter that takes lists.
     value = inputs.data(parameters.get("value_list")) or parameters.get("value")
     word = ticket.text_of(parameters)
     if value in (None, "", [], {}):
@@ -186,7 +186,7 @@ def store(
     except StoreError:
         return Stored(stored=False, reason=Refusal.UNAVAILABLE, value=value)
     if not held.key or not held.stamps:
-        # A hit's ticket names a key: the value is there already.
+        # A hit's ticket has a key but no stamps: the value is already kept.
         reason = "already_kept" if held.key else "not_cacheable"
         return Stored(stored=False, reason=reason, value=value)
     ttl = inputs.lifetime(parameters) or held.ttl
@@ -210,7 +210,7 @@ def store(
 def _asked(
     caller: Caller, read: Settings, held: Ticket, value: Any, ttl: int | None
 ) -> Request:
-    """The look-up's request, as far as its ticket says."""
+    """The look-up's request, with the fields that its ticket holds."""
     rules, asked = read.cache.rules, held.asked or {}
     form = asked.get("form", {})
     whose = rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id)
@@ -230,7 +230,7 @@ def _asked(
 
 
 def _has_key(cache: Cache, request: Request, key: str) -> bool:
-    # Not where the options or the caller are others than at the look-up.
+    # False if the options or the caller differ from those at the look-up.
     try:
         return cache.key(request) == key
     except UnkeyableError:
@@ -238,11 +238,12 @@ def _has_key(cache: Cache, request: Request, key: str) -> bool:
 
 
 def store_all(caller: Caller, body: Mapping[str, Any]) -> list[str]:
-    """Keep values that look-ups shall find, without a look-up before them.
+    """Keep values for later look-ups, without a look-up before.
 
-    ``body`` has ``items``, each with ``key`` and ``value``, and what a look-up of them
-    says besides: ``name``, ``context_keys``, ``cache_tags``, ``cache_ttl``. For each item
-    the reason why it was not kept, empty if it was. Raises BadInput or ConfigError.
+    ``body`` has ``items``, each with ``key`` and ``value``, and the other parameters of
+    their look-ups: ``name``, ``context_keys``, ``cache_tags``, ``cache_ttl``. Returns
+    for each item the reason why it was not kept; empty if it was kept. Raises BadInput
+    or ConfigError.
     """
     items = body.get("items")
     if not isinstance(items, list) or not 0 < len(items) <= MAX_ITEMS:
@@ -253,8 +254,8 @@ def store_all(caller: Caller, body: Mapping[str, Any]) -> list[str]:
         raise BadInput(msg)
     if body.get("knowledge_bases"):
         msg = (
-            "The parameter knowledge_bases is not taken here; leave it out, and look the "
-            "values up in a Cache Lookup without knowledge bases."
+            "The parameter knowledge_bases is not accepted here; leave it out, and use "
+            "a Cache Lookup without knowledge bases for these values."
         )
         raise BadInput(msg)
     read = settings.read(caller.credentials)

@@ -7,7 +7,7 @@ from rag_cache.caller import Caller
 class CacheStats(shell.Tool):
     def run(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
         saved = observe.summary(caller, asked)
-        # The text first: an agent's observation begins with what comes first.
+        # The text comes first, because an agent's observation begins with it.
         yield from self.texts(observe.summary_table(saved))
         yield from self.variables(
             stats=saved,

@@ -9,7 +9,8 @@ class CachedSearch(shell.Tool):
         inputs.required(asked, "knowledge_bases")
         ask = retrieval.read(asked, names="knowledge_bases")
         found = retrieval.retrieve(caller, ask)
-        # The text alone: Dify writes every output variable into the text that an agent's
-        # model reads (1.13.2: core/tools/tool_engine.py, _convert_tool_response_to_str).
+        # Only the text, because Dify writes every output variable into the text that an
+        # agent's model reads (1.13.2: core/tools/tool_engine.py,
+        # _convert_tool_response_to_str).
         text = found.text or "Nothing was found."
         yield from self.texts("\n\n".join([text, *found.warnings]))

@@ -1,4 +1,4 @@
-"""What operators see: the summary of savings, metrics for Prometheus, the dashboard."""
+"""Views for operators: the summary of savings, Prometheus metrics, the dashboard."""
 
 from rag_cache.observe.dashboard import act as act_on_dashboard
 from rag_cache.observe.dashboard import show as show_dashboard

@@ -1,4 +1,4 @@
-"""What charts show, and how numbers are written; dashboard.html draws them."""
+"""The data of charts, and the format of numbers; dashboard.html draws the charts."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A row of a chart: ``value`` of the longest, with ``shown`` at its end."""
+    """A row of a chart: a bar as long as ``value``, with ``shown`` at its end."""
 
     label: str
     value: float
@@ -34,21 +34,21 @@ class Moment:
 
     @property
     def marks(self) -> Markup:
-        """What the script finds it by, as attributes."""
+        """The attributes by which the script finds it."""
         made = Markup('data-at="{:.0f}" data-shape="{}" data-utc="{}"')
         return made.format(self.at, self.shape, str(self))
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What happened in a time: hits, misses, and what was not looked up."""
+    """The requests of a period: hits, misses, and those without a look-up."""
 
     when: Moment
     amounts: tuple[float, float, float]
 
     @property
     def rate(self) -> float | None:
-        """Hits of all that were looked up."""
+        """The share of hits in all requests with a look-up."""
         hits, misses, _ = self.amounts
         return hits / (hits + misses) if hits + misses else None
 
@@ -83,7 +83,7 @@ def count(number: float) -> str:
 
 
 def took(milliseconds: float | None) -> str:
-    """A time, in the unit that it is read best in."""
+    """A time, in the most readable unit."""
     if milliseconds is None:
         return "–"
     if milliseconds < 1:

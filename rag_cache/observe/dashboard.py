@@ -1,8 +1,8 @@
-"""The dashboard: one page that shows at a glance what the cache saves, and where not.
+"""The dashboard: one page that shows what the cache saves, and where it does not.
 
-Browsers can't send a bearer token for an address that is typed, so that this page
-takes HTTP Basic too, with the access token as the password. What it does, it does only
-with a proof that the page gave out: a browser sends a password along for anybody's form.
+Browsers can't send a bearer token for a typed address. So this page also accepts HTTP
+Basic, with the access token as the password. A browser sends the password with any
+site's form, so an action also needs a proof that is in the page itself.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ def act(request: Request, form: Form) -> Response:
     return _entered(request, form, lambda: _acted(request, form))
 
 
-# --- who may enter ------------------------------------------------------------
+# --- access -------------------------------------------------------------------
 
 
 def _entered(request: Request, form: Form, do: Callable[[], Response]) -> Response:
@@ -58,7 +58,7 @@ def _entered(request: Request, form: Form, do: Callable[[], Response]) -> Respon
 
 
 def _knows(request: Request, token: str) -> bool:
-    """Whether HTTP Basic's password is the token, whatever the name; or as elsewhere."""
+    """Whether the Basic password, with any name, or the bearer token is valid."""
     given = request.authorization
     if given is None or given.type != "basic":
         return http.may_enter(request, token)
@@ -75,7 +75,7 @@ def _plain(status: int, message: str) -> Response:
 
 
 def _proof(form: Form) -> str:
-    """What only a page of ours knows, for who has its token."""
+    """A value that only our page contains; only a caller with the token can read it."""
     token = str(form["access_token"]).strip()
     return hmac.digest(token.encode(), b"answer-cache dashboard", hashlib.sha256).hex()
 
@@ -83,7 +83,7 @@ def _proof(form: Form) -> str:
 def _is_ours(request: Request) -> bool:
     """Whether the form was sent from our own page, as far as the browser says.
 
-    Hosts by name only: Dify's nginx drops the port.
+    It compares host names without ports, because Dify's nginx drops the port.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
@@ -166,8 +166,8 @@ def _page(
                 "base-uri 'none'; frame-ancestors 'none'"
             ),
             "Cache-Control": "no-store",
-            # Not less: without a referrer a browser says that our own form came from
-            # nowhere (Origin: null), as it says of others'.
+            # Not stricter: without a referrer, a browser sends Origin: null with our
+            # own form, as with the forms of other sites.
             "Referrer-Policy": "same-origin",
             "X-Content-Type-Options": "nosniff",
         }

@@ -1,4 +1,4 @@
-"""What the dashboard shows: numbers as tiles, charts and rows, in one language."""
+"""The dashboard's content: numbers as tiles, charts and rows, in one language."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ _SHOWN: Final = 20  # decisions, in the table
 def shown(
     read: Settings, form: Mapping[str, Any], window: str, translate: Words
 ) -> Json:
-    """What the page shows; raises StoreError."""
+    """The page's content; raises StoreError."""
     statistics = settings.open_statistics(read)
     length, spans = statistics.spans(WINDOWS[window])
     saved = savings.summed(total(spans.values()))
@@ -48,7 +48,7 @@ def shown(
             ("uncached", translate("uncached")),
         ),
         "count": charts.count,
-        # One with nothing to show would be an empty half of the page.
+        # An empty chart is left out: it would take half of the page's width.
         "charts": [
             chart
             for chart in (
@@ -73,10 +73,10 @@ def shown(
 
 
 def table(saved: Json) -> str:
-    """The same as Markdown, in English: what ``savings.of`` made, for a node to show."""
+    """The result of ``savings.of`` as Markdown, in English, for a node to show."""
     translate = savings.ENGLISH
     parts = [
-        # Of an app's id so much tells it from others, and leaves room for the numbers.
+        # This much of an app's id distinguishes it, and leaves room for the numbers.
         (f"{part['kind']} {part['label']} {part['app'][:_APP]}", part)
         for part in _asked(saved)
     ]
@@ -113,7 +113,7 @@ def table(saved: Json) -> str:
 
 
 def _asked(saved: Json) -> list[Json]:
-    """The models and apps that were asked: what was only kept is no request."""
+    """The models and apps with requests: a value that was only stored is none."""
     return [part for part in saved["by"] if part["requests"]]
 
 
@@ -182,7 +182,7 @@ def _tiles(saved: Json, translate: Words) -> list[Json]:
 
 
 def _money(amount: float) -> str:
-    """Two places; of less than one, two digits that count: 0.000034, not 3.4e-05."""
+    """Two decimals; below one, two significant digits: 0.000034, not 3.4e-05."""
     if amount >= 1 or not amount:
         return f"{amount:.2f}"
     return f"{float(f'{amount:.2g}'):f}".rstrip("0")

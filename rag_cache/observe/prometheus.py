@@ -1,7 +1,7 @@
-"""The statistics as Prometheus reads them, each process with a label of its own.
+"""The statistics in Prometheus's format, each process with its own label.
 
-A counter that starts again (an eviction took it, a process began) is a reset, which
-Prometheus's ``rate`` and ``increase`` see through. What can't be known is absent, and
+A counter starts again from zero if it was evicted or if a new process began. This is a
+reset, which Prometheus's ``rate`` and ``increase`` handle. An unknown value is absent,
 never zero.
 """
 
@@ -31,10 +31,10 @@ from rag_cache.settings import Settings
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _PREFIX: Final = "answer_cache_"
 _OF: Final = ("instance_id", "kind", "model", "app")
-# A counter's name here, what it is called there, its meaning, and the verdict's label.
+# A counter's name here, its name in Prometheus, its meaning, and the verdict's label.
 _COUNTERS: Final = (
     ("requests", "requests", "Requests, by the verdict on each.", "reason"),
-    ("unanswered", "unanswered", "Requests that failed or were left.", "result"),
+    ("unanswered", "unanswered", "Requests without a complete answer.", "result"),
     ("refused", "refused", "Answers served and not kept.", "reason"),
     ("loads", "loads", "Answers loaded to their end.", ""),
     ("load_sum", "load_seconds", "Time that loads took.", ""),
@@ -48,14 +48,14 @@ _COUNTERS: Final = (
     ("kept", "kept", "Answers kept.", ""),
     ("kept_bytes", "kept_bytes", "Bytes of the answers kept.", ""),
     ("saved_tokens", "saved_tokens", "Tokens that hits saved.", ""),
-    ("saved_seconds", "saved_seconds", "Waiting that hits saved.", ""),
+    ("saved_seconds", "saved_seconds", "Waiting time that hits saved.", ""),
     ("saved_money", "saved_money", "Money that hits saved.", "currency"),
-    ("audits", "audits", "Hits asked upstream again, by what came of it.", "verdict"),
+    ("audits", "audits", "Hits asked upstream again, by the verdict.", "verdict"),
     (
         *("compared_meaning", "meaning_compared"),
         *("Answers of questions in other words, compared, by band.", "verdict"),
     ),
-    ("audit_money", "audit_money", "What audits cost, about.", "currency"),
+    ("audit_money", "audit_money", "The approximate cost of audits.", "currency"),
     ("prompt_tokens", "prompt_tokens", "Prompt tokens that providers counted.", "how"),
     (
         *("provider_saved", "provider_saved_money"),
@@ -63,24 +63,24 @@ _COUNTERS: Final = (
     ),
     (
         *("prefix_broken", "prompt_prefix_broken"),
-        *("Misses whose prompt differs from the one before early on.", "part"),
+        *("Misses whose prompt differs early from the one before.", "part"),
     ),
     ("compared", "misses_compared", "Misses compared with an earlier one.", ""),
-    ("asked_before", "misses_asked_before", "Of these, with an earlier question.", ""),
-    ("changed", "misses_changed", "Of the compared, what was otherwise.", "part"),
+    ("asked_before", "misses_asked_before", "Misses with an earlier question.", ""),
+    ("changed", "misses_changed", "Compared misses, by the changed part.", "part"),
     (
         *("kept_apart", "misses_kept_apart"),
-        *("What was otherwise where the question was the same.", "part"),
+        *("Misses with an earlier question, by the changed part.", "part"),
     ),
 )
-# Those of a process as a whole.
+# The counters of a process as a whole.
 _OF_PROCESS: Final = (
     ("invalidations", "invalidations", "Invalidations.", ""),
     ("breaker_opened", "breaker_opened", "Outages of the Redis, as seen.", ""),
-    ("breaker_open_sum", "breaker_open_seconds", "Time that these took.", ""),
-    ("lost", "events_lost", "Events that there was no room for.", "what"),
+    ("breaker_open_sum", "breaker_open_seconds", "Time of these outages.", ""),
+    ("lost", "events_lost", "Events lost because there was no room.", "what"),
 )
-# Counted from zero: Prometheus sees no increase in what begins at one.
+# These start at zero: Prometheus sees no increase in a counter that begins at one.
 _FROM_ZERO: Final = (
     "invalidations||||",
     "breaker_opened||||",
@@ -91,19 +91,24 @@ _HISTOGRAMS: Final = (
     ("first", "first_token_seconds", "Time to the first piece of an answer."),
     ("time", "answer_seconds", "Time to the whole answer."),
 )
-# A field of INFO, what it is called here, whether it is a counter, its meaning.
+# A field of INFO, its name in Prometheus, whether it is a counter, its meaning.
 _FACTS: Final = (
     ("used_memory", "redis_memory_used_bytes", False, "Memory that the Redis uses."),
-    ("maxmemory", "redis_memory_max_bytes", False, "What it may use; 0 is no limit."),
-    ("keys", "redis_keys", False, "Keys in all of its databases."),
-    ("evicted_keys", "redis_evicted_keys", True, "Keys dropped for want of room."),
-    ("expired_keys", "redis_expired_keys", True, "Keys whose time was over."),
-    ("connected_clients", "redis_connected_clients", False, "Connections to it."),
+    ("maxmemory", "redis_memory_max_bytes", False, "Its memory limit; 0 is no limit."),
+    ("keys", "redis_keys", False, "Keys in all databases of the Redis."),
+    ("evicted_keys", "redis_evicted_keys", True, "Keys evicted for lack of memory."),
+    ("expired_keys", "redis_expired_keys", True, "Keys that expired."),
+    (
+        "connected_clients",
+        "redis_connected_clients",
+        False,
+        "Connections to the Redis.",
+    ),
 )
 
 
 def text(form: Mapping[str, Any]) -> bytes:
-    """All that is known, in Prometheus's format. Raises ConfigError."""
+    """All known values, in Prometheus's format. Raises ConfigError."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(settings.read(form)))
     return generate_latest(registry)
@@ -151,7 +156,7 @@ def _counted(found: Mapping[str, Counts]) -> Iterator[Metric]:
     for name, shown, meaning in _HISTOGRAMS:
         yield _histogram(found, name, shown, meaning, "result")
     yield _audits_by_age(found)
-    meaning = "Time that asking the store took."
+    meaning = "Time of look-ups in the store."
     yield _histogram(found, "look_up", "look_up_seconds", meaning, "")
 
 

@@ -1,4 +1,4 @@
-"""What the cache saved, as JSON for machines; ``overview`` shows it to people."""
+"""The savings of the cache, as JSON for programs; ``overview`` shows them to people."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ from rag_cache.observe.words import Words
 from rag_cache.settings import Settings
 
 WINDOWS: Final[Mapping[str, int]] = {"24h": 86400, "1h": 3600, "7d": 7 * 86400}
-# Misses whose question had been asked before, for advice to rest on.
+# The least number of misses with a repeated question, or of audits, for an advice.
 _ENOUGH: Final = 20
-_WRONG: Final = 0.01  # of the hits may be wrong, for the hint of a time to live
-# What may keep a repeated question apart.
+_WRONG: Final = 0.01  # the share of wrong hits below which a lifetime is suggested
+# The parts of a request that may make a repeated question miss.
 _PARTS: Final = ("system", "parameters", "tools", "history", "context")
 ENGLISH: Final = Words("en-US")
 
@@ -50,7 +50,7 @@ def of(caller: Caller, parameters: Mapping[str, Any]) -> Json:
 
 
 def summed(counts: Counts) -> Json:
-    """What these counts come to, in all, and by kind, model and app."""
+    """The summary of these counts: in all, and by kind, model and app."""
     parts: defaultdict[tuple[str, str, str], Counts] = defaultdict(dict)
     for name, amount in counts.items():
         what, kind, label, app, verdict = name.split("|")
@@ -76,7 +76,7 @@ def _summary(counts: Counts) -> Json:
         "requests": int(sum(reasons.values())),
         "hits": int(hits),
         "misses": int(misses),
-        # Of those that were looked up: what was bypassed was not to be cached.
+        # Of the requests with a look-up: a bypassed one was not meant for the cache.
         "hit_rate": round(hits / (hits + misses), 4) if hits + misses else None,
         "shared_loads": int(sum(_under(counts, "followed").values())),
         "stale_for_error": int(counts.get("stood_in|", 0)),
@@ -95,13 +95,14 @@ def _summary(counts: Counts) -> Json:
         "provider_cache": _provider(counts),
         "audits": _audits(counts),
         "meaning": _meaning(counts),
-        # What the right ones of those that were only compared would have saved.
+        # The time that right answers would have saved, had they been more than
+        # compared.
         "meaning_would_save_seconds": round(counts.get("meaning_would_save|", 0), 1),
     }
 
 
 def band_rows(read: Settings) -> list[Json]:
-    """How the bands of each model and app stand; none where that can't be known."""
+    """The state of the bands of each model and app; none if it can't be read."""
     rows: list[Json] = []
     try:
         states = settings.open_cache(read).bands()
@@ -123,7 +124,7 @@ def band_rows(read: Settings) -> list[Json]:
 
 
 def facts(read: Settings) -> list[Facts]:
-    """What each server of the Redis says of itself; none where that can't be known."""
+    """The facts that each server of the Redis reports; none if they can't be read."""
     try:
         return settings.open_cache(read).store.facts()
     except StoreError:
@@ -131,7 +132,7 @@ def facts(read: Settings) -> list[Facts]:
 
 
 def _meaning(counts: Counts) -> list[Json]:
-    """The answers of questions in other words that were compared, by bands of scores."""
+    """The compared answers to questions in other words, by bands of scores."""
     found = _under(counts, "compared_meaning")
     bands = []
     for number, bound in enumerate(BAND_STARTS):
@@ -142,7 +143,7 @@ def _meaning(counts: Counts) -> list[Json]:
 
 
 def _audits(counts: Counts) -> Json:
-    """How many of the hits that were asked again were still right, and at which age."""
+    """How many of the audited hits were still right, and at which age."""
     verdicts = _under(counts, "audits")
     right = int(sum(verdicts.get(verdict, 0) for verdict in RIGHT))
     wrong = int(verdicts.get(Verdict.DIFFERENT, 0))
@@ -177,7 +178,7 @@ def _audits(counts: Counts) -> Json:
 
 
 def _provider(counts: Counts) -> Json:
-    """What the providers' own prompt caches did for the requests that went upstream."""
+    """The use of the providers' own prompt caches, for requests that went upstream."""
     tokens = {how: int(counts.get(f"prompt_tokens|{how}", 0)) for how in PROMPT_TOKENS}
     compared, broken = counts.get("compared|", 0), _under(counts, "prefix_broken")
     sent = sum(tokens.values())
@@ -188,7 +189,7 @@ def _provider(counts: Counts) -> Json:
             code: round(amount, 6)
             for code, amount in _under(counts, "provider_saved").items()
         },
-        # The part in which every second prompt, or more, differs from the one before.
+        # The parts in which at least half of the prompts differ from the one before.
         "broken_by": {
             part: round(count / compared, 4)
             for part, count in broken.items()
@@ -198,7 +199,7 @@ def _provider(counts: Counts) -> Json:
 
 
 def _stages(counts: Counts) -> Json:
-    """Where the time of an answer goes, on average."""
+    """The average time of each stage of an answer."""
     looked = sum(_under(counts, "look_up").values())
     loads = counts.get("loads|", 0)
     return {
@@ -214,10 +215,10 @@ def _mean(total: float, count: float) -> float | None:
 
 
 def _why(counts: Counts) -> Json:
-    """In what misses differ from earlier requests, and what to do about it."""
+    """The parts in which misses differ from earlier requests, and advice."""
     again = counts.get("asked_before|", 0)
     apart = _under(counts, "kept_apart")
-    # Those that keep at least every second repeated question apart.
+    # The parts that differ in at least half of the repeated questions.
     shares = {
         part: round(apart[part] / again, 4)
         for part in _PARTS

@@ -1,4 +1,4 @@
-"""The words of the dashboard, in the languages of Dify's users; they stand in words.yaml."""
+"""The dashboard's texts, in the languages of Dify's users; words.yaml has them."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -12,7 +12,7 @@ LANGUAGES: Final = ("en-US", "zh-Hans", "ja-JP", "pt-BR")
 
 @cache
 def _words() -> Mapping[str, Mapping[str, str]]:
-    """Each word's text in each language, by the word's name."""
+    """Each text in each language, by its name."""
     words: Mapping[str, Mapping[str, str]] = data.read(
         Path(__file__).with_name("words.yaml")
     )
@@ -20,19 +20,19 @@ def _words() -> Mapping[str, Mapping[str, str]]:
 
 
 class Words:
-    """The words of one language."""
+    """The texts of one language."""
 
     def __init__(self, language: str) -> None:
         self.language = language
 
     def __call__(self, name: str, **values: object) -> str:
-        """The words for ``name``; the name itself where there are none."""
+        """The text for ``name``; the name itself if there is none."""
         found = _words().get(name)
         return found[self.language].format(**values) if found else name
 
 
 def preferred(accepted: str) -> Words:
-    """The words for a browser's Accept-Language."""
+    """The texts for a browser's Accept-Language."""
     for wanted in accepted.lower().split(","):
         short = wanted.partition(";")[0].strip()[:2]
         for language in LANGUAGES:

@@ -1,4 +1,4 @@
-"""A chat request of OpenAI's -> what a model of the workspace is asked."""
+"""A chat request in OpenAI's format -> a request to a model of the workspace."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from rag_cache.work import Chat
 
 type Json = dict[str, Any]
 
-# What of a request says how it is answered, or nothing that an answer depends on.
+# Fields that are handled separately, and fields on which no answer depends.
 _OWN: Final = frozenset(
     {
         *("model", "messages", "stream", "stream_options", "stop", "tools"),
@@ -24,7 +24,7 @@ _OWN: Final = frozenset(
         *("prompt_cache_retention", "safety_identifier"),
     }
 )
-# What a model of Dify can't be asked for: any other value would change the answer.
+# Fields that Dify can't pass to a model, and the values at which they change no answer.
 _ONLY: Final[Mapping[str, tuple[Any, ...]]] = {
     "n": (1,),
     "tool_choice": ("auto", "none"),
@@ -42,9 +42,9 @@ _ONLY: Final[Mapping[str, tuple[Any, ...]]] = {
 
 
 def chat_of(body: Json, model: Served) -> Chat:
-    """What the model is asked. Raises BadInput.
+    """The request to the model. Raises BadInput.
 
-    Parameters that are unknown here are handed on: Dify drops those for which the model
+    Parameters that are unknown here are passed on. Dify drops those for which the model
     has no rule.
     """
     for name, possible in _ONLY.items():

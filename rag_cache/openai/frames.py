@@ -1,9 +1,9 @@
 """Answers as OpenAI's clients read them: one JSON object, or server-sent events.
 
-A queue of the host lies between an endpoint and its caller that loses what it has no
-room for, without a word (D/internal/core/io_tunnel/endpoint_service.go): so the pieces
-of a stream are few, its end is held back until the first has been handled, and every
-frame has a number that tells a reader of a hole.
+Between an endpoint and its caller is a queue of the host. If the queue is full, it
+drops pieces without an error (D/internal/core/io_tunnel/endpoint_service.go). So a
+stream has few pieces, its end is held back until the host has handled the first piece,
+and every frame has a number, by which a reader notices a gap.
 """
 
 import json
@@ -15,22 +15,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-# The host's second queue holds so many pieces: fewer than that are never too many.
+# The host's second queue holds this many pieces, so this many always fit.
 MAX_PIECES: Final = 128
-# Pieces come at first as they are made, then at longer and longer intervals, so that
-# there is room for those of a whole answer of 240 s. In seconds.
+# At first, pieces are sent as they are made, then at longer and longer intervals, so
+# that there is room for a whole answer of 240 s. In seconds.
 _FIRST_INTERVAL: Final = 0.04
 _GROWTH: Final = 1.054
-# A comment in between, for what would take silence for an end.
+# Seconds without a piece before a comment is sent, for clients that take silence for an
+# end.
 _SILENCE: Final = 15.0
-# A reply that ends before the host has handled its first piece is cut to it: measured
-# at up to 20 ms, and three times 100 ms is what a throttled container may sleep.
+# If a reply ends before the host has handled its first piece, the host cuts the reply
+# to this piece. Handling took up to 20 ms in measurements; a throttled container may
+# sleep three times 100 ms.
 _HELD: Final = 0.3
-# Bytes in a piece, which goes to the host in hexadecimal in one line of 5 MiB.
+# Bytes in a piece, which goes to the host as a line in hexadecimal, of at most 5 MiB.
 _LONGEST: Final = 1024 * 1024
 _RESERVED: Final = 16
-# One line end: a blank line behind it would be an event without data to a reader that
-# remembers the last id, as OpenAI's client does.
+# Only one line end: a reader that remembers the last id, such as OpenAI's client, would
+# take a blank line after the comment for an event without data.
 _KEEPALIVE: Final = b": waiting\n"
 
 
@@ -65,7 +67,7 @@ class Frames:
         return self._frame(self._object("chat.completion.chunk", choices=[choice]))
 
     def usage(self, usage: Mapping[str, Any]) -> bytes:
-        """The tokens of an answer, behind its end."""
+        """The tokens of an answer, after its end."""
         return self._frame(
             self._object("chat.completion.chunk", choices=[], usage=usage)
         )
@@ -82,7 +84,7 @@ class Frames:
         return self._numbered(json.dumps(data, ensure_ascii=False))
 
     def _numbered(self, text: str) -> bytes:
-        # SSE's own field for it; clients that do not know it pass over it.
+        # SSE's own field for the number; clients that do not know the field ignore it.
         number, self._count = self._count, self._count + 1
         frame = f"id: {self._name}/{number}\ndata: {text}\n\n"
         return frame.encode("utf-8", "replace")
@@ -93,9 +95,9 @@ def paced(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[bytes]:
-    """The frames in so few pieces, and ended so late, that none is lost.
+    """The frames in few enough pieces, with a late enough end, so that none is lost.
 
-    ``frames`` raise nothing; they are taken in a thread of their own.
+    ``frames`` must not raise; a separate thread reads them.
     """
     waiting: queue.Queue[bytes | None] = queue.Queue()
 
@@ -122,7 +124,7 @@ def paced(
 
 
 class _Pieces:
-    """Frames that wait to go out together."""
+    """Frames that wait to be sent together."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -139,7 +141,7 @@ class _Pieces:
 
     @property
     def _full(self) -> bool:
-        """Whether there is room left only for what comes with the end."""
+        """Whether the room that is left is reserved for the end."""
         return self._count >= MAX_PIECES - _RESERVED
 
     def add(self, frame: bytes) -> None:
@@ -147,17 +149,17 @@ class _Pieces:
         self._held.append(frame)
 
     def add_keepalive(self) -> None:
-        """Nothing came: say so, if there is nothing else to say."""
+        """Add a comment after a silence, unless frames are waiting."""
         self._held = self._held or [_KEEPALIVE]
 
     def due(self) -> Iterator[bytes]:
-        """What is to go out now."""
+        """The pieces to send now."""
         if self._clock() >= self._next and not self._full:
             yield from self.rest()
             self._next = self._clock() + _FIRST_INTERVAL * _GROWTH**self._count
 
     def rest(self) -> Iterator[bytes]:
-        """All that is held, in pieces that the host takes."""
+        """All waiting frames, in pieces that the host accepts."""
         held, self._held = b"".join(self._held), []
         for start in range(0, len(held), _LONGEST):
             if self._began is None:
@@ -166,7 +168,7 @@ class _Pieces:
             yield held[start : start + _LONGEST]
 
     def hold(self) -> float:
-        """How long the end is to be held back still."""
+        """How many seconds the end must still be held back."""
         if self._began is None:
             return 0.0
         return max(0.0, self._began + _HELD - self._clock())

@@ -1,7 +1,7 @@
-"""OpenAI's API over the models of the workspace, cached: for any client of it.
+"""OpenAI's API over the models of the workspace, cached, for any client of that API.
 
-Cached Model is one such client: so it can wrap a model that is no OpenAI-compatible
-server of its own.
+Cached Model is one such client. So it can wrap a model that has no OpenAI-compatible
+server.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ from rag_cache.settings import Settings
 from rag_cache.work import AskModel, AskVectors, Chat, Work
 
 type Json = dict[str, Any]
-# What is asked of Dify goes there in one line of 5 MiB.
+# A request to Dify is sent as one line of at most 5 MiB.
 _MAX_BODY: Final = 4 * 1024 * 1024
 
 _REFUSED: Final = {
@@ -40,7 +40,7 @@ _REFUSED: Final = {
 
 
 def list_models(request: HttpRequest, values: Mapping[str, Any]) -> Response:
-    """GET /v1/models: what is picked in the settings."""
+    """GET /v1/models: the models that are picked in the settings."""
 
     def do() -> Response:
         data = [
@@ -50,7 +50,7 @@ def list_models(request: HttpRequest, values: Mapping[str, Any]) -> Response:
         ]
         body: Json = {"object": "list", "data": data}
         refused = served.refused(values)
-        if refused:  # Clients pass over what they don't know; a person reads it.
+        if refused:  # Clients ignore unknown fields; a person reads this one.
             body["not_served"] = refused
         return http.reply(200, body)
 
@@ -106,7 +106,7 @@ def embeddings(
 
 
 def _reply(answer: Json, remedy: str) -> Response:
-    """An answer; raises BadInput for one that the host would not take."""
+    """An answer; raises BadInput if it is too large for the host."""
     response = http.reply(200, answer)
     if response.status_code != HTTPStatus.OK:
         msg = f"The answer is larger than Dify takes at once; {remedy}."
@@ -152,7 +152,7 @@ def _chat_work(
 
 
 def _traits(traits: Traits, asked: Chat, read: Settings) -> Traits:
-    """What the policy goes by; raises BadInput for a file that is not to be fetched."""
+    """The request's traits; raises BadInput for a file that must not be fetched."""
     named = messages.has_url(asked.messages)
     if named and read.cache.options.gateway_file_urls == "refuse":
         raise BadInput(
@@ -168,7 +168,7 @@ def _traits(traits: Traits, asked: Chat, read: Settings) -> Traits:
 
 
 def _caller(values: Mapping[str, Any], body: Json, read: Settings) -> Caller:
-    """Who asks. Behind an endpoint all look alike, so a user must be named."""
+    """The caller. An endpoint can't distinguish users, so scope user needs a name."""
     user = body.get("user")
     if not isinstance(user, str | None):
         raise BadInput("user must be a text.")
@@ -184,7 +184,7 @@ def _caller(values: Mapping[str, Any], body: Json, read: Settings) -> Caller:
 
 def _streamed(under_way: Work, frames: Frames, *, wants_usage: bool) -> Response:
     texts = under_way.texts()
-    # The first words before anything else: what goes wrong until then has a status.
+    # Wait for the first text: an error until then still gets an HTTP status.
     first = next(texts, "")
     _refuse_missing(under_way)
 
@@ -226,7 +226,7 @@ def _refuse_missing(under_way: Work) -> None:
 
 
 def _end(under_way: Work) -> str | None:
-    """The finish reason as OpenAI's agents expect it; None for what may lack something."""
+    """The finish reason as OpenAI's agents expect it; None if it may be incomplete."""
     reason = under_way.finish_reason
     return "tool_calls" if reason == "stop" and under_way.tool_calls else reason
 
@@ -255,7 +255,7 @@ def _usage(under_way: Work) -> Json | None:
 
 
 def _marked(response: Response, under_way: Work) -> Response:
-    """The response, and how it came about: here a hit can be marked."""
+    """The response, with its outcome in headers."""
     outcome = under_way.outcome
     response.headers["X-Cache"] = "hit" if outcome.hit else "miss"
     response.headers["X-Cache-Reason"] = outcome.reason
@@ -264,7 +264,7 @@ def _marked(response: Response, under_way: Work) -> Response:
     return response
 
 
-# --- what went wrong ----------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------
 
 
 def _refused(status: int, sentence: str) -> Response:

@@ -1,7 +1,7 @@
 """The models that the gateway serves: those picked in the endpoint's settings.
 
-The host can't list a workspace's models to a plugin, and not every one is meant to be
-called from outside.
+A plugin can't list the workspace's models, and not every model is meant to be called
+from outside.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,20 +29,20 @@ class Served:
 
     @property
     def provider(self) -> str:
-        """Whose model it is, as in ``langgenius/openai/openai``."""
+        """The model's provider, as in ``langgenius/openai/openai``."""
         return str(self.selector.get("provider") or "")
 
     @property
     def full_name(self) -> str:
-        """Its name, with its provider before it."""
+        """The provider and the model's name."""
         return f"{self.provider}/{self.selector['model']}"
 
 
 def models(settings: Mapping[str, Any]) -> list[Served]:
-    """What is served, each once.
+    """The served models, each once.
 
-    A model's name is its id; where two picked ones share it, their providers stand
-    before it.
+    A model's name is its id. If two picked models have the same name, the provider is
+    added before it.
     """
     picked: dict[tuple[Kind, str, str], Mapping[str, Any]] = {}
     for kind, pick in _picked(settings):
@@ -60,7 +60,7 @@ def _picked(settings: Mapping[str, Any]) -> Iterator[tuple[Kind, dict[str, Any]]
         pick = settings.get(name)
         if not isinstance(pick, dict) or not pick.get("model"):
             continue
-        # A model of another kind may stand there since it was exchanged.
+        # After an exchange, the field may hold a model of another kind.
         if pick.get("model_type") in (None, kind):
             yield kind, pick
 
@@ -70,7 +70,7 @@ def find(settings: Mapping[str, Any], wanted: Any, kind: Kind) -> Served:
     if not isinstance(wanted, str) or not wanted:
         raise BadInput("model is empty; it takes the id of a model in GET /v1/models.")
     offered = [served for served in models(settings) if served.kind == kind]
-    # Ids first: one model's may be another's full name.
+    # Ids win: one model's id may be another model's full name.
     by_id = {served.full_name: served for served in offered}
     by_id |= {served.id: served for served in offered}
     served = by_id.get(wanted)
@@ -80,7 +80,7 @@ def find(settings: Mapping[str, Any], wanted: Any, kind: Kind) -> Served:
         )
     if leads_back(served):
         raise BadInput(
-            f"The model {served.id} is Cached Model's, which may lead back here; "
+            f"The model {served.id} is Cached Model's, which may call this gateway again; "
             "pick the model of its own provider in the endpoint's settings."
         )
     return served
@@ -90,12 +90,13 @@ def refused(settings: Mapping[str, Any]) -> list[str]:
     """A sentence for each model that is picked and not served."""
     return [
         f"The model {served.id} is picked and not served: it is Cached Model's, which may "
-        "lead back here; pick the model of its own provider in the endpoint's settings."
+        "call this gateway again; pick the model of its own provider in the endpoint's "
+        "settings."
         for served in models(settings)
         if leads_back(served)
     ]
 
 
 def leads_back(served: Served) -> bool:
-    """Whether a model may be one that asks this very gateway."""
+    """Whether a model may call this gateway again."""
     return served.provider.rpartition("/")[2] == _OURS

@@ -1,4 +1,4 @@
-"""An embeddings request of OpenAI's, over a model of the workspace, through the cache."""
+"""An embeddings request in OpenAI's format to a model of the workspace, cached."""
 
 import base64
 import json
@@ -61,7 +61,7 @@ def _texts(body: Json) -> list[str]:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
         raise BadInput(
-            "input must be a text or a list of texts; tokens are unknown here."
+            "input must be a text or a list of texts; tokens are not supported."
         )
     if not 0 < len(texts) <= _MAX_TEXTS:
         raise BadInput(f"input must hold from 1 to {_MAX_TEXTS} texts.")
@@ -69,7 +69,7 @@ def _texts(body: Json) -> list[str]:
 
 
 def written(item: Item, form: str) -> Any:
-    """A vector as ``float`` or ``base64`` write it; the latter has 4 bytes a number."""
+    """A vector in the format ``float`` or ``base64`` (4 bytes for each number)."""
     return _form(vectors.unpack(item.payload), form)
 
 
@@ -86,7 +86,7 @@ def _form(vector: Sequence[float], form: str) -> Any:
 
 
 def _check_size(body: Json, vector: Sequence[float], count: int) -> None:
-    """Refuse what could not be handed over, before it is paid for."""
+    """Refuse a reply that the host would not accept, before it is paid for."""
     form = inputs.choice(body, "encoding_format", *FORMATS)
     each = len(json.dumps(_form(vector, form))) + _AROUND
     most = http.MAX_REPLY // each

@@ -1,4 +1,4 @@
-"""Knowledge retrieval: what is asked, of which version of which knowledge base, and kept."""
+"""Knowledge retrieval through the cache: requests, versions of datasets, results."""
 
 from rag_cache.retrieval.asks import read
 from rag_cache.retrieval.external import answer

@@ -1,4 +1,4 @@
-"""What a retrieval is asked for: the tool's parameters, read."""
+"""The request for a retrieval, read from the tool's parameters."""
 
 import re
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ type Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked. ``query`` is as it is sent; ``cut`` says that it was longer.
+    """A request. ``query`` is the text that is sent; ``cut`` says that it was longer.
 
-    ``overrides`` are the fields of ``retrieval_model`` that go over a dataset's own.
+    ``overrides`` are the fields of ``retrieval_model`` that replace a dataset's own.
     """
 
     query: str
     datasets: tuple[str, ...]
-    # Names or ids of further knowledge bases, as somebody typed them.
+    # Names or ids of further knowledge bases, as a person typed them.
     named: tuple[str, ...] = ()
     named_in: str = ""  # the field
     cut: bool = False
@@ -55,7 +55,7 @@ def read(
     *,
     names: str = "more_datasets",
 ) -> Ask:
-    """The tool's parameters; ``names`` is that in which knowledge bases are named.
+    """The tool's parameters; ``names`` is the parameter that names knowledge bases.
 
     Raises BadInput or ConfigError.
     """
@@ -81,7 +81,7 @@ def read(
         named_in=FIELDS[names],
         top_k=top_k,
         score_threshold=threshold,
-        # A rerank model's scores are other ones: its threshold is not the search's.
+        # A rerank model has other scores, so its threshold is not used for the search.
         overrides=overrides(
             top_k, None if reranker else threshold, conditions, settings
         ),
@@ -93,7 +93,7 @@ def read(
 
 
 def limits(given: Mapping[str, Any]) -> tuple[int | None, float | None]:
-    """``top_k`` and ``score_threshold``; Dify sends nought where there is none."""
+    """``top_k`` and ``score_threshold``; Dify sends a threshold of 0 for none."""
     top_k = inputs.whole(given, "top_k", 1, MAX_TOP_K)
     return top_k, inputs.number(given, "score_threshold", 0, 1) or None
 
@@ -136,16 +136,17 @@ def _method(parameters: Mapping[str, Any]) -> str:
 
 
 def shortened(query: str) -> tuple[str, bool]:
-    """The query within the API's limit, and whether that took something away.
+    """The query within the API's limit, and whether it was cut.
 
-    It is cut behind a sentence if one ends in its second half, else between two
-    words there, else in the midst.
+    It is cut after a sentence that ends in its second half, else between two words
+    there, else at the limit.
     """
     if len(query) <= MAX_QUERY:
         return query, False
     head = query[:MAX_QUERY]
     sentences = _SENTENCE_END.match(query[: MAX_QUERY + 1])
-    # A greeting is a sentence too: what is cut must not be nearly all of it.
+    # Not after a short sentence such as a greeting: nearly all of the query would be
+    # lost.
     if sentences and MAX_QUERY // 2 <= len(sentences[0]) <= MAX_QUERY:
         return sentences[0].strip(), True
     words = re.split(r"\s+\S*$", head)[0]

@@ -1,7 +1,7 @@
 """Records of the knowledge API -> the items of a Knowledge Retrieval node.
 
-An LLM node takes them for its context and cites them: field by field what Dify's
-own node puts out (host contract 7.3, core/workflow/nodes/knowledge_retrieval).
+An LLM node takes these items as its context and cites them. Every field is as Dify's
+own node outputs it (host contract 7.3, core/workflow/nodes/knowledge_retrieval).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ def items(
 
 
 def ranked(found: Sequence[Json], top_k: int | None = None) -> list[Json]:
-    """The best ``top_k``, best first, with their positions. All for None."""
+    """The best ``top_k``, best first, with their positions. None means all."""
     best = sorted(found, key=_score, reverse=True)[:top_k]
     for position, item in enumerate(best, 1):
         item["metadata"]["position"] = position
@@ -89,7 +89,7 @@ def _content(segment: Mapping[str, Any]) -> str:
 
 
 def _table(value: Any) -> Json:
-    """The value if it is an object: anything may stand in a record's place."""
+    """The value if it is an object, else an empty one: a record may hold anything."""
     return value if isinstance(value, dict) else {}
 
 

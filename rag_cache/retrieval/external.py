@@ -26,14 +26,15 @@ def answer(request: Request, settings: Mapping[str, Any]) -> Response:
 
 def _error(status: int, sentence: str) -> Response:
     if status in (401, 403):
-        # Dify says at once, on registering, what a 403 means; other codes it lets pass.
+        # When the API is registered, Dify reports a 403 at once; it ignores other
+        # codes.
         return http.reply(403, {"error_code": _BAD_KEY, "error_msg": sentence})
     return http.reply(status, {"error_code": _NO_KNOWLEDGE, "error_msg": sentence})
 
 
 def _records(request: Request, settings: Mapping[str, Any]) -> Response:
     body = http.body_of(request)
-    if not body:  # Dify asks so when an external knowledge API is registered.
+    if not body:  # Dify's request when an external knowledge API is registered.
         return http.reply(200, {"records": []})
     found = search.retrieve(Caller(settings), _ask(body))
     records = [
@@ -67,7 +68,7 @@ def _ask(body: Mapping[str, Any]) -> Ask:
 
 
 def _filter(condition: Mapping[str, Any]) -> dict[str, Any]:
-    """The condition as the knowledge API takes it: one name each, not a list."""
+    """The condition as the knowledge API accepts it: one name each, not a list."""
     conditions = condition.get("conditions") or []
     if not isinstance(conditions, list) or not all(
         isinstance(one, dict) and one.get("name") for one in conditions
@@ -94,7 +95,7 @@ def _names(name: Any) -> list[str]:
 
 
 def _about(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What Dify shows of a document: its own metadata, and where it comes from."""
+    """The metadata that Dify shows of a document: its own, and its source."""
     own = metadata.get("doc_metadata")
     return {
         **(own if isinstance(own, dict) else {}),

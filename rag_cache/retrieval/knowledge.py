@@ -1,8 +1,8 @@
-"""Dify's knowledge API: what a dataset is, what it holds, what it finds.
+"""Dify's knowledge API: datasets, their documents, and retrievals.
 
-It is the only way to a retrieval that a plugin has (host contract 8.1). Its key
-reads every dataset of a workspace, so who may ask for which is decided before.
-No message repeats a response body or the key.
+It is a plugin's only way to a retrieval (host contract 8.1). Its key reads every
+dataset of a workspace, so permissions are checked before a call. No message repeats a
+response body or the key.
 """
 
 import time
@@ -23,7 +23,7 @@ from rag_cache.settings import Knowledge
 MAX_QUERY: Final = 250
 CHECK_SECONDS: Final = 10
 _WORKERS: Final = 8
-_PAGE: Final = 100  # documents and datasets at a time; the API gives no more
+_PAGE: Final = 100  # documents or datasets in a page; the API returns no more
 _MAX_PAGES: Final = 100
 _READ_SIZE: Final = 64 * 1024
 _MAX_BODY: Final = 16 * 1024 * 1024
@@ -33,12 +33,12 @@ type Json = dict[str, Any]
 
 
 def credential(place: Knowledge, seconds: float) -> str:
-    """What decides how a call fails: whose key it is, and how long it may take."""
+    """Equal for calls that fail alike: those with the same key and time limit."""
     return f"{place.digest()} {seconds}"
 
 
 def rebuilt(name: str, text: str) -> KnowledgeError | None:
-    """The error again that another process met."""
+    """An error of another process, rebuilt from its name and text."""
     kinds = {kind.__name__: kind for kind in (KnowledgeError, NoKnowledgeBase)}
     return kinds[name](text) if name in kinds else None
 
@@ -46,7 +46,7 @@ def rebuilt(name: str, text: str) -> KnowledgeError | None:
 def side_by_side[A, B](
     ask: Callable[[A], B], about: Sequence[A]
 ) -> list[B | KnowledgeError]:
-    """What ``ask`` gives for each, or why it did not, asked at the same time."""
+    """The result of ``ask`` for each, or its error; all are asked at the same time."""
 
     def one(which: A) -> B | KnowledgeError:
         try:
@@ -68,13 +68,13 @@ def datasets(place: Knowledge, seconds: float) -> Iterator[tuple[str, str]]:
 
 
 def check(place: Knowledge) -> None:
-    """Whether the API answers with this key. Raises KnowledgeError."""
+    """Check that the API accepts this key. Raises KnowledgeError."""
     deadline = time.monotonic() + CHECK_SECONDS
     _call(place, "GET", "/v1/datasets?page=1&limit=1", "", deadline)
 
 
 def dataset(place: Knowledge, dataset_id: str, seconds: float) -> Json:
-    """What ``GET /datasets/{id}`` says. Raises KnowledgeError."""
+    """The answer to ``GET /datasets/{id}``. Raises KnowledgeError."""
     deadline = time.monotonic() + seconds
     return _call(place, "GET", f"/v1/datasets/{dataset_id}", dataset_id, deadline)
 
@@ -92,7 +92,7 @@ def retrieve(
     model: Mapping[str, Any] | None,
     seconds: float,
 ) -> list[Json]:
-    """The records that a dataset has for a query of at most MAX_QUERY characters.
+    """A dataset's records for a query of at most MAX_QUERY characters.
 
     ``model`` is the API's ``retrieval_model``; None for the dataset's own settings.
     Raises KnowledgeError.
@@ -124,7 +124,7 @@ def _pages(
 
 
 def check_set(place: Knowledge) -> None:
-    """Raise KnowledgeError unless the credentials say where the API is."""
+    """Raise KnowledgeError unless the API's URL and key are set."""
     if not place.url or not place.key:
         raise KnowledgeError(
             "Set Knowledge API URL (knowledge_api_url) and Knowledge API key "
@@ -152,7 +152,7 @@ def _call(
         raise _refused(status, _code(data), dataset_id)
     if not isinstance(data, dict):
         raise KnowledgeError(
-            f"What answers at Knowledge API URL (knowledge_api_url) is not {_API_NAME}."
+            f"The server at Knowledge API URL (knowledge_api_url) is not {_API_NAME}."
         )
     return data
 
@@ -189,7 +189,7 @@ def _exchange(
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> Any:
-    """The body as JSON; None for anything else, and for more than can be meant."""
+    """The body as JSON; None if it is not JSON, or longer than ``_MAX_BODY``."""
     body = bytearray()
     for chunk in response.stream(_READ_SIZE):
         body += chunk
@@ -209,7 +209,7 @@ def _code(data: Any) -> str:
 
 def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:
     sentence = f"{_API_NAME} answered HTTP {status}{code}"
-    # Dify names its own 404 by a code; a web server's page for a wrong path has none.
+    # Dify's own 404 has a code; a web server's page for a wrong path has none.
     missing = dataset_id and code and status == HTTPStatus.NOT_FOUND
     which = f"the knowledge base {dataset_id}" if dataset_id else "knowledge bases"
     if status == HTTPStatus.UNAUTHORIZED:
@@ -225,7 +225,9 @@ def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         rest = f" for {which}; it is in trouble itself"
     elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        rest = "; check Knowledge API URL (knowledge_api_url), it leads elsewhere"
+        rest = (
+            "; check Knowledge API URL (knowledge_api_url), which redirects elsewhere"
+        )
     else:
         rest = f": it does not accept these settings for {which}"
     return (NoKnowledgeBase if missing else KnowledgeError)(sentence + rest + ".")

@@ -1,8 +1,8 @@
 """A retrieval through the cache: query -> versions -> key -> cache or knowledge API.
 
-What is kept is what a Knowledge Retrieval node would put out. Its key holds the
-version of each dataset, and nothing lives longer than ``retrieval_max_age_seconds``:
-Dify's API does not show every change (``versions``).
+An entry is the output of a Knowledge Retrieval node. Its key holds the version of each
+dataset. No entry lives longer than ``retrieval_max_age_seconds``, because Dify's API
+does not show every change (``versions``).
 """
 
 import threading
@@ -37,7 +37,7 @@ from rag_cache.retrieval.versions import Dataset
 from rag_cache.settings import Settings
 from rag_cache.work import Reranker
 
-# How long a retrieval that found nothing is kept: the document may be on its way.
+# The lifetime of an empty result: the document may be on its way.
 EMPTY_SECONDS: Final = 30
 # The API refuses a ``retrieval_model`` without these (host contract 8.1).
 _LEAST: Final[Mapping[str, Any]] = {
@@ -46,9 +46,9 @@ _LEAST: Final[Mapping[str, Any]] = {
     "top_k": 4,
     "score_threshold_enabled": False,
 }
-# A version may be seen before Dify's index has caught up with it: a document is
-# enabled, and then its segments are (tasks/add_document_to_index_task.py). For so
-# long what was found is kept only for a moment.
+# A version may be seen before Dify's index has caught up with it: Dify enables a
+# document first, and then its segments (tasks/add_document_to_index_task.py). During
+# this time, a result is kept only for a short time.
 _SETTLING_SECONDS: Final = 60
 _SETTLING_LIFE: Final = 15.0
 _NAMES_SECONDS: Final = 60
@@ -58,7 +58,7 @@ _NOTHING: Final[Mapping[str, Any]] = {"result": [], "datasets": [], "warnings": 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """What came of it. ``datasets`` has the id, name and count of each that was asked."""
+    """A retrieval's result. ``datasets`` has the id, name and count of each one asked."""
 
     result: list[Json]
     datasets: list[Json]
@@ -98,7 +98,7 @@ def retrieve(caller: Caller, ask: Ask) -> Retrieved:
         )
     except NothingCached:
         data = _NOTHING
-    except FlightBroken:  # the load that this one waited for died: its own, then
+    except FlightBroken:  # another caller's load failed: load here
         data = _loaded(read, ask, described).data
     return _shown(ask, data, outcome_of(state))
 
@@ -117,7 +117,7 @@ def _shown(ask: Ask, data: Mapping[str, Any], outcome: Outcome) -> Retrieved:
 
 
 def _resolved(read: Settings, ask: Ask) -> Ask:
-    """The ask, with the ids of the knowledge bases that it names. Raises BadInput."""
+    """The request with the ids of the knowledge bases that it names. Raises BadInput."""
     if not ask.named:
         return ask
     found = sorted({*ask.datasets, *_ids(read, ask.named, ask.named_in)})
@@ -129,10 +129,10 @@ def _resolved(read: Settings, ask: Ask) -> Ask:
 
 
 def versions_of(read: Settings, parameters: Mapping[str, Any]) -> list[Dataset] | None:
-    """The knowledge bases of ``knowledge_bases``, as they are now; None if nobody knows.
+    """The current state of ``knowledge_bases``; None if a state can't be read.
 
-    Raises BadInput, and KnowledgeError for one that is not there or where the credentials
-    do not say where the knowledge is.
+    Raises BadInput. Raises KnowledgeError if a knowledge base does not exist, or if the
+    API's URL or key is not set.
     """
     names = read_names(parameters, "knowledge_bases")
     where = FIELDS["knowledge_bases"]
@@ -155,7 +155,7 @@ def versions_of(read: Settings, parameters: Mapping[str, Any]) -> list[Dataset] 
 
 
 def longest_life(read: Settings, datasets: Sequence[Dataset]) -> int:
-    """How long something may be kept that was made of these knowledge bases, in seconds."""
+    """The longest lifetime, in seconds, of a value made from these knowledge bases."""
     most = read.cache.options.retrieval_max_age_seconds
     if any(_is_settling(one.since) for one in datasets):
         most = min(most, int(_SETTLING_LIFE))
@@ -163,7 +163,7 @@ def longest_life(read: Settings, datasets: Sequence[Dataset]) -> int:
 
 
 def _is_settling(since: float) -> bool:
-    """Whether Dify's index may be behind a version that was first seen at ``since``."""
+    """Whether Dify's index may be older than a version first seen at ``since``."""
     return time.time() - since < _SETTLING_SECONDS
 
 
@@ -177,8 +177,8 @@ def _ids(read: Settings, names: Sequence[str], where: str) -> set[str]:
         if len(ids) != 1:
             trouble = "Several knowledge bases are" if ids else "No knowledge base is"
             raise BadInput(
-                f"{trouble} called {name[:60]!r} in {where}; write the id that "
-                "stands in its address."
+                f"{trouble} called {name[:60]!r} in {where}; write the id from the "
+                "knowledge base's address."
             )
         found.add(ids[0])
     return found
@@ -206,17 +206,17 @@ def _allow(read: Settings, datasets: Sequence[str]) -> None:
 
 
 def _outlives_call(ask: Ask) -> bool:
-    # A rerank model is asked through the caller's session, and ends with it.
+    # A rerank model is called through the caller's session, and the call ends with it.
     return ask.reranker is None and runtime.outlives_call()
 
 
 def _form(read: Settings, ask: Ask, datasets: Sequence[Dataset]) -> Json:
-    """Everything that can change what is found."""
+    """Everything that can change the result."""
     return {
         "of": read.knowledge.digest(),
         "query": ask.query,
         "datasets": [one.in_key for one in datasets],
-        # Another form may let it grow older.
+        # Another form may permit an older result.
         "max_age": read.cache.options.retrieval_max_age_seconds,
         "overrides": ask.overrides,
         "top_k": ask.top_k,
@@ -282,7 +282,7 @@ def _found(dataset: Dataset, answer: list[Json] | KnowledgeError) -> Json:
 def _loaded(
     read: Settings, ask: Ask, described: Sequence[Dataset | KnowledgeError]
 ) -> Piece:
-    """All datasets' items in one. Raises KnowledgeError where none could be asked."""
+    """The items of all datasets. Raises KnowledgeError if every dataset failed."""
     named = [
         one if isinstance(one, Dataset) else Dataset(which)
         for which, one in zip(ask.datasets, described, strict=True)
@@ -294,7 +294,7 @@ def _loaded(
     }
 
     def asked(one: Dataset) -> list[Json]:
-        # What is set goes over its own settings, which are not known either.
+        # Overrides need the dataset's own settings, which are not known either.
         if one.id in unknown and ask.overrides:
             raise unknown[one.id]
         return _items(read, ask, one)
@@ -331,10 +331,11 @@ def _items(read: Settings, ask: Ask, one: Dataset) -> list[Json]:
 
 
 def _model(ask: Ask, one: Dataset) -> Json | None:
-    """The dataset's own settings with the caller's over them; None if it has none.
+    """The dataset's own settings, with overrides; None if nothing is overridden.
 
-    Dify's page stores a semantic search for an economical dataset, and its API then fails
-    for want of vectors (1.14.0): by keywords is what such a dataset can do.
+    Dify's page stores a semantic search for an economical dataset, and its API then
+    fails because there are no vectors (1.14.0). Such a dataset can be searched by
+    keywords only.
     """
     by_keywords = one.economical and "search_method" not in ask.overrides
     if not ask.overrides and not by_keywords:
@@ -346,7 +347,7 @@ def _model(ask: Ask, one: Dataset) -> Json | None:
 
 
 def _top_k(ask: Ask, datasets: Sequence[Dataset]) -> int | None:
-    """How many items in all: as asked, else as many as the most generous dataset."""
+    """The number of items in all: as asked, else the largest of the datasets' own."""
     asked = ask.overrides.get("top_k")
     if asked is not None or len(datasets) == 1:
         return asked if isinstance(asked, int) else None
@@ -368,7 +369,7 @@ def _reranked(ask: Ask, reranker: Reranker, found: Sequence[Json]) -> list[Json]
 
 
 def choices(credentials: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Id and name of each dataset that the credentials may ask, for a list to pick from.
+    """Id and name of each dataset that the credentials permit, for a selection list.
 
     Raises ConfigError or KnowledgeError.
     """

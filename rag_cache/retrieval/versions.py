@@ -1,8 +1,9 @@
 """The version of a dataset: a digest that changes when its knowledge does.
 
-It is part of a retrieval's key, so that entries die by themselves. Dify's API has
-no version; this is made of what ``GET /datasets/{id}`` says, or of the list of its
-documents, and remembered for some seconds, for all processes, and refreshed behind.
+It is part of a retrieval's key, so that a change of the knowledge makes old entries
+unreachable. Dify's API has no version. So the version is computed from the answer to
+``GET /datasets/{id}``, for a deep check also from the list of documents. It is kept for
+some seconds, for all processes, and refreshed in the background.
 """
 
 import hashlib
@@ -25,9 +26,9 @@ from rag_cache.errors import KnowledgeError
 from rag_cache.retrieval import knowledge
 from rag_cache.settings import Settings
 
-# What tells one state of a dataset from another. Not ``hit_count``: each retrieval
-# changes it. ``updated_at`` is that of the settings; documents show in the counters
-# (fields/dataset_fields.py, models/dataset.py).
+# The fields that distinguish states of a dataset. Not ``hit_count``: each retrieval
+# changes it. ``updated_at`` is the time of the settings; changes of documents show in
+# the counters (fields/dataset_fields.py, models/dataset.py).
 _VERSION_FIELDS: Final = (
     *("name", "provider", "indexing_technique", "doc_form", "updated_at"),
     *("document_count", "total_documents", "total_available_documents", "word_count"),
@@ -36,7 +37,7 @@ _VERSION_FIELDS: Final = (
     *("summary_index_setting", "enable_api", "built_in_field_enabled", "doc_metadata"),
     *("is_multimodal", "runtime_mode", "chunk_structure"),
 )
-# And one state of a document (fields/document_fields.py).
+# The fields that distinguish states of a document (fields/document_fields.py).
 _DOCUMENT_VERSION_FIELDS: Final = (
     *("id", "name", "enabled", "archived", "indexing_status", "display_status"),
     *("word_count", "tokens", "doc_form", "doc_metadata", "created_at", "disabled_at"),
@@ -64,16 +65,16 @@ class Dataset:
 
     @property
     def in_key(self) -> list[object]:
-        """What tells this version from others in a key."""
+        """The values that distinguish this version in a key."""
         return [self.id, self.version, self.since]
 
     @property
     def tag(self) -> str:
-        """The tag by which all that was made of it can be invalidated."""
+        """The tag that invalidates everything made from this dataset."""
         return f"dataset:{self.id}"
 
 
-# What this process knows, and since when: so that a hit costs one round trip.
+# Datasets that this process knows, and since when, so that a hit takes one round trip.
 _near: LRUCache[tuple[str, str, str, int, bool], tuple[Dataset, float]] = LRUCache(4096)
 _near_lock = threading.Lock()
 
@@ -81,26 +82,28 @@ _near_lock = threading.Lock()
 def of_all(
     cache: Cache, settings: Settings, ids: tuple[str, ...]
 ) -> list[Dataset | KnowledgeError]:
-    """Each dataset, or why it can't be known."""
+    """Each dataset, or the error that its request raised."""
     return knowledge.side_by_side(lambda one: of(cache, settings, one), ids)
 
 
 def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
-    """A dataset, as it was ``dataset_check_seconds`` ago or later."""
+    """A dataset's state, at most ``dataset_check_seconds`` old."""
     options = settings.cache.options
     seconds, now = options.dataset_check_seconds, time.time()
-    # Without a cache nobody remembers since when a version stands: it is another.
+    # Without a cache, nothing remembers when a version was first seen. So ``kept`` is
+    # part of the name.
     kept = settings.cache.rules.enabled
     name = settings.knowledge.digest(), dataset_id, options.dataset_check, seconds, kept
     with _near_lock:
         near = _near.get(name)
-    # A half of its time, for in the other half somebody has to ask again behind.
+    # Half of its time: in the other half, a request must start the refresh in the
+    # background.
     if near is not None and 0 <= now - near[1] < seconds / 2:
         return near[0]
     state = RequestState()
     found = _asked(cache, settings, dataset_id, state)
     entry = state.look.entry if state.look else None
-    if not state.shared:  # How old that is, is not known.
+    if not state.shared:  # The age of a shared load is not known.
         with _near_lock:
             _near[name] = found, entry.created_at if entry else now
     return found
@@ -121,7 +124,7 @@ def _asked(
     request = Request(
         kind="value",
         label=INTERNAL,
-        # How old it may be is in it: another form may let it grow older.
+        # With its maximum age: another form may permit an older one.
         form=_form(settings, dataset_id) | {"seconds": seconds},
         rules=Rules(enabled=settings.cache.rules.enabled).in_halves(seconds),
         control=Control.DEFAULT if seconds else Control.BYPASS,
@@ -153,10 +156,10 @@ def _form(settings: Settings, dataset_id: str) -> dict[str, object]:
 
 
 def _since(cache: Cache, settings: Settings, dataset_id: str, version: str) -> float:
-    """When this version was first seen; now, if another was seen last.
+    """When this version was first seen; now, if a different version was seen last.
 
-    A version that comes back is another: what was kept under it may have been
-    retrieved after the knowledge had changed, and before that was noticed.
+    A version that returns counts as a new one: an entry with the old one may have been
+    retrieved after the knowledge had changed, but before the change was noticed.
     """
     request = Request(
         kind="value",

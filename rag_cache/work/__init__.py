@@ -1,4 +1,4 @@
-"""Models and apps of the workspace: asked through Dify, once for all who ask the same."""
+"""Models and apps of the workspace, through Dify; equal requests share a load."""
 
 from rag_cache.work.apps import ask
 from rag_cache.work.cached import (

@@ -27,10 +27,10 @@ def ask(
 ) -> Iterator[Piece]:
     """An app's answer in pieces; its outputs are the last one's data.
 
-    One call for every sort of app: Dify goes by the app's own mode
-    (core/plugin/backwards_invocation/app.py). It is whole if it said that it has
-    ended well, and came in fewer items than a queue of the host holds, or its text
-    is the one that the end repeats. Raises ReverseError.
+    One call serves every type of app, because Dify uses the app's own mode
+    (core/plugin/backwards_invocation/app.py). An answer is complete if the app reported
+    that it ended well, and no item can have been lost: either it came in fewer items
+    than a queue of the host holds, or the end repeats its text. Raises ReverseError.
     """
 
     def begin() -> Iterable[Mapping[str, Any]]:
@@ -38,7 +38,7 @@ def ask(
 
     reader = _AppReader()
     for event in bounded("app", begin, limits):
-        # One without text too: it shows that the app is alive.
+        # Also for an event without text: it shows that the app is alive.
         yield Piece(text=reader.take(event))
     yield reader.end()
 
@@ -65,7 +65,7 @@ class _AppReader:
             case "text_chunk":
                 return self._show((data or {}).get("text"))
             case "message_replace" | "text_replace":
-                # What was shown was not to be shown, and can't be taken back.
+                # The app replaces text that was already shown and can't be taken back.
                 self._replaced = True
             case "message_end":
                 self._ended = True
@@ -101,8 +101,8 @@ class _AppReader:
         self._outputs = outputs if isinstance(outputs, dict) else {}
         tokens = data.get("total_tokens")
         if self._usage is None and isinstance(tokens, int) and tokens > 0:
-            # Dify gives the sum only. Prompt tokens are the cheaper ones, so what a hit
-            # saves is never stated too high.
+            # Dify reports only the sum. Prompt tokens are the cheaper ones, so the
+            # savings of a hit are never stated too high.
             self._usage = Usage(prompt_tokens=tokens)
 
     def end(self) -> Piece:
@@ -112,7 +112,7 @@ class _AppReader:
         shown = "".join(self._shown)
         outputs = self._outputs or {}
         rest = "" if shown else _text_of(outputs)
-        # Outputs come in one event: they are whole, or were not there at all.
+        # All outputs come in one event: they are complete, or missing altogether.
         proven = self._count < HOST_QUEUE or not shown or shown in outputs.values()
         whole = self._ended and proven and not (self._replaced or self._failed)
         return Piece(
@@ -124,7 +124,7 @@ class _AppReader:
 
 
 def _text_of(outputs: Mapping[str, Any]) -> str:
-    """What a workflow that streams no text has to say: its outputs."""
+    """The text of a workflow that streams none: its outputs."""
     if not outputs:
         return ""
     values = list(outputs.values())

@@ -1,7 +1,7 @@
 """A model or an app of the workspace, through the cache, streaming.
 
-The work is done by reverse invocation, which ends with its caller: nothing of it
-goes on behind, nobody waits long for one that is silent, and its errors are its own.
+The work is a reverse invocation, which ends with its caller. So nothing of it continues
+in the background, nobody waits long for a silent one, and its errors are not shared.
 """
 
 import json
@@ -40,7 +40,7 @@ type AskApp = Callable[[str, str, Mapping[str, Any], Limits], Iterator[Piece]]
 
 @dataclass(slots=True)
 class Work:
-    """An answer under way: ``pieces`` first, then how it came about."""
+    """An answer in progress: read ``pieces`` first, then the other fields."""
 
     pieces: Iterator[Piece]
     state: RequestState
@@ -53,7 +53,7 @@ class Work:
     done: Callable[[], None] = lambda: None
 
     def texts(self) -> Iterator[str]:
-        """The text as it comes. Raises ReverseError."""
+        """The text as it arrives. Raises ReverseError."""
         try:
             for piece in self.pieces:
                 self.usage = piece.usage or self.usage
@@ -68,24 +68,24 @@ class Work:
         except NothingCached:
             self.missing = True
         except FlightBroken as error:
-            msg = "The answer that this one was shared from ended early; ask again."
+            msg = "The load that this answer was shared from ended early; ask again."
             raise ReverseError(msg) from error
         finally:
             self.done()
 
     @property
     def uncut(self) -> bool:
-        """Whether nothing is missing: nothing got lost, and no limit cut the answer."""
+        """Whether the answer is complete: nothing was lost, and no limit cut it."""
         return self.complete and self.finish_reason not in CUT
 
     @property
     def outcome(self) -> Outcome:
-        """To be asked when the texts have ended."""
+        """The outcome; valid after the texts have ended."""
         return outcome_of(self.state)
 
     @property
     def tokens(self) -> dict[str, Any]:
-        """The usage as the tools put it out; empty where none was reported."""
+        """The usage as the tools output it; empty if none was reported."""
         if self.usage is None:
             return {}
         return {
@@ -144,7 +144,7 @@ def app(
     if app_id == caller.app_id:
         raise BadInput("The parameter app is this very app, which would call itself.")
     query = inputs.text(parameters, "query")
-    # What is filled in where the app is chosen; an own parameter goes over it.
+    # Inputs from the app's selector; the parameter ``inputs`` overrides them.
     filled = chosen.get("inputs")
     given = {
         **(filled if isinstance(filled, dict) else {}),
@@ -183,7 +183,7 @@ def app(
 def begin(
     read: Settings, request: Request, load: Callable[[], Iterator[Piece]]
 ) -> Work:
-    """Begin to answer a request; ``load`` does the work where that is needed."""
+    """Begin to answer a request; ``load`` does the work if it is needed."""
     state = RequestState()
     cache = settings.open_cache(read)
     return Work(cache.stream(request, load, outlives_call=False, state=state), state)
@@ -208,8 +208,8 @@ def request_of(
 ) -> Request:
     """A request for the cache. Raises BadInput or ConfigError.
 
-    ``parameters`` say what its caller wants of the cache, ``form`` what is asked;
-    ``question`` names the field of it that ``match`` is about.
+    ``parameters`` hold the caller's choices for the cache, ``form`` holds the question
+    and its context. ``question`` names the field of ``form`` that ``match`` compares.
     """
     rules = read.cache.rules
     seed = inputs.text(parameters, "context_keys")
@@ -217,7 +217,8 @@ def request_of(
     return Request(
         kind=kind,
         label=label,
-        # Told from Cached Model's, which are of the same kind.
+        # ``by`` distinguishes it from Cached Model's requests, which have the same
+        # kind.
         form={"by": f"cached_{kind}", "context": urls.unsigned(seed), **keyed},
         rules=rules,
         app=caller.app_id,
@@ -233,7 +234,8 @@ def request_of(
         belongs=belongs,
         ttl=inputs.lifetime(parameters),
         at_most=_at_most,
-        # Each call's own: that one was left by its caller is no other's error.
+        # Unique for each call: if a caller leaves its call, no other call gets the
+        # error.
         credential=secrets.token_hex(8),
     )
 
@@ -256,7 +258,7 @@ def _parts(form: Mapping[str, Any], seed: str) -> dict[str, Any]:
 
 def _asked(form: Mapping[str, Any]) -> str:
     question = form.get("prompt") or form.get("query")
-    # A workflow has no question but its inputs.
+    # A workflow has no question except its inputs.
     return str(question or json.dumps(form.get("inputs") or "", default=str))
 
 

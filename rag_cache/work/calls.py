@@ -1,7 +1,8 @@
-"""Apps that call apps: a call that would lead one back to itself is refused.
+"""Apps that call apps: a call through which an app would call itself is refused.
 
-An app runs its callees as its own user, so who called whom is found by user: in this
-process, and in the store for the others. A call is forgotten when it has ended.
+An app runs the apps that it calls as its own user. So the chain of calls is found by
+user: in this process, and in the store for other processes. A call is forgotten when it
+has ended.
 """
 
 import threading
@@ -16,12 +17,13 @@ from cachecore.request import Request
 from rag_cache.caller import Caller
 from rag_cache.errors import ReverseError
 
-# Apps that may call one another, at most; and how long a call is remembered whose
-# process was killed before it ended.
+# The most apps in a chain of calls; and how long a call is remembered if its process
+# was killed before it ended.
 _MAX_DEPTH: Final = 5
 _SECONDS: Final = 300
 
-# Calls under way, by user and app called: who called, and how many of them.
+# Calls in progress, by user and called app: the chain of callers, and the number of
+# calls.
 _under_way: TTLCache[tuple[str, str], tuple[list[str], int]] = TTLCache(4096, _SECONDS)
 _lock = threading.Lock()
 
@@ -57,7 +59,7 @@ class Call:
         self._chain = chain
 
     def remember(self) -> None:
-        """Let other processes know, for the app is about to run."""
+        """Write the call to the store for other processes, because the app will run."""
         if not self._chain:
             return
         request = _request(self._caller, self._app_id)
@@ -68,7 +70,7 @@ class Call:
             self._cache.keep(request, look.key, stamps, self._chain)
 
     def end(self) -> None:
-        """End; to be called once, however it ended."""
+        """End the call. Must be called once, also after an error."""
         if not self._chain:
             return
         target = self._caller.user_id, self._app_id

@@ -1,9 +1,9 @@
-"""``match: meaning`` of a tool: its question, all else of it, and the models that are asked.
+"""``match: meaning`` of a tool: its question, its partition, and the models in use.
 
-The operator permits it in the cache options; a node's builder chooses the embedding model,
-and a judge if wanted. Both are models of the workspace, asked by reverse invocation, which
-ends with its caller: so an answer is compared and indexed before the node ends, and the
-question is embedded while the answer is made.
+The operator permits it in the cache options. A node's builder chooses the embedding
+model, and optionally a judge. Both are models of the workspace, asked by reverse
+invocation, which ends with its caller. So an answer is compared and indexed before the
+node ends, and the question is embedded while the answer is made.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,20 +31,21 @@ from rag_cache.work.vectors import AskVectors, vectors_of
 
 type AskModel = Callable[[Chat, Limits], Iterator[Piece]]
 
-# An answer may wait for it: longer than it takes, and shorter than a model.
+# An answer may wait for the vector: longer than a vector takes, but shorter than a chat
+# model takes.
 _EMBED_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """How models of the workspace are asked."""
+    """The functions that ask models of the workspace."""
 
     chat: AskModel
     embed: AskVectors
 
     @classmethod
     def of(cls, session: Session) -> "Models":
-        """By the reverse invocations of a session."""
+        """Functions that use the reverse invocations of a session."""
         return cls(
             lambda chat, limits: models.llm(session, chat, limits),
             lambda *asked: models.embed(session, *asked),
@@ -62,7 +63,7 @@ class Chosen:
 def chosen(parameters: Mapping[str, Any], read: Settings) -> Chosen | None:
     """The models for ``meaning``. Raises BadInput.
 
-    None where the options do not permit it, or where no embedding model is chosen.
+    None if the options do not permit it, or if no embedding model is chosen.
     """
     embedding = inputs.table(parameters, "meaning_model")
     judge = inputs.table(parameters, "meaning_judge")
@@ -81,17 +82,17 @@ def matched(
     ask: Models,
     as_answer: Callable[[object], Piece] = Piece.from_payload,
 ) -> Request:
-    """The request, answered by the meaning of its field ``question`` too, if that can be.
+    """The request, matched also by the meaning of its field ``question``, if possible.
 
-    ``as_answer`` makes an answer of what is kept for it.
+    ``as_answer`` converts a kept payload to an answer.
     """
     text = request.form.get(question)
-    # With a signed URL of a file in it, it is no text.
+    # A question with a signed URL of a file in it is not a text.
     if by is None or not isinstance(text, str) or not 0 < len(text) <= LONGEST:
         return request
 
     def embed(text: str) -> Sequence[float]:
-        # No user asked for it: it is neither a hit nor a miss of theirs.
+        # No user asked for this vector, so it counts neither as a hit nor as a miss.
         ours = Request(
             kind="embedding",
             label=INTERNAL,
@@ -103,7 +104,7 @@ def matched(
         )
         limits = Limits(_EMBED_SECONDS, _EMBED_SECONDS)
         kind = EmbeddingInputType.QUERY.value
-        # Another caller's load may take longer.
+        # With ``alone``, because another caller's load may take longer.
         asked = by.embedding, [text], kind, ask.embed, limits
         found = vectors_of(read, ours, *asked, alone=True)
         return vectors.unpack(found[0].payload)
@@ -133,20 +134,20 @@ def matched(
 
 
 class _EarlyVector:
-    """Gives a question's vector, which may have been asked for before."""
+    """Returns a question's vector; its load may have begun before."""
 
     def __init__(self, embed: Callable[[str], Sequence[float]]) -> None:
         self._embed = embed
         self._greenlet: gevent.Greenlet[..., Sequence[float] | Exception] | None = None
 
     def begin(self, question: str) -> None:
-        """Ask in a greenlet of its own."""
+        """Begin to load the vector, in a separate greenlet."""
         self._greenlet = self._greenlet or gevent.spawn(self._quietly, question)
 
     def _quietly(self, question: str) -> Sequence[float] | Exception:
         try:
             return self._embed(question)
-        except Exception as error:  # noqa: BLE001 - for who asks for the vector
+        except Exception as error:  # noqa: BLE001 - __call__ raises it
             return error
 
     def __call__(self, question: str) -> Sequence[float]:

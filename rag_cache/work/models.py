@@ -28,8 +28,8 @@ from rag_cache.caller import Caller
 from rag_cache.errors import BadInput, ReverseError
 from rag_cache.work.reverse import HOST_QUEUE, UNPROVEN, Limits, bounded
 
-# How plugins spell the ends that OpenAI calls stop and length: Anthropic's, Gemini's,
-# Hugging Face's.
+# The finish reasons of some plugins (Anthropic's, Gemini's, Hugging Face's), and
+# OpenAI's names for them.
 _REASONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("end_turn", "stop_sequence", "STOP", "eos_token", "eos"), "stop"),
     "FinishReason.STOP": "stop",
@@ -41,7 +41,7 @@ _REASONS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """What a model is asked."""
+    """A request to a chat model."""
 
     config: LLMModelConfig
     messages: list[PromptMessage]
@@ -53,9 +53,9 @@ class Chat:
 class Reranker:
     """A rerank model of the workspace.
 
-    ``choose(query, texts, top_n, threshold)`` gives the places of the best texts and
-    their scores, best first; it raises ReverseError. ``form`` is what tells it from
-    others, for the key.
+    ``choose(query, texts, top_n, threshold)`` returns the places of the best texts and
+    their scores, best first; it raises ReverseError. ``form`` distinguishes the model
+    from others in a key.
     """
 
     choose: Callable[[str, list[str], int, float], list[tuple[int, float]]]
@@ -84,7 +84,7 @@ def _check_count(model: str, count: int, *, ended: bool) -> None:
     if not count:
         raise ReverseError(f"The model {model} gave no answer.")
     if count >= HOST_QUEUE and not ended:
-        # Its end is missing, so that more may be.
+        # The end is missing, so other chunks may be missing too.
         raise ReverseError(
             f"The answer of the model {model} lost parts on its way through Dify; "
             "ask for a shorter one."
@@ -92,9 +92,9 @@ def _check_count(model: str, count: int, *, ended: bool) -> None:
 
 
 def _uncached(config: LLMModelConfig) -> LLMModelConfig:
-    """The model, told to keep nothing where it is one of Cached Model's.
+    """The model; if it is one of Cached Model's, with its cache turned off.
 
-    It would keep a second answer, which no invalidation of the first one reaches.
+    Cached Model would keep a second answer, which no invalidation of the first reaches.
     """
     if config.provider.rpartition("/")[2] != "cached_model":
         return config
@@ -105,7 +105,7 @@ def _uncached(config: LLMModelConfig) -> LLMModelConfig:
 def llm(session: Session, chat: Chat, limits: Limits) -> Iterator[Piece]:
     """A model's answer in pieces. Raises ReverseError.
 
-    It is whole if usage and finish reason came, and no chunk can have been lost.
+    It is complete if usage and finish reason came, and no chunk can have been lost.
     """
     config = _uncached(chat.config)
 
@@ -128,7 +128,7 @@ def llm(session: Session, chat: Chat, limits: Limits) -> Iterator[Piece]:
         )
         usage = _usage(delta.usage) or usage
         pure = pure and _is_text(delta.message.content)
-        # One without text too: it shows that the model is alive.
+        # Also for a chunk without text: it shows that the model is alive.
         yield Piece(text=delta.message.get_text_content())
     ended = usage is not None and finish_reason is not None
     _check_count(config.model, len(numbers), ended=ended)
@@ -141,10 +141,10 @@ def llm(session: Session, chat: Chat, limits: Limits) -> Iterator[Piece]:
 
 
 class _Calls:
-    """The tool calls of an answer, put together as Dify does it.
+    """The tool calls of an answer, assembled as Dify does it.
 
-    A part without an id belongs to the call before it; one with a name begins a new
-    one (graphon, merge_tool_call_deltas).
+    A part without an id belongs to the call before it, unless the part has a name: then
+    it begins a new call (graphon, merge_tool_call_deltas).
     """
 
     def __init__(self) -> None:
@@ -170,23 +170,23 @@ class _Calls:
         return call
 
     def whole(self) -> tuple[dict[str, str], ...]:
-        """All of them."""
+        """All calls, assembled."""
         return tuple(self._calls)
 
 
 def _is_text(content: Any) -> bool:
-    """Whether there is nothing but text in a message: no more is kept of it."""
+    """Whether a message has only text: other content is not kept."""
     if not isinstance(content, list):
         return True
     return all(isinstance(part, TextPromptMessageContent) for part in content)
 
 
 def _are_all(numbers: Sequence[int]) -> bool:
-    """Whether the chunks with these numbers are all of a stream.
+    """Whether the numbers of a stream's chunks prove that no chunk is missing.
 
-    Plugins number as they like: by one, by two and sometimes one (the SDK's
-    OpenAI-compatible class), by parts, or not at all. So a gap says nothing; but
-    where there is none among numbers that count by one, nothing is missing.
+    Plugins number in different ways: by one, by two and sometimes one (the SDK's
+    OpenAI-compatible class), by parts, or not at all. So a gap proves nothing. But if
+    the numbers count by one without a gap, no chunk is missing.
     """
     if len(numbers) < HOST_QUEUE:
         return True
@@ -212,7 +212,7 @@ def embed(
     input_type: str,
     limits: Limits,
 ) -> tuple[list[list[float]], int]:
-    """The vectors of texts, and the tokens they took together. Raises ReverseError."""
+    """The vectors of texts, and their tokens in total. Raises ReverseError."""
 
     def ask() -> Iterable[TextEmbeddingResult]:
         config = TextEmbeddingModelConfig(
@@ -234,7 +234,7 @@ def embed(
 def reranker(
     session: Session, caller: Caller, parameters: Mapping[str, Any]
 ) -> Reranker | None:
-    """The rerank model that the parameters choose, if they do. Raises BadInput."""
+    """The rerank model that the parameters choose, if any. Raises BadInput."""
     selector = inputs.table(parameters, "rerank_model")
     if not selector.get("model"):
         return None
@@ -272,7 +272,7 @@ def rerank(
         places = {place for place, _ in chosen}
         if len(places) < len(chosen) or not places <= set(range(len(texts))):
             raise ReverseError(f"The {what} chose texts that it was not given.")
-        # The host's null is zero: a threshold may not have reached the model.
+        # The host sends zero for null: a threshold might not have reached the model.
         kept = [(p, s) for p, s in chosen if s >= threshold]
         return sorted(kept, key=lambda one: one[1], reverse=True)[:top_n]
     raise ReverseError(f"The {what} gave no answer.")

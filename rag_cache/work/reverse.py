@@ -1,8 +1,8 @@
-"""What the workspace does for us: its models and apps, by reverse invocation.
+"""Calls to models and apps of the workspace, by reverse invocation.
 
-What comes back crosses queues of the host that drop what they have no room for, and
-of a caller that has left nothing comes back at all (host contract 3.5, 8). So every
-wait has a limit of its own, and an answer has to prove itself whole to be kept.
+An answer crosses queues of the host, which drop items when they are full. If the caller
+has left, no item comes back at all (host contract 3.5, 8). So every wait has its own
+limit, and only an answer that is proven complete is kept.
 """
 
 import json
@@ -16,19 +16,19 @@ import gevent
 
 from rag_cache.errors import ReverseError
 
-# The finish reason of an answer that was served and may lack something.
+# The finish reason of an answer that was served but may be incomplete.
 UNPROVEN: Final = "unproven"
-# A queue of the host drops an item only while it holds so many, which then arrive
-# (D/internal/core/dify_invocation/calldify/http_request.go:112, pkg/utils/stream):
-# who got fewer items has got them all.
+# A queue of the host drops an item only while it holds this many, and these do arrive
+# (D/internal/core/dify_invocation/calldify/http_request.go:112, pkg/utils/stream). So
+# an answer with fewer items is complete.
 HOST_QUEUE: Final = 1024
 LONGEST_MESSAGE: Final = 500
 # The finish reasons of a model's answer that was cut or filtered.
 CUT: Final = ("length", "content_filter")
 _QUERY: Final = re.compile(r"(https?://[^\s?]{1,300})\?[^\s'\"]*")
-# How a plugin's error is reported whose class Dify does not know.
+# The words before the report of a plugin's error whose class Dify does not know.
 _REPORT: Final = "PluginInvokeError: "
-# How the daemon reports that Dify refused the call, before Dify's reply as JSON.
+# The daemon's words before Dify's reply as JSON, if Dify refused the call.
 _REPLY: Final = " and respond with: "
 # The SDK's words for the classes of a model's errors (interfaces/model/ai_model.py).
 _STATUSES: Final[Mapping[str, int]] = {
@@ -37,17 +37,18 @@ _STATUSES: Final[Mapping[str, int]] = {
     "Server Unavailable Error": 503,
     "Connection Error": 503,
 }
-# What Dify says of an app that has never been published (core/plugin/backwards_invocation/app.py).
+# Dify's error for an app that has never been published
+# (core/plugin/backwards_invocation/app.py).
 _UNPUBLISHED: Final = "unexpected app type"
 
 
 class _Silent(BaseException):
-    """Nothing came for too long. Not an Exception: the SDK takes those for an end."""
+    """No item came for too long. Not an Exception: the SDK treats those as an end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``deadline`` bounds the whole in seconds, ``silence`` the wait for each item."""
+    """Seconds: ``deadline`` limits the whole call, ``silence`` the wait for an item."""
 
     deadline: float = 240.0
     silence: float = 120.0
@@ -56,13 +57,13 @@ class Limits:
 def bounded[T](
     what: str, ask: Callable[[], Iterable[T]], limits: Limits
 ) -> Iterator[T]:
-    """What ``ask`` gives, each item within the limits. Raises ReverseError."""
+    """The items of ``ask``, each within the limits. Raises ReverseError."""
     ends = time.monotonic() + limits.deadline
     try:
         items = iter(ask())
         while True:
             left = min(limits.silence, ends - time.monotonic())
-            # Around this one wait: across a yield it would strike the caller.
+            # Only around this wait: across a yield, the timeout would hit the caller.
             with gevent.Timeout(max(0.0, left), _Silent()):
                 try:
                     item = next(items)
@@ -73,7 +74,7 @@ def bounded[T](
         raise ReverseError(f"The {what} did not answer in time.", 504) from None
     except GeneratorExit:
         raise
-    except Exception as error:  # noqa: BLE001 - the SDK raises no other for all of them
+    except Exception as error:  # noqa: BLE001 - the SDK raises this for all errors
         message, status = _read(error)
         raise ReverseError(
             f"The {what} could not be asked: {message}", status
@@ -81,10 +82,10 @@ def bounded[T](
 
 
 def _read(error: Exception) -> tuple[str, int]:
-    """What an error of the host's says, and the HTTP status that means the same.
+    """The message of an error of the host, and the HTTP status with the same meaning.
 
-    It comes as text: with the SDK's words for the class of a model's error, or with
-    the plugin's own report as JSON, whose trace is nobody's business.
+    The error is text: with the SDK's words for the class of a model's error, or with
+    the plugin's own report as JSON, whose trace must not be shown.
     """
     message = str(error).strip()
     for before_reply in (_REPORT, _REPLY):

@@ -17,7 +17,7 @@ type AskVectors = Callable[
     [Mapping[str, Any], Sequence[str], str, Limits], tuple[list[list[float]], int]
 ]
 
-# Texts in one reverse invocation: their vectors come back in one line of 5 MiB.
+# Texts in one reverse invocation: their vectors come back in a line of at most 5 MiB.
 _TEXTS_AT_ONCE: Final = 16
 
 
@@ -36,9 +36,9 @@ def vectors_of(
 ) -> list[Item]:
     """A packed vector for each text. Raises ReverseError.
 
-    ``request`` says whose they are, ``kind`` for what (``EmbeddingInputType``). ``check``
-    is given one before more are paid for, and may raise. ``alone`` waits for no other
-    caller's load.
+    ``request`` has the scope and rules, ``kind`` is the ``EmbeddingInputType``.
+    ``check`` receives one vector before more are paid for, and may raise. With
+    ``alone``, the call does not wait for another caller's load.
     """
     model = str(selector["model"])
     forms = [
@@ -73,5 +73,5 @@ def _packed(vector: Sequence[float], model: str) -> bytes:
     try:
         return vectors.pack(vector)
     except ValueError as error:
-        msg = f"The embedding model {model} gave what is no vector."
+        msg = f"The embedding model {model} gave an invalid vector."
         raise ReverseError(msg) from error

@@ -176,7 +176,7 @@ def test_a_model_of_the_other_kind_is_not_found() -> None:
 
 def test_a_model_of_cached_models_leads_back() -> None:
     settings = picks(("answercache/cached_model/cached_model", "x"))
-    with pytest.raises(BadInput, match="may lead back here"):
+    with pytest.raises(BadInput, match="may call this gateway again"):
         served.find(settings, "x", "llm")
     (said,) = served.refused(settings)
     assert said.startswith("The model x is picked and not served: it is Cached Model's")

@@ -726,7 +726,7 @@ def test_a_redirect_is_not_followed(
     api: FakeKnowledgeApi, faq: Dataset, credentials: dict[str, str], location: str
 ) -> None:
     api.redirect = location
-    with pytest.raises(KnowledgeError, match="leads elsewhere"):
+    with pytest.raises(KnowledgeError, match="redirects elsewhere"):
         ask(credentials, faq)
 
 

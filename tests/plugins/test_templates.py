@@ -90,7 +90,7 @@ def test_an_empty_field_of_the_tool_is_named_by_itself() -> None:
     with pytest.raises(BadInput) as raised:
         templates.render({"template": "{{ query }} {{ context }} {{ lang }}"})
     assert str(raised.value) == (
-        "The template uses what it was not given: fill in Context (context) and Query "
+        "The template uses missing values: fill in Context (context) and Query "
         "(query); add lang to Variables (variables)."
     )
 
