@@ -22,7 +22,7 @@ type Settings = Mapping[str, Any]
 
 
 class Routes(Endpoint):
-    """All endpoints; the YAML files in this folder list the paths."""
+    """All endpoints; the YAML files here list the paths that Dify passes on."""
 
     def _invoke(
         self, r: Request, values: Mapping[str, Any], settings: Settings

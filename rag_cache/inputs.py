@@ -23,7 +23,8 @@ MAX_IDS: Final = 20
 # An object with one text field, and the beginning of a next field in an object.
 _ONE_TEXT: Final = re.compile(r'\s*\{\s*"(\w+)"\s*:\s*"(.*)"\s*\}\s*', re.DOTALL)
 _NEXT_FIELD: Final = re.compile(r'"\s*,\s*"[^"]*"\s*:')
-# Parsing blocks all requests: up to 0.16 s for this many characters.
+# Longer texts are not parsed: parsing blocks all requests, up to 0.16 s for this many
+# characters.
 _MAX_LITERAL: Final = 65_536
 
 

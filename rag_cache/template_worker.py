@@ -48,7 +48,7 @@ class Worker:
         )
 
     def answer(self, source: str, values: dict[str, Any]) -> dict[str, Any]:
-        """``text`` and ``hit``; or ``error``, ``message`` and perhaps ``missing`` names."""
+        """``text`` and ``hit``; or ``error``, ``message``, maybe ``missing`` names."""
         kept = self._compiled.get(source)
         try:
             with _within(SECONDS):

@@ -124,7 +124,7 @@ worker = _Worker()
 
 
 def render(parameters: Mapping[str, Any]) -> Rendered:
-    """The template with its variables put in. Raises BadInput."""
+    """The rendered template. Raises BadInput."""
     source = inputs.required(parameters, "template")
     if len(source) > MAX_SOURCE:
         raise BadInput(

@@ -81,7 +81,7 @@ def _proof(form: Form) -> str:
 
 
 def _is_ours(request: Request) -> bool:
-    """Whether the form was sent from our own page, as far as the browser says.
+    """Whether the form was sent from our own page, according to the browser.
 
     It compares host names without ports, because Dify's nginx drops the port.
     """

@@ -124,7 +124,7 @@ def _markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _explaining(saved: Json, translate: Words) -> list[Json]:
-    """The charts that say why, and what to do."""
+    """The charts that explain the numbers and give advice."""
     return [
         _reasons(saved, translate),
         _apart(saved, translate),
@@ -136,7 +136,7 @@ def _explaining(saved: Json, translate: Words) -> list[Json]:
 
 
 def advice(read: Settings) -> list[str]:
-    """Sentences about what an operator should set up better in Redis."""
+    """Advice on better settings of the Redis, in sentences."""
     try:
         found = settings.open_cache(read).store.advice()
     except StoreError:

@@ -34,7 +34,7 @@ _OF: Final = ("instance_id", "kind", "model", "app")
 # A counter's name here, its name in Prometheus, its meaning, and the verdict's label.
 _COUNTERS: Final = (
     ("requests", "requests", "Requests, by the verdict on each.", "reason"),
-    ("unanswered", "unanswered", "Requests without a complete answer.", "result"),
+    ("unanswered", "unanswered", "Requests that failed or were abandoned.", "result"),
     ("refused", "refused", "Answers served and not kept.", "reason"),
     ("loads", "loads", "Answers loaded to their end.", ""),
     ("load_sum", "load_seconds", "Time that loads took.", ""),
@@ -66,11 +66,11 @@ _COUNTERS: Final = (
         *("Misses whose prompt differs early from the one before.", "part"),
     ),
     ("compared", "misses_compared", "Misses compared with an earlier one.", ""),
-    ("asked_before", "misses_asked_before", "Misses with an earlier question.", ""),
+    ("asked_before", "misses_asked_before", "Of these, with a repeated question.", ""),
     ("changed", "misses_changed", "Compared misses, by the changed part.", "part"),
     (
         *("kept_apart", "misses_kept_apart"),
-        *("Misses with an earlier question, by the changed part.", "part"),
+        *("Misses with a repeated question, by the changed part.", "part"),
     ),
 )
 # The counters of a process as a whole.

@@ -17,7 +17,7 @@ from rag_cache.observe.words import Words
 from rag_cache.settings import Settings
 
 WINDOWS: Final[Mapping[str, int]] = {"24h": 86400, "1h": 3600, "7d": 7 * 86400}
-# The least number of misses with a repeated question, or of audits, for an advice.
+# Advice needs at least this many misses, or this many audited hits.
 _ENOUGH: Final = 20
 _WRONG: Final = 0.01  # the share of wrong hits below which a lifetime is suggested
 # The parts of a request that may make a repeated question miss.
@@ -95,7 +95,7 @@ def _summary(counts: Counts) -> Json:
         "provider_cache": _provider(counts),
         "audits": _audits(counts),
         "meaning": _meaning(counts),
-        # The time that right answers would have saved, had they been more than
+        # The time that right answers would have saved if they had been served, not only
         # compared.
         "meaning_would_save_seconds": round(counts.get("meaning_would_save|", 0), 1),
     }

@@ -168,7 +168,7 @@ def _traits(traits: Traits, asked: Chat, read: Settings) -> Traits:
 
 
 def _caller(values: Mapping[str, Any], body: Json, read: Settings) -> Caller:
-    """The caller. An endpoint can't distinguish users, so scope user needs a name."""
+    """The caller. An endpoint can't distinguish users: scope user needs the field."""
     user = body.get("user")
     if not isinstance(user, str | None):
         raise BadInput("user must be a text.")

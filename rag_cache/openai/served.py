@@ -60,7 +60,7 @@ def _picked(settings: Mapping[str, Any]) -> Iterator[tuple[Kind, dict[str, Any]]
         pick = settings.get(name)
         if not isinstance(pick, dict) or not pick.get("model"):
             continue
-        # After an exchange, the field may hold a model of another kind.
+        # The field may hold a model of another kind, if the pick was exchanged.
         if pick.get("model_type") in (None, kind):
             yield kind, pick
 
@@ -70,7 +70,7 @@ def find(settings: Mapping[str, Any], wanted: Any, kind: Kind) -> Served:
     if not isinstance(wanted, str) or not wanted:
         raise BadInput("model is empty; it takes the id of a model in GET /v1/models.")
     offered = [served for served in models(settings) if served.kind == kind]
-    # Ids win: one model's id may be another model's full name.
+    # Ids take precedence: one model's id may be another model's full name.
     by_id = {served.full_name: served for served in offered}
     by_id |= {served.id: served for served in offered}
     served = by_id.get(wanted)

@@ -58,7 +58,7 @@ _NOTHING: Final[Mapping[str, Any]] = {"result": [], "datasets": [], "warnings": 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """A retrieval's result. ``datasets`` has the id, name and count of each one asked."""
+    """A retrieval's result. ``datasets`` has id, name and count of each one asked."""
 
     result: list[Json]
     datasets: list[Json]
@@ -117,7 +117,7 @@ def _shown(ask: Ask, data: Mapping[str, Any], outcome: Outcome) -> Retrieved:
 
 
 def _resolved(read: Settings, ask: Ask) -> Ask:
-    """The request with the ids of the knowledge bases that it names. Raises BadInput."""
+    """The request with the ids of the knowledge bases it names. Raises BadInput."""
     if not ask.named:
         return ask
     found = sorted({*ask.datasets, *_ids(read, ask.named, ask.named_in)})

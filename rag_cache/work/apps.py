@@ -29,8 +29,8 @@ def ask(
 
     One call serves every type of app, because Dify uses the app's own mode
     (core/plugin/backwards_invocation/app.py). An answer is complete if the app reported
-    that it ended well, and no item can have been lost: either it came in fewer items
-    than a queue of the host holds, or the end repeats its text. Raises ReverseError.
+    that it ended well; and if it came in fewer items than a queue of the host holds, or
+    its end repeats the whole text. Raises ReverseError.
     """
 
     def begin() -> Iterable[Mapping[str, Any]]:

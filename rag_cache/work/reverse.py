@@ -43,7 +43,7 @@ _UNPUBLISHED: Final = "unexpected app type"
 
 
 class _Silent(BaseException):
-    """No item came for too long. Not an Exception: the SDK treats those as an end."""
+    """No item came in time. Not an Exception: the SDK treats those as an end."""
 
 
 @dataclass(frozen=True, slots=True)
