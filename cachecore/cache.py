@@ -1,12 +1,12 @@
-"""The cache: what happens to one request, from its key to its answer.
+"""The cache: the way of one request, from its key to its answer.
 
 ``Cache.stream`` reads from top to bottom: key -> look up -> judge -> join or lead ->
-load -> keep. What each step means stands elsewhere: ``keys``, ``lookup``, ``policy``,
-``flight`` (one process), ``lease`` (all processes), ``keep``, ``stamps`` (invalidation).
+load -> keep. Each step has its own module: ``keys``, ``lookup``, ``policy``, ``flight``
+(one process), ``lease`` (all processes), ``keep``, ``stamps`` (invalidation).
 
-Two promises shape every line: what the loader raises reaches the caller unchanged, and
-what the store raises never does. After its first store failure a request leaves the
-store alone.
+Two promises hold in every line: an error of the loader reaches the caller unchanged, and
+an error of the store never does. After its first store failure a request does not use
+the store again.
 """
 
 import logging
@@ -54,9 +54,9 @@ logger = logging.getLogger(__name__)
 
 type Load = Callable[[], Iterable[Piece]]
 
-# So many leaders may fail a caller one after another before it waits for no more.
+# After this many leaders have failed one after another, a caller stops waiting.
 MAX_LEADERS: Final = 3
-# Refreshes behind a stale answer at a time, by one cache.
+# The most refreshes of stale answers at a time, in one cache.
 MAX_REFRESHES: Final = 16
 
 
@@ -64,10 +64,10 @@ MAX_REFRESHES: Final = 16
 class RequestState:
     """How a request is being answered.
 
-    ``look`` is its last look-up, None before the first; ``failed`` says that the store
-    failed it, ``shared`` that the answer comes from a load that another caller began,
-    ``waited`` that one was waited for in vain. ``load`` is the lease's token of the load
-    that gave the answer, the same for all whom it answered.
+    ``look`` is its last look-up, None before the first. ``failed``: the store failed it.
+    ``shared``: its answer comes from a load that another caller began. ``waited``: it
+    waited for a load that gave no answer. ``load`` is the lease's token of the load that
+    gave the answer; all requests that this load answered have the same.
     """
 
     look: Look | None = None
@@ -79,10 +79,10 @@ class RequestState:
 
 @dataclass(slots=True)
 class Shown:
-    """What a caller was shown of an answer whose leader died.
+    """The part of an answer that a caller was shown before the leader died.
 
-    Another answer may stand in only if it begins with the same text: then the caller has
-    that answer from its first word to its last, and nothing is spliced.
+    Another answer may follow only if it begins with the same text. The caller then has
+    that answer from its first word to its last, and two answers are never mixed.
     """
 
     text: str = ""
@@ -91,7 +91,7 @@ class Shown:
     remaining: str = field(default="", init=False)
 
     def add(self, piece: Piece) -> None:
-        """The caller was shown this."""
+        """Add a piece that the caller was shown."""
         self.text += piece.text
         self.tool_calls = self.tool_calls or bool(piece.tool_calls)
         self.finished = self.finished or piece.finish_reason is not None
@@ -101,7 +101,7 @@ class Shown:
         self.remaining = self.text
 
     def take(self, piece: Piece) -> Piece | None:
-        """What of the other answer's next piece is new; raises FlightBroken."""
+        """The new part of the other answer's next piece; raises FlightBroken."""
         if not self.text:
             return piece
         remaining = self.remaining
@@ -122,7 +122,7 @@ class Shown:
 
 @dataclass(slots=True)
 class _Job:
-    """A load that this caller leads in this process. ``stamps`` is None without a store."""
+    """A load that this caller leads or follows. ``stamps`` is None without a store."""
 
     request: Request
     key: str
@@ -130,7 +130,7 @@ class _Job:
     flight: Flight
     load: Load
     state: RequestState
-    take_over: str = ""  # the token of a leader that was given up
+    take_over: str = ""  # the token of the leader that this caller gave up
 
 
 class Cache:
@@ -182,11 +182,11 @@ class Cache:
     ) -> Iterator[Piece]:
         """The answer in pieces: kept, followed, or loaded and kept.
 
-        ``outlives_call`` says that ``load`` can go on when the call has ended; only
-        then is a stale answer refreshed behind, and a load waited for that is long
-        silent. ``state`` says, when the pieces have ended, how the answer came about.
-        Raises what ``load`` raises; NothingCached for a miss under ``only``;
-        FlightBroken where a followed answer ended after a part was shown.
+        ``outlives_call`` says that ``load`` can go on after the call has ended. Only then
+        are stale answers refreshed in the background, and do followers wait for a load
+        that sends nothing for long. When the pieces have ended, ``state`` shows how the
+        request was answered. Raises the errors of ``load``; NothingCached for a miss
+        under ``only``; FlightBroken if a followed load ended after a part was shown.
         """
         state = state or RequestState()
         pieces = self._answer(request, load, state, outlives_call=outlives_call)
@@ -197,7 +197,7 @@ class Cache:
     def _answer(
         self, request: Request, load: Load, state: RequestState, *, outlives_call: bool
     ) -> Iterator[Piece]:
-        """Key -> look up -> judge -> join or lead; again where a leader ended in vain."""
+        """Key -> look up -> judge -> join or lead; again if a leader gave no answer."""
         idle = IDLE_LIMIT if outlives_call else CALL_IDLE_LIMIT
         leaders, take_over, reported, began = 0, "", False, self._timer()
         while True:
@@ -214,8 +214,8 @@ class Cache:
             if job is None and wanted and look.key and leaders < MAX_LEADERS:
                 job, leads = self._join(request, look, load, state, since, idle)
                 if job is None and not state.failed and look.stamps is not None:
-                    continue  # It landed since: its entry is there by now.
-            if not reported:  # However often it has to look, it is one request.
+                    continue  # The load is complete by now: its entry is there.
+            if not reported:  # It is one request, however often it looks up.
                 reported = True
                 self._reports.look(request, look)
             if look.entry is not None:
@@ -234,20 +234,20 @@ class Cache:
             except LeaderGone as gone:
                 self._flights.leave(job.key, job.flight)
                 state.waited, take_over = True, job.flight.token
-                # Who only is slow is not given up for good: all would ask at once.
+                # A slow leader does not count: else all followers would load at once.
                 leaders += not isinstance(gone, LeaderStalled)
                 continue
             return
 
     def _looked_up(self, request: Request, state: RequestState) -> Look:
-        """A look-up; where it misses, one in other words if the request opts in."""
+        """A look-up; on a miss also one in other words, if the request opts in."""
         if state.failed and state.look:
             return state.look
         look = self.look_up(request)
         found = self._in_other_words(request, look)
         if request.meaning is not None and found is look and look.stale is not None:
-            # It may have taken seconds, and an invalidation may have come: a stale answer
-            # is to stand in by what stands now.
+            # The comparison may have taken seconds. A stale answer needs stamps that are
+            # current now: an invalidation may have come meanwhile.
             return self.look_up(request)
         return found
 
@@ -265,7 +265,7 @@ class Cache:
         if stamps is None:
             if not look.failed and look.stamps is None:
                 return None, False
-            # The store is away: one load in this process is still enough.
+            # Without the store, one load in this process is still enough.
             state.failed, most = True, request.rules.join_without_store
             if most <= 0 or request.control is Control.REFRESH:
                 return None, False
@@ -285,7 +285,7 @@ class Cache:
     # --- following and leading --------------------------------------------
 
     def _follow(self, job: _Job, *, own: bool = False) -> Iterator[Piece]:
-        """What another caller of this process loads, or this one's ``own`` load behind."""
+        """The load of another caller of this process, or its ``own`` background load."""
         job.state.shared = not own
         for pieces in job.flight.follow(job.request.credential):
             yield merge(pieces) if own else unbilled(merge(pieces))
@@ -294,18 +294,18 @@ class Cache:
             self._emit(Followed(job.request.subject))
 
     def _lead(self, job: _Job, *, only_if_free: bool = False) -> Iterator[Piece]:
-        """Lead this process, whichever process loads.
+        """Lead the flight of this process, whichever process loads.
 
-        ``only_if_free`` loads only where nobody else does.
+        With ``only_if_free`` it loads only if no other process does.
         """
         try:
             yield from self._led(job, only_if_free=only_if_free)
         except BaseException as error:
-            # Off the table before followers wake: they would join it again.
+            # Remove the flight before its followers wake, or they would join it again.
             self._flights.leave(job.key, job.flight)
             job.flight.fail(error)
             raise
-        # After keeping: who misses the flight must find the entry.
+        # Only now, after keeping: a caller that misses the flight must find the entry.
         self._flights.leave(job.key, job.flight)
 
     def _led(self, job: _Job, *, only_if_free: bool) -> Iterator[Piece]:
@@ -334,7 +334,7 @@ class Cache:
             if (yield from self._follow_other_process(job, lead, shown)):
                 return
             if job.stamps is not None and not shown.text and not shown.tool_calls:
-                # To be looked up anew: an invalidation may have overtaken the stamps.
+                # The caller looks up again: the stamps may have been replaced meanwhile.
                 raise LeaderGone("the leader ended without an answer")
         if only_if_free:
             raise LeaderGone("nothing could be kept")
@@ -344,7 +344,7 @@ class Cache:
     def _claim(
         self, job: _Job, take_over: str
     ) -> tuple[Lead | str, bytes | None] | None:
-        """The lease or its holder's token, and the entry now kept; None without a store."""
+        """The lease or its holder's token, and the current entry; None without a store."""
         if job.stamps is None:
             return None
         try:
@@ -354,7 +354,7 @@ class Cache:
             return None
 
     def _kept_since(self, job: _Job, value: bytes | None) -> Entry | None:
-        """The entry that a claim found, if it may be served: kept since the look-up."""
+        """The entry that another process kept since the look-up, if it may be served."""
         reason, entry = self._lookup.judge(
             job.request, job.key, value, job.stamps or {}, Piece.from_payload
         )
@@ -371,7 +371,7 @@ class Cache:
         job.flight.complete()
 
     def _load(self, job: _Job, lead: Lead | None, shown: Shown) -> Iterator[Piece]:
-        """Ask the upstream; keep the answer where a lease gave the right to."""
+        """Ask the upstream; keep the answer if this caller has the lease."""
         request, flight = job.request, job.flight
         recorder = Recorder(request.rules.max_entry_bytes)
         if lead is not None and request.meaning is not None:
@@ -391,7 +391,7 @@ class Cache:
                     continue
                 flight.publish(rest)
                 if lead is not None:
-                    # It begins as what was shown did: now others may have it too.
+                    # The answer begins like the shown part: other callers may get it.
                     lead.publishes = not shown.remaining
                     lead.moved()
                 yield rest
@@ -400,7 +400,7 @@ class Cache:
             if lead is not None:
                 lead.fail(error, request.credential)
             raise
-        # Reached by exhaustion only: close() and errors leave the loop above.
+        # Only a complete answer gets here: close() and errors leave the loop above.
         flight.complete()
         seconds = self._timer() - started
         self._emit(_loaded(request, recorder.usage, first or seconds, seconds))
@@ -438,11 +438,11 @@ class Cache:
     def _follow_other_process(
         self, job: _Job, token: str, shown: Shown
     ) -> Generator[Piece, None, bool]:
-        """What another process loads; returns whether that came to its end.
+        """The load of another process; returns whether it was complete.
 
-        A store that is away says nothing of the leader. A follower that has shown
-        nothing then loads by itself; one that has shown a part tries whether the
-        upstream's answer begins so, and else waits for the store.
+        A store that does not answer is no evidence about the leader. A follower that has
+        shown nothing then loads by itself. A follower that has shown a part asks the
+        upstream whether its answer begins with that part, and else waits for the store.
         """
         for patience in (self._leases.pace.outage, job.flight.idle):
             try:
@@ -480,7 +480,7 @@ class Cache:
                 raise rebuilt from None
             return False
         except LeaderGone:
-            if not shown.finished:  # Else only the word that it landed is missing.
+            if not shown.finished:  # Else only the record of its completion is missing.
                 return False
         job.flight.complete()
         job.state.load = token
@@ -491,7 +491,7 @@ class Cache:
 
     @cached_property
     def _meaning(self) -> "MeaningTier":
-        # Who does not opt in does not even load it.
+        # A request that does not opt in does not load these modules.
         from cachecore.meaning.tier import MeaningTier  # noqa: PLC0415
 
         parts = self.store, self._keyspace, self._lookup, self._cipher_key, self._emit
@@ -525,7 +525,7 @@ class Cache:
         )
 
     def bands(self) -> "list[BandState]":
-        """How each band stood after its last comparison. Raises StoreError."""
+        """The state of each band after its last comparison. Raises StoreError."""
         from cachecore.meaning import evidence  # noqa: PLC0415 - as above
 
         of = self.store, self._keyspace, self._cipher_key
@@ -542,9 +542,10 @@ class Cache:
         since: int,
         began: float,
     ) -> tuple[Look, _Job | None, bool]:
-        """The look-up, with its stale answer where that may be served now.
+        """The look-up, with its stale answer if that may be served now.
 
-        Also a load behind that has begun in time, and whether it is this caller's own.
+        Also the background load, if its first token came in time, and whether it is this
+        caller's own.
         """
         rules, stale = request.rules, look.stale
         if look.entry is not None or request.control not in LENIENT:
@@ -559,14 +560,14 @@ class Cache:
         reason = Reason.STALE if refreshing else Reason.LATE
         served = look._replace(reason=reason, entry=stale)
         if not self._refreshes.acquire(blocking=False):
-            return served, None, False  # Enough is asked of the upstream already.
+            return served, None, False  # There are enough refreshes already.
         job, own = self._load_in_background(
             request, look, load, since, only_if_free=refreshing
         )
         if refreshing:
             return served, None, False
         if job is not None and not own:
-            job.state = state  # This caller follows another's load.
+            job.state = state  # This caller follows the load of another caller.
         left = budget - (self._timer() - began)
         late = job is not None and not job.flight.begins_within(left)
         return served if late else look, job, own
@@ -580,10 +581,10 @@ class Cache:
         *,
         only_if_free: bool,
     ) -> tuple[_Job | None, bool]:
-        """A load in a thread of its own, or the one under way; whether it is the former.
+        """A new load in a thread of its own, or the one in progress; whether it is new.
 
-        ``only_if_free`` loads only where no other process does. None where it has just landed.
-        Gives ``_refreshes`` back when it ends.
+        With ``only_if_free`` it loads only if no other process does. None if a load has
+        just completed. Releases ``_refreshes`` when the load ends.
         """
         job, leads = self._join(request, look, load, RequestState(), since, IDLE_LIMIT)
         if job is None or not leads:
@@ -610,7 +611,7 @@ class Cache:
         except LeaderGone:
             pass  # Another process refreshes it.
         except Exception as error:  # noqa: BLE001 - its caller has been served
-            # The name alone: the error's text is for a caller, and there is none.
+            # Only the error's name: its text is for a caller, and there is none.
             name = type(error).__name__
             logger.warning("a stale answer could not be refreshed: %s", name)
         finally:
@@ -619,7 +620,7 @@ class Cache:
     def _stale_on_error(
         self, request: Request, state: RequestState, pieces: Iterator[Piece]
     ) -> Iterator[Piece]:
-        """The pieces, or a stale answer where they fail before the first of them."""
+        """The pieces, or a stale answer if the load fails before its first piece."""
         shown = False
         try:
             for piece in pieces:
@@ -635,9 +636,9 @@ class Cache:
             yield from split(spare.payload)
 
     def _stale_for(self, request: Request, error: Exception) -> Entry | None:
-        """What may be served in place of ``error``; looked up anew.
+        """The entry to serve instead of ``error``, from a new look-up.
 
-        The load may have taken minutes: what was invalidated meanwhile is dead.
+        The load may have taken minutes, and the entry may be invalidated by now.
         """
         if isinstance(error, NothingCached) or not request.stale_may_replace(error):
             return None
@@ -648,12 +649,12 @@ class Cache:
         spare = self._lookup.may_serve_stale(request, look.stale, window)
         return look.stale if spare else None
 
-    # --- what is reported of a request -------------------------------------
+    # --- reports -----------------------------------------------------------
 
     def _measured(
         self, request: Request, state: RequestState, pieces: Iterator[Piece]
     ) -> Iterator[Piece]:
-        """The pieces; how it went is reported when they end, however they do."""
+        """The pieces; reports the result when they end, in whatever way."""
         began, first, log = self._timer(), None, self._event_log
         seen = log.watch(request) if log else None
         result = Result.FAILED
@@ -697,14 +698,14 @@ class Cache:
             request, forms, load, outlives_call=outlives_call, alone=alone
         )
 
-    # --- values that are made by other means than a load ------------------
+    # --- values that callers make themselves ------------------------------
 
     def look_up(self, request: Request) -> Look:
-        """Look an answer up, and report nothing."""
+        """Look up an answer without a report."""
         return self._lookup.find(request, Piece.from_payload)
 
     def find(self, request: Request, read: Read = entries.as_it_is) -> Look:
-        """Look a value up, and report nothing.
+        """Look up a value without a report.
 
         ``read`` is the request's own (``Meaning.read``) where it opts in to ``meaning``.
         """
@@ -717,9 +718,9 @@ class Cache:
         self._reports.hit(request, look)
 
     def settle(self, look: Look) -> Stamps | None:
-        """The stamps to keep a value under; to be called before it is made.
+        """The stamps for a value, to be called before the value is made.
 
-        None where nothing may be kept.
+        None if nothing may be kept.
         """
         return None if look.stamps is None else self._stamps.settle(look.stamps)
 
@@ -733,9 +734,9 @@ class Cache:
         *,
         order: int | None = None,
     ) -> Refusal | None:
-        """Keep a value; why it was not kept, or None.
+        """Keep a value; returns the reason if it was not kept.
 
-        With ``order`` it replaces nothing that was asked for later.
+        With ``order`` it does not replace a value that was asked for later.
         """
         sealed = self._keeper.seal(request, key, stamps, payload, cost, order or 0)
         if sealed is None:
@@ -758,7 +759,7 @@ class Cache:
         return refusal
 
     def drop(self, request: Request) -> bool:
-        """Delete what is kept for a request; False where that could not be."""
+        """Delete the entry of a request; False if the store failed."""
         try:
             return self._lookup.drop(self.key(request))
         except UnkeyableError:

@@ -1,9 +1,9 @@
 """Single-flight: one load for many callers, in this process.
 
-The first caller leads: it loads, and publishes each piece as it comes. The others
+The first caller leads: it loads, and publishes each piece when it arrives. The others
 follow the same buffer and get every piece, from the first. The table never calls the
-loader itself; it only knows who leads what. What the leader of a flight publishes may
-come from another process: see ``lease``.
+loader itself; it only records who leads which load. The pieces that a leader publishes
+may come from another process: see ``lease``.
 """
 
 import copy
@@ -18,33 +18,33 @@ import orjson
 from cachecore.answer import Piece
 from cachecore.errors import FlightBroken, LeaderGone, LeaderStalled
 
-# What a flight remembers for those that come later, in characters. A longer
-# answer is not kept either; who lags so far behind has lost it.
+# The characters that a flight keeps for later followers. A longer answer is not kept
+# in the store either; a follower that is further behind has lost it.
 MAX_BUFFER: Final = 4 * 1024 * 1024
-# And what each piece of it weighs besides its text.
+# The size that each piece adds besides its text.
 _PIECE: Final = 100
-# An answer without any progress for so long is no longer waited for by those who
-# have shown nothing of it, in seconds.
+# Followers that have shown nothing leave a load without progress after this time, in
+# seconds.
 IDLE_LIMIT: Final = 60.0
-# The same for a load that dies with its caller, of which nobody says when it has left.
+# The same for a load that ends with its caller: nothing reports that the caller left.
 CALL_IDLE_LIMIT: Final = 10.0
-# After so long without progress such a load is doubted by those who come new, in
-# seconds; and by those who were shown a part of it after so many limits.
+# After this many seconds without progress, new followers wait before they show pieces
+# of such a load. Followers that have shown a part leave after this many limits.
 _SUSPECT_AFTER: Final = 1.0
 _PATIENCE: Final = 3
-# A follower's turn costs this much of the process's one thread, roughly; a crowd
-# takes its turns at a pace that leaves most of it to others. In seconds.
+# The rough cost of a follower's turn in the process's one thread. A crowd pauses
+# between its turns, so that most of the time is left to other requests. In seconds.
 _TURN: Final = 0.0005
 _SHORTEST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
-# A follower looks so often by itself, and counts no more than this for each look:
-# while the process was stopped nobody looked, and nobody stood still.
+# A follower looks this often by itself, and counts at most this much time for a look:
+# while the process was stopped, no time counts.
 _LOOK: Final = 1.0
 _REMEMBERED_COMPLETIONS: Final = 1024
 
 
 class Flight:
-    """A load under way: the leader publishes, followers read along."""
+    """A load in progress: the leader publishes, the followers read the same pieces."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Flight:
     ) -> None:
         self.stamps = dict(stamps)
         self.idle = idle
-        self.token = ""  # of the lease that it waits under, if any
+        self.token = ""  # of the lease that its load has, if any
         self.began_at = timer()
         self._credential = credential
         self._timer = timer
@@ -79,12 +79,12 @@ class Flight:
                 self._size -= weight(self._pieces.pop(0))
                 self._dropped += 1
             self._moved_at = self._timer()
-            # One, who wakes the next: a crowd woken at once would hold up
-            # everybody else in the process until it is through.
+            # Wake one follower, which wakes the next: a crowd woken at once would
+            # delay all other requests of the process.
             self._changed.notify()
 
     def complete(self) -> None:
-        """Say that the answer is whole."""
+        """Report that the answer is complete."""
         with self._changed:
             self._is_complete = True
             self._changed.notify()
@@ -102,19 +102,19 @@ class Flight:
         return not self._dropped
 
     def since(self, seen: int) -> list[Piece] | None:
-        """The pieces behind the first ``seen``; None if some of them are gone."""
+        """The pieces after the first ``seen``; None if some were dropped."""
         with self._changed:
             if seen < self._dropped:
                 return None
             return self._pieces[seen - self._dropped :]
 
     def follow(self, credential: str) -> Iterator[list[Piece]]:
-        """Every piece from the first, in batches of all that is new.
+        """Every piece from the first, in batches of all new pieces.
 
-        Raises the leader's error for a follower with the same upstream
-        credential: it would meet the same. Else LeaderGone if nothing was
-        given out yet, FlightBroken if something was. LeaderGone also where
-        nothing has moved for ``idle`` seconds.
+        Raises the leader's error for a follower with the same upstream credential,
+        because it would get the same error. Otherwise raises LeaderGone if nothing was
+        shown yet, and FlightBroken if something was. LeaderGone also after ``idle``
+        seconds without progress.
         """
         seen, shown = 0, False
         with self._changed:
@@ -127,7 +127,7 @@ class Flight:
                     raise FlightBroken("this caller reads slower than it can be kept")
                 if fresh:
                     seen += len(fresh)
-                    # Those without anything in them only show that the load moves.
+                    # Empty pieces only show that the load makes progress.
                     visible = [piece for piece in fresh if piece != Piece()]
                     if visible:
                         shown = True
@@ -143,7 +143,7 @@ class Flight:
                 self._changed.notify()
 
     def begins_within(self, seconds: float) -> bool:
-        """Whether the answer has begun, or has failed, when so much time has passed."""
+        """Whether the answer begins, or fails, within this time."""
         left = seconds
         with self._changed:
             self._followers += 1
@@ -167,10 +167,10 @@ class Flight:
         )
 
     def _wait_for_progress(self) -> None:
-        """Return when a load moves whose caller may have left.
+        """Return when a load whose caller may have left makes progress.
 
-        Nobody says when a caller leaves whose load dies with it. Who came only then,
-        and were shown what there was, could not ask anew any more.
+        Nothing reports that such a caller left. A new follower that was shown the old
+        pieces could not ask the upstream again.
         """
         with self._changed:
             moved_at, stalled = self._moved_at, self._stalled_for()
@@ -185,7 +185,7 @@ class Flight:
     def _wait(
         self, seen: int, *, shown: bool
     ) -> tuple[list[Piece] | None, BaseException | None]:
-        """What is new, or nothing and the leader's error; None: it is gone."""
+        """New pieces, or none and the leader's error; None if pieces were dropped."""
         with self._changed:
             stalled, moved_at = self._stalled_for(), self._moved_at
             while True:
@@ -202,22 +202,22 @@ class Flight:
                 ):
                     raise FlightBroken("the load has come to a standstill")
                 looked = self._look()
-                # An empty piece moves the load without being one to give out.
+                # An empty piece is progress, but there is nothing to show.
                 stalled = stalled + looked if self._moved_at == moved_at else 0.0
                 moved_at = self._moved_at
 
     def _stalled_for(self) -> float:
-        """How long the load has stood still for one who begins to wait.
+        """How long the load has been without progress when a follower begins to wait.
 
-        Never all of ``idle``: it may be the process that stood still, so that one look
-        of the follower's own has to pass.
+        Never all of ``idle``: the process itself may have been stopped, so the follower
+        must look once by itself.
         """
         return min(self._timer() - self._moved_at, max(0.0, self.idle - _LOOK))
 
     def _look(self) -> float:
-        """Wait for something new; how long that counts as standing still."""
+        """Wait for something new; returns the time that counts as without progress."""
         began = self._timer()
-        # Not for ever: whoever was to wake this one may have been killed.
+        # With a limit: the follower that should wake this one may have been killed.
         woken = self._changed.wait(_LOOK)
         return min(self._timer() - began, _LOOK) if woken else _LOOK
 
@@ -237,7 +237,7 @@ class Flight:
 
 
 def weight(piece: Piece) -> int:
-    """What a piece takes in a buffer, in characters, about."""
+    """The approximate size of a piece in a buffer, in characters."""
     size = _PIECE + len(piece.text)
     size += sum(len(call["arguments"]) for call in piece.tool_calls)
     if piece.data is None:
@@ -246,12 +246,12 @@ def weight(piece: Piece) -> int:
         return size + len(piece.data)
     try:
         return size + len(orjson.dumps(piece.data))
-    except TypeError:  # It can't be kept either.
+    except TypeError:  # Such a piece can't be kept either.
         return MAX_BUFFER
 
 
 def _copied(error: Exception) -> Exception:
-    """A copy: many followers raising one object would share its traceback."""
+    """A copy: followers that raise the same object would share its traceback."""
     try:
         return copy.copy(error).with_traceback(None)
     except Exception:  # noqa: BLE001 - an exception class may refuse to be copied
@@ -259,7 +259,7 @@ def _copied(error: Exception) -> Exception:
 
 
 class FlightTable:
-    """The flights of one cache, by key; so many landings are remembered."""
+    """The flights of one cache, by key; it remembers the last completions."""
 
     def __init__(
         self,
@@ -275,7 +275,7 @@ class FlightTable:
         self._count = 0
 
     def moment(self) -> int:
-        """A point in time, to be taken before a look-up. See ``join``."""
+        """A point in time, to take before a look-up. See ``join``."""
         with self._lock:
             return self._count
 
@@ -290,15 +290,15 @@ class FlightTable:
         idle: float = IDLE_LIMIT,
         most: float = 0,
     ) -> tuple[Flight | None, bool]:
-        """A flight and whether the caller leads it. Its leader has to ``leave`` it.
+        """A flight and whether the caller leads it. The leader must ``leave`` it.
 
-        Joins only a flight under the caller's own stamps: an older one may
-        have been invalidated since. ``alone`` joins nothing and leads. None
-        means that a flight for this key landed ``since`` that moment: look again,
-        for its answer is in the store that the caller asked too early.
+        Joins only a flight under the caller's own stamps: an older flight may have been
+        invalidated since. With ``alone`` the caller joins nothing and leads. None means
+        that a flight for this key completed after the moment ``since``: the caller must
+        look up again, because its look-up was too early to find the answer.
 
-        A caller without stamps does not know them, for the store is away. It joins a
-        flight that began at most ``most`` seconds ago, whatever its stamps.
+        A caller without stamps could not read them from the store. It joins a flight
+        that began at most ``most`` seconds ago, whatever its stamps.
         """
         with self._lock:
             current = self._flights.get(key)
@@ -320,9 +320,9 @@ class FlightTable:
             return flight, True
 
     def leave(self, key: str, flight: Flight) -> None:
-        """Take a flight off the table. Its leader calls it, whatever happened.
+        """Remove a flight from the table. Its leader calls this in any case.
 
-        So does a follower whom it has left waiting for too long.
+        A follower that waited too long calls it too.
         """
         with self._lock:
             if self._flights.get(key) is flight:

@@ -1,28 +1,29 @@
 """One load for many processes: a lease, and a stream in which its leader publishes.
 
-Who takes the lease on an entry loads it. Who finds it taken follows: it reads the stream
-named by the lease's token. The leader publishes nothing until somebody follows; then it
-publishes every piece, from the first, in numbered records and off its own path. One
-thread sends the heartbeats of all the loads that a process leads: each renews the lease
-and the stream for ``Pace.lease`` seconds on the store's clock.
+The process that takes the lease of an entry loads it. A process that finds the lease
+taken follows: it reads the stream that has the lease's token in its name. The leader
+publishes nothing until it has a follower. Then it publishes every piece, from the first,
+in numbered records, in the background. One thread sends the heartbeats of all loads that
+a process leads. A heartbeat renews the lease and the stream for ``Pace.lease`` seconds on
+the store's clock.
 
-Who is alive is decided on that clock alone. A leader is dead when its lease and its
-stream have both run out. That a reader waited for long proves nothing: either of the two
-processes may have been stopped.
+This clock alone decides whether a leader is alive. A leader is dead when its lease and its
+stream have both expired. A long wait of a reader proves nothing, because either of the
+two processes may have been stopped.
 
-A follower's states, and what moves it on:
+A follower's states, and the events that change them:
 
     claim ---------------> lead          the lease was free
-    claim ---------------> unproven      another holds it; a sign is left in the stream
-    unproven ------------> following     the leader wrote something behind the sign
-    unproven, following -> done          the leader's record says that it landed
-    unproven, following -> claim         the leader is dead, or says that it gave up
+    claim ---------------> unproven      another process has it; the follower subscribes
+    unproven ------------> following     the leader wrote a record after the subscription
+    unproven, following -> done          the leader's record reports a complete answer
+    unproven, following -> claim         the leader is dead, or reports that it gave up
 
-An unproven follower shows nothing: the words in the stream may be a dead leader's. One
-that has shown a part claims again like the others, and goes on only with an answer that
-begins with that part (``cache.Shown``). The lease decides who loads; the stream decides
-what a follower shows; the order of the request decides whose answer is kept
-(``policy.may_replace``). A stream has one writer, so nothing in it can be spliced.
+An unproven follower shows nothing, because the stream's records may be from a dead
+leader. A follower that has shown a part claims again like the others. It goes on only
+with an answer that begins with that part (``cache.Shown``). The lease decides who loads.
+The stream decides what a follower shows. The order of the request decides whose answer is
+kept (``policy.may_replace``). A stream has one writer, so it never mixes two answers.
 """
 
 import hashlib
@@ -49,19 +50,19 @@ from cachecore.stores.base import Commit, Heartbeat, Store, StreamReply
 logger = logging.getLogger(__name__)
 
 _LONGEST_ERROR: Final = 2000
-# Ended loads whose last words are sent between two rounds of heartbeats.
+# The most ended loads whose last record is sent between two rounds of heartbeats.
 _ENDS_A_ROUND: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How the processes keep step, in seconds.
+    """The intervals of leaders and followers, in seconds.
 
-    ``lease`` is the life of a lease and its stream without a heartbeat; ``heartbeat`` how
-    often they are renewed and followers looked for; ``batch`` the least time between two
-    batches of pieces; ``linger`` how long an ended stream waits for slow followers;
-    ``read`` how long a follower waits at once; ``outage`` how long it waits for a store
-    that fails before it asks the upstream itself.
+    ``lease``: the life of a lease and its stream without a heartbeat. ``heartbeat``: the
+    time between two renewals, which also look for followers. ``batch``: the least time
+    between two batches of pieces. ``linger``: how long an ended stream is kept for slow
+    followers. ``read``: how long one read of a follower waits. ``outage``: how long a
+    follower waits for a failing store before it asks the upstream itself.
     """
 
     lease: float = 3.0
@@ -72,11 +73,11 @@ class Pace:
     outage: float = 1.0
 
 
-# --- records: what stands in a stream ----------------------------------------------
+# --- the records of a stream --------------------------------------------------------
 #
-# A record is numbered and sealed as entries are: bound to its stream, and encrypted
-# where they are. ``{"n": 3, "pieces": […]}`` is a part of the answer, without pieces a
-# heartbeat; ``{"n": 4, "end": …}`` is the end: ``landed``, ``gone``, or ``error``.
+# A record is numbered and sealed like an entry: bound to its stream, and encrypted if
+# entries are. ``{"n": 3, "pieces": […]}`` is a part of the answer; without pieces it is a
+# heartbeat. ``{"n": 4, "end": …}`` is the end: ``landed`` (complete), ``gone`` or ``error``.
 
 _COMPLETE: Final[Mapping[str, Any]] = {"end": "landed"}
 _GONE: Final[Mapping[str, Any]] = {"end": "gone"}
@@ -109,7 +110,7 @@ def unseal_record(
 
 
 def credential_digest(credential: str) -> str:
-    """Enough of a credential's digest to tell colleagues, too little to test a guess."""
+    """A part of a credential's digest: enough to compare, too short to test guesses."""
     return hashlib.sha256(credential.encode()).hexdigest()[:8]
 
 
@@ -128,10 +129,10 @@ class Lead:
         self.order = order
         self.lease = lease_key(key)
         self.stream = flight_key(key, token)
-        self.busy = threading.Lock()  # held by who speaks to the store for it
+        self.busy = threading.Lock()  # held while a thread sends records of this load
         self.due = self.sent_at = self.beat_at = now
         self.followed = False
-        # False while the load may turn out to differ from what was shown of another.
+        # False while the answer may still differ from the part shown of another answer.
         self.publishes = True
         self.end: Mapping[str, Any] | None = None
         self.ended_at = 0.0
@@ -141,17 +142,17 @@ class Lead:
         self._taken = 0  # pieces of the flight that are in records
         self._count = 0  # records that were made
         self._unsent: list[bytes] = []  # records that the store has not confirmed
-        self._too_large = False  # more would come than can be published
+        self._too_large = False  # the answer is too long to publish
         self._has_end = False  # whether the last record was made
 
     def attach(self, flight: Flight) -> None:
-        """Begin to publish what ``flight`` publishes, off this caller's path."""
+        """Begin to publish the pieces of ``flight`` in the background."""
         self._flight = flight
         self.due = self._leases.timer() + self._leases.pace.heartbeat
         self._leases.add(self)
 
     def moved(self) -> None:
-        """The flight has published a piece."""
+        """Note that the flight has published a piece."""
         first, self._moved = not self._moved, True
         if first or self.followed:
             due = self.sent_at + self._leases.pace.batch
@@ -160,9 +161,9 @@ class Lead:
                 self._leases.wake()
 
     def commit(self, value: bytes | None, ttl: float) -> bool:
-        """Keep the entry, publish the rest, give the lease back; whether it was kept.
+        """Keep the entry, publish the rest, release the lease; whether it was kept.
 
-        Raises StoreError. Followers then still get the rest, as soon as that can be.
+        Raises StoreError. Followers then get the rest as soon as the store works again.
         """
         self._leases.remove(self)
         with self.busy:
@@ -175,12 +176,12 @@ class Lead:
     def commitment(
         self, end: Mapping[str, Any], value: bytes | None = None, ttl: float = 1
     ) -> Commit:
-        """What publishes all that is left, and then ``end``."""
+        """The commit that publishes all unsent pieces, and then ``end``."""
         names = self.key, self.lease, self.stream, self.token
         return Commit(*names, value, ttl, self.records(end), self._leases.pace.linger)
 
     def fail(self, error: BaseException, credential: str) -> None:
-        """End the stream with an error, off this caller's path."""
+        """End the stream with an error, in the background."""
         end = _GONE
         # An exception's own __str__ may raise; it must not take this one's place.
         with suppress(Exception):
@@ -191,7 +192,7 @@ class Lead:
         self._finish(end)
 
     def release(self) -> None:
-        """Give the lease back without a load, off this caller's path."""
+        """Release the lease without a load, in the background."""
         self._finish(_GONE)
 
     def _finish(self, end: Mapping[str, Any]) -> None:
@@ -200,10 +201,10 @@ class Lead:
         self._leases.add(self)
 
     def heartbeat(self, now: float) -> Heartbeat:
-        """A heartbeat, with what is new.
+        """A heartbeat, with the new records.
 
-        A load without progress is left to the end of its lease. It counts no more time
-        than passed between two heartbeats: while the process stood still, so did nobody.
+        The lease of a load without progress is not renewed. At most the time of two
+        heartbeats counts: while the process was stopped, no time counts.
         """
         pace = self._leases.pace
         passed = min(now - self.beat_at, 2 * pace.heartbeat)
@@ -214,16 +215,16 @@ class Lead:
         return Heartbeat(*names, pace.lease, renews, self.records())
 
     def confirmed(self, length: int) -> None:
-        """The store has taken the records; the stream has so many in all."""
+        """Note that the store has taken the records, and the stream's length."""
         self._unsent.clear()
-        # More than were made: a follower's sign, or one that was sent twice.
+        # More records than this leader made: a subscription, or one sent twice.
         self.followed = self.followed or length > self._count
 
     def records(self, end: Mapping[str, Any] | None = None) -> tuple[bytes, ...]:
-        """The records that are still to be sent; the end alone if nobody follows.
+        """The records to send; only the end if there is no follower.
 
-        Who begins to follow after it finds the entry. What the store did not confirm is
-        sent again under the same numbers.
+        A process that follows after the end finds the entry. Records that the store did
+        not confirm are sent again with the same numbers.
         """
         new: list[Mapping[str, Any]] = []
         if self.followed and self.publishes and not self._too_large:
@@ -282,16 +283,16 @@ class Leases:
     def claim(
         self, key: str, stamps: Mapping[str, str], *, take_over: str = ""
     ) -> tuple[Lead | str, bytes | None]:
-        """A lease to lead under, or the token of who leads; and what is kept by now.
+        """A lease to lead with, or the leader's token; and the current entry's bytes.
 
-        Takes over from the leader with the token ``take_over``, and from any if it is ``*``.
+        Takes over from the leader with the token ``take_over``, from any if it is ``*``.
         Raises StoreError.
         """
         token = str(Token(secrets.token_hex(8), stamp_table.stamps_digest(stamps)))
         names = key, lease_key(key), token, self.pace.lease
         claim = self.store.claim(*names, take_over=take_over)
         if claim.holder in self._ended:
-            # A load of this process that failed or was closed a moment ago.
+            # The holder is a load of this process that has just failed or was closed.
             claim = self.store.claim(*names, take_over=claim.holder)
         if claim.holder != token:
             return claim.holder, claim.value
@@ -300,17 +301,16 @@ class Leases:
     def follow(
         self, key: str, token: str, credential: str, *, patience: float
     ) -> Iterator[Piece]:
-        """What the leader with ``token`` publishes, from its first piece.
+        """The pieces that the leader with ``token`` publishes, from the first.
 
-        ``patience`` is how long a store that fails is waited for.
-        Raises LeaderGone where the leader is dead or has given up, LeaderFailed for the
-        leader's own error, where the credential is the same; StoreError where the store
-        fails for too long.
+        It waits ``patience`` seconds for a failing store. Raises LeaderGone if the leader
+        is dead or has given up; LeaderFailed with the leader's own error, if the
+        credential is the same; StoreError if the store fails for too long.
         """
         return _Following(self, key, token).pieces(credential, patience)
 
     def commit_alone(self, key: str, value: bytes, ttl: float) -> bool:
-        """Keep a value that nobody loads under a lease; whether it was kept."""
+        """Keep a value that was made without a lease; whether it was kept."""
         names = key, lease_key(key), flight_key(key, "-"), "-"
         return self.store.commit(Commit(*names, value, ttl))
 
@@ -356,7 +356,7 @@ class Leases:
             try:
                 self._send([lead for lead in due if lead.end is None])
                 ended = [lead for lead in due if lead.end is not None]
-                # A few at a time: a crowd of failed loads must not silence the living.
+                # A few at a time: many failed loads must not delay the heartbeats.
                 for lead in ended[:_ENDS_A_ROUND]:
                     self._send_end(lead)
             except Exception as error:  # noqa: BLE001 - the thread serves all loads
@@ -365,12 +365,12 @@ class Leases:
                     lead.due = self.timer() + self.pace.heartbeat
 
     def _await_due(self) -> list[Lead] | None:
-        """Those that something is to be sent for; None when nobody loads any more."""
+        """The loads that must send something; None when there are no loads any more."""
         looks = 0
         with self._changed:
             while True:
                 now = self.timer()
-                # A copy: the collector may close a leader, and add it, in mid-loop.
+                # A copy: the collector may close a leader, and add it, during the loop.
                 leads = list(self._leads)
                 due = [lead for lead in leads if lead.due <= now]
                 if due:
@@ -391,7 +391,7 @@ class Leases:
                 living = [lead for lead in held if lead in self._leads]
             unfollowed = [lead for lead in living if not lead.followed]
             self._beat(living)
-            # Who was just found to follow shall not wait for the next turn.
+            # New followers are served now, not at the next heartbeat.
             self._beat([lead for lead in unfollowed if lead.followed])
         finally:
             for lead in held:
@@ -402,7 +402,7 @@ class Leases:
             return
         now = self.timer()
         lengths: Sequence[int | None] = [None] * len(leads)
-        # The next heartbeat goes out even if this one fails: one proves nothing.
+        # If this heartbeat fails, the next one is still sent.
         with suppress(StoreError):
             lengths = self.store.heartbeat([lead.heartbeat(now) for lead in leads])
         for lead, length in zip(leads, lengths, strict=True):
@@ -417,7 +417,7 @@ class Leases:
                 end = lead.end or _GONE
                 self.store.commit(lead.commitment(end))
             except StoreError:
-                # Followers wait for these words, and others for the lease.
+                # Followers wait for this record, and other callers for the lease.
                 if self.timer() - lead.ended_at < self.pace.linger:
                     lead.due = self.timer() + self.pace.heartbeat
                     self.add(lead)
@@ -439,7 +439,7 @@ class _Following:
         self._subscription: tuple[int, ...] | None = (
             None  # where this follower's own stands
         )
-        self._proven = False  # whether the leader wrote anything behind it
+        self._proven = False  # whether the leader wrote a record after it
         self._shown = False
         self._unshown: list[Piece] = []
 
@@ -451,7 +451,7 @@ class _Following:
             try:
                 reply = self._read(at_once=silent > 0)
             except StoreError:
-                # Redis that is slow or away says nothing of the leader.
+                # A slow or failing store is no evidence about the leader.
                 if failing >= patience:
                     raise
                 self._leases.sleep(self._leases.pace.read)
@@ -461,7 +461,7 @@ class _Following:
             failing = 0.0
             end = self._take(reply)
             if end is not None and end["end"] == "landed":
-                self._proven = True  # What is whole may be shown, whoever lives.
+                self._proven = True  # A complete answer may be shown in any case.
             if self._proven and self._unshown:
                 pieces, self._unshown = self._unshown, []
                 self._shown = True
@@ -469,7 +469,7 @@ class _Following:
             if end is not None:
                 self._finish(end, whose)
                 return
-            # Twice: it may have landed between the three replies.
+            # Twice: the load may have completed between the three replies.
             silent = 0 if reply.alive or reply.records else silent + 1
             if silent > 1:
                 raise LeaderGone("the leader's lease has run out")
@@ -485,17 +485,17 @@ class _Following:
             0 if first or at_once else pace.read,
             subscribe=pace.lease if first else 0,
         )
-        # None was left where the leader is gone already.
+        # The store made no subscription if the leader is dead already.
         if first and reply.subscription:
             self._subscription = _place(reply.subscription)
         return reply
 
     def _take(self, reply: StreamReply) -> Mapping[str, Any] | None:
-        """Take new records; returns the one that ends the stream, if it came."""
+        """Take new records; returns the last record of the stream, if it is there."""
         for position, data in reply.records:
             self._after = position
             if data is None:
-                continue  # a follower's sign
+                continue  # a subscription
             try:
                 record = unseal_record(data, self._stream, self._leases.cipher_key)
             except ValueError:
@@ -520,5 +520,5 @@ class _Following:
 
 
 def _place(position: str) -> tuple[int, ...]:
-    """A position in a stream, as what can be compared."""
+    """A position in a stream, in a form that can be compared."""
     return tuple(int(number) for number in position.split("-") if number)

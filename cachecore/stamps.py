@@ -1,28 +1,28 @@
-"""Stamps: how an invalidation reaches every entry without knowing any of them.
+"""Stamps: an invalidation reaches every entry without a list of the entries.
 
-Each tag has a stamp: a random text in a field of the namespace's hash. An entry carries
-the stamps of all its tags. The law:
+Each tag has a stamp: a random text in a field of the namespace's hash. An entry contains
+the stamps of all its tags. The rule:
 
-    An entry may be served only while each of its stamps stands.
+    An entry may be served only while each of its stamps is current.
 
-To invalidate a tag is to replace its stamp. Every entry under the old one is dead at
-once, in every process, and nothing is searched or deleted.
+To invalidate a tag is to replace its stamp. No entry with the old stamp is served any
+more, in any process, and nothing is searched or deleted.
 
-The race that the law must survive is an invalidation while an answer is loaded:
+The rule must hold in a race: an invalidation during a load.
 
-1. A looks the entry up, and finds none.
-2. A settles the stamps: those that stand, and new ones where there are none.
-3. A begins to load, from knowledge that is old by now.
+1. A looks up the entry, and finds none.
+2. A settles the stamps: it takes the current ones, and sets new ones for absent fields.
+3. A begins to load. Its knowledge may be old by now.
 4. B invalidates: the stamp of a tag is replaced.
 5. A keeps its answer under the stamps of step 2.
 
-Step 2 comes before step 3, so the entry of step 5 carries the replaced stamp and is dead
-when it arrives. Were the stamps read after the load, the entry would carry the new stamp,
-and an old answer would live. The same order covers who joins: C, who looks up after step
-4, has other stamps than A's load, so C does not join it.
+Step 2 comes before step 3, so the entry of step 5 contains the replaced stamp and is
+never served. If the stamps were read after the load, the entry would contain the new
+stamp, and an old answer would be served. The same order protects followers: C, which
+looks up after step 4, has other stamps than A's load, so C does not join it.
 
-An evicted hash has no stamps. What is absent equals nothing, so that all entries are dead
-until they are loaded again: an eviction costs hits and revives nothing.
+An evicted hash has no stamps. An absent stamp equals no stamp, so no entry is served
+until it is loaded again: an eviction costs hits, and makes no old entry valid.
 """
 
 import hashlib
@@ -47,10 +47,10 @@ class StampTable:
     _keyspace: Keyspace
 
     def settle(self, current: Mapping[str, str | None]) -> Stamps | None:
-        """The stamps that an entry is to be written under; None where the store fails.
+        """The stamps for an entry that will be written; None if the store fails.
 
-        ``current`` are those that a look-up found, by field; None is absent, and is set
-        now. To be called before the work begins (step 2 above).
+        ``current`` are the stamps that a look-up found, by field. An absent one is None,
+        and is set now. To be called before the work begins (step 2 above).
         """
         absent = [field for field, stamp in current.items() if stamp is None]
         stamps = {f: s for f, s in current.items() if s is not None}
@@ -65,9 +65,9 @@ class StampTable:
     def invalidate(self, tags: Sequence[str]) -> dict[str, bool]:
         """Replace the stamps of ``tags``; whether each had one. Raises StoreError.
 
-        A tag has a stamp as soon as anything was loaded under it, and until the hash is
-        evicted. One without a stamp gets none: nothing was loaded under it, what is kept
-        under an evicted stamp is dead, and what is loaded from now on is young enough.
+        A tag has a stamp from its first load until the hash is evicted. A tag without a
+        stamp gets none: nothing was loaded under it, entries with an evicted stamp are
+        not served, and later loads are new enough.
         """
         fields = {tag: self._keyspace.stamp_field(tag) for tag in tags}
         existed = self._store.replace(
