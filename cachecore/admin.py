@@ -29,7 +29,7 @@ _MAX_TAG: Final = 120
 
 
 class Vote(StrEnum):
-    """What became of a vote against an entry."""
+    """The result of a vote against an entry."""
 
     COUNTED = "counted"
     DROPPED = "dropped"
@@ -47,9 +47,9 @@ class Admin:
     _emit: Hook
 
     def invalidate(self, tags: Iterable[str]) -> dict[str, bool]:
-        """Kill every entry written so far under any of ``tags``; ``*`` is all.
+        """Invalidate every present entry with any of ``tags``; ``*`` is all entries.
 
-        Returns of each tag whether anything was ever loaded under it.
+        Returns for each tag whether anything was ever loaded under it.
         """
         dead = sorted(set(tags))
         existed = self._stamps.invalidate(dead)
@@ -77,14 +77,14 @@ class Admin:
         if served_sealed and not hmac.compare_digest(
             served_sealed, self.signed(key, served)
         ):
-            return Vote.NOTHING_KEPT  # Nobody was told that.
+            return Vote.NOTHING_KEPT  # This key was never reported.
         found = self._store.look_up(key, self._keyspace.stamps, [SWITCH_FIELD])
         if found.value is None:
             return Vote.NOTHING_KEPT
         digest = hashlib.sha1(found.value, usedforsecurity=False).hexdigest()
         box = votes_key(key, digest, served)
         mine = self._keyspace.stamp_field(voter)
-        # A place for each vote, which the first to come takes: counting needs no lock.
+        # Each vote has a field, which the first voter takes: counting needs no lock.
         for number in range(1, needed + 1):
             place = f"v{number}"
             if self._store.settle(box, {place: mine}, window)[place] == mine:
@@ -92,10 +92,10 @@ class Admin:
         if number < needed:
             return Vote.COUNTED
         if served:
-            # Who does not opt in does not even load it.
+            # A process without ``match: meaning`` does not load this module.
             from cachecore.meaning import evidence  # noqa: PLC0415
 
-            # First: where it fails, nothing is dropped, and a vote tries again.
+            # This comes first: if it fails, nothing is dropped, and a vote tries again.
             now = self._clock()
             evidence.vote(self._store, self._keyspace, served, key, now)
         self._store.delete(key)
@@ -104,7 +104,7 @@ class Admin:
         return Vote.DROPPED
 
     def signed(self, key: str, served: str) -> str:
-        """What says that the answer under ``key`` was ``served`` by a band, for votes."""
+        """The signed statement, for votes, that a band ``served`` the entry ``key``."""
         text = reported_key(key, served).encode()
         signature = hmac.digest(self.ticket_secret(), text, "sha256").hex()[:16]
         return f"{served}.{signature}"
@@ -114,10 +114,10 @@ class Admin:
         return self._keyspace.is_entry(key)
 
     def ticket_secret(self) -> bytes:
-        """What this namespace's tickets are sealed with: random, and made once.
+        """The secret for this namespace's tickets: random, and made once.
 
-        It stands beside the stamps. Where the namespace has a secret of its own, that
-        secret is a part of it, so that who reads the store can't make tickets.
+        It is stored beside the stamps. If the namespace has a secret of its own, the
+        ticket secret depends on it, so that a reader of the store can't make tickets.
         """
         made = self._store.settle(
             self._keyspace.stamps, {TICKET_FIELD: secrets.token_hex(32)}
@@ -126,7 +126,7 @@ class Admin:
         return hashlib.sha256(b"ticket\0" + made.encode() + b"\0" + own).digest()
 
     def check(self) -> tuple[str, ...]:
-        """Try the store as it will be used; sentences about what could be better."""
+        """Test the store with the commands in use; returns advice for its setup."""
         probe = self._keyspace.entry("value", secrets.token_bytes(16))
         return self._store.check(probe, self._keyspace.stamps)
 

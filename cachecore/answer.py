@@ -1,8 +1,8 @@
-"""An answer in pieces: record one as it passes, split a kept one.
+"""Answers in pieces: record a stream while it passes, split a kept answer.
 
-A recorded stream is complete only after the upstream's own end. A stream that
-fails, is closed early or outgrows its limit is never kept: half an answer must
-not be served as a whole one.
+A recorded stream is complete only after the upstream's own end. A stream that fails, is
+closed early or becomes longer than its limit is never kept: a part of an answer must not
+be served as a complete one.
 """
 
 import re
@@ -10,21 +10,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-# Dify's daemon kills a plugin that writes a line over 5 MiB, and JSON may
-# write one character in six bytes: a piece stays well below.
+# Dify's daemon kills a plugin that writes a line over 5 MiB, and JSON may write one
+# character as six bytes. A piece of this size is well below the limit.
 PIECE_CHARACTERS: Final = 128 * 1024
 _NO_LIMIT: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the upstream counted them.
+    """The upstream's counts of tokens.
 
-    ``billed`` is false for an answer that nobody paid for again: one replayed
-    from the store, or followed while another caller's load ran. ``price`` is what
-    was paid, in ``currency``, where whoever was asked says so; None where not.
-    Of the prompt's tokens, ``cached_tokens`` came from the provider's own prompt cache
-    and ``written_tokens`` were written to it.
+    ``billed`` is false for an answer that was not paid for again: a kept answer, or an
+    answer from another caller's load. ``price`` is the paid amount in ``currency``, if
+    the upstream reports it; else None. Of the prompt's tokens, ``cached_tokens`` were
+    read from the provider's own prompt cache, and ``written_tokens`` written to it.
     """
 
     prompt_tokens: int = 0
@@ -37,7 +36,7 @@ class Usage:
 
     @property
     def tokens(self) -> tuple[int, int, int, int]:
-        """Prompt and completion; of the prompt, what was cached and what written."""
+        """Prompt, completion, and the prompt's cached and written tokens."""
         prompt, completion = self.prompt_tokens, self.completion_tokens
         return prompt, completion, self.cached_tokens, self.written_tokens
 
@@ -46,7 +45,7 @@ class Usage:
 class Piece:
     """One step of a streamed answer, or all of it.
 
-    ``text`` is what the host shows, reasoning inside ``<think>`` tags included.
+    ``text`` is the text that the host shows, with reasoning inside ``<think>`` tags.
     ``tool_calls`` are complete: ``{"id", "type", "name", "arguments"}`` each.
     ``finish_reason`` and ``usage`` come once, on the last piece, and so does
     ``data``: JSON data that is the answer, or goes with its text.
@@ -59,7 +58,7 @@ class Piece:
     data: Any = None
 
     def payload(self) -> dict[str, Any]:
-        """JSON data, for an entry or for another process."""
+        """The piece as JSON data, for an entry or for another process."""
         beside = {} if self.data is None else {"data": self.data}
         return {
             **beside,
@@ -73,9 +72,9 @@ class Piece:
 
     @classmethod
     def from_payload(cls, payload: Any) -> "Piece":
-        """The piece that ``payload`` was made of; raises ValueError otherwise.
+        """The piece from which ``payload`` was made; raises ValueError otherwise.
 
-        Its tokens were paid for by whoever made the payload.
+        Its tokens are not billed: the load that made the payload paid for them.
         """
         try:
             text, usage = payload["text"], payload["usage"]
@@ -95,13 +94,13 @@ class Piece:
         return cls(text, calls, finish_reason, tokens, data)
 
 
-# Around the reasoning that a model's text may begin with.
+# The tags around the reasoning that may precede a model's text.
 _THOUGHT: Final = "<think>", "</think>"
 _SPACE: Final = re.compile(r"\s*")
 
 
 def spoken(text: str) -> str:
-    """The text without the reasoning before it: reasoning alone is no answer."""
+    """The text without the reasoning before it: reasoning alone is not an answer."""
     opening, closing = _THOUGHT
     at = 0
     while True:
@@ -120,9 +119,9 @@ def _tool_call(call: Any) -> dict[str, str]:
 
 
 class Recorder:
-    """Puts pieces together again, up to ``max_bytes`` of text and arguments.
+    """Joins pieces again, up to ``max_bytes`` of text and arguments.
 
-    Past that limit it forgets what it has: the caller still gets everything.
+    Above this limit it drops all pieces; the caller still gets everything.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -136,16 +135,16 @@ class Recorder:
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens, once they were told."""
+        """The tokens, after the upstream has reported them."""
         return self._usage
 
     @property
     def overflowed(self) -> bool:
-        """Whether the answer outgrew the limit."""
+        """Whether the answer is longer than the limit."""
         return self.size > self._max_bytes
 
     def add(self, piece: Piece) -> None:
-        """Take one piece, in the order in which the caller got it."""
+        """Add the next piece, in the caller's order."""
         self._finish_reason = piece.finish_reason or self._finish_reason
         self._usage = piece.usage or self._usage
         if piece.data is not None:
@@ -162,7 +161,7 @@ class Recorder:
         self._tool_calls.extend(piece.tool_calls)
 
     def answer(self) -> Piece:
-        """All of it. Only to be asked after the upstream's own end."""
+        """The whole answer. Valid only after the upstream's own end."""
         return Piece(
             "".join(self._texts),
             tuple(self._tool_calls),
@@ -173,10 +172,10 @@ class Recorder:
 
 
 def split(piece: Piece) -> Iterator[Piece]:
-    """The piece in as few as the host's line limit allows; what ends it comes last.
+    """The answer in as few pieces as the host's line limit allows; its end comes last.
 
-    Each chunk costs the plugin and its host more than Redis does, so a kept answer
-    does not repeat the upstream's own chunking.
+    Each chunk costs the plugin and its host more time than Redis does. So a kept answer
+    does not repeat the upstream's chunks.
     """
     text = piece.text
     if len(text) <= PIECE_CHARACTERS:
@@ -189,7 +188,7 @@ def split(piece: Piece) -> Iterator[Piece]:
 
 
 def merge(pieces: Iterable[Piece]) -> Piece:
-    """Several pieces as one: for a caller that does not stream, or lags behind."""
+    """Several pieces as one, for a caller that does not stream or is slow."""
     recorder = Recorder(max_bytes=_NO_LIMIT)
     for piece in pieces:
         recorder.add(piece)
@@ -197,12 +196,12 @@ def merge(pieces: Iterable[Piece]) -> Piece:
 
 
 def data_of(pieces: Iterable[Piece]) -> Any:
-    """The data that an answer ends with; all of it is read, so that it is kept."""
+    """The data of an answer. It reads all pieces, so that the answer is kept."""
     return merge(pieces).data
 
 
 def unbilled(piece: Piece) -> Piece:
-    """The same piece, its tokens paid for by another call."""
+    """The same piece, with tokens that another call paid for."""
     paid = piece.usage
     if paid is None or not paid.billed:
         return piece

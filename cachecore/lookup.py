@@ -1,6 +1,6 @@
-"""Looking up: the key, what is there, and whether it may be served.
+"""Look-ups: the key, the entry, and whether it may be served.
 
-What the store raises never leaves this module.
+Errors of the store never leave this module.
 """
 
 import time
@@ -17,7 +17,7 @@ from cachecore.policy import Control, Reason, Switch
 from cachecore.request import Request, form_of, tags_of
 from cachecore.stores.base import Store
 
-# Entries asked for in one round trip, and kept in one: more would not pass within a
+# The most entries that one round trip reads or writes: more would take longer than a
 # store's time limit.
 PER_ROUND_TRIP: Final = 32
 
@@ -25,7 +25,7 @@ type Read = Callable[[Any], Any]
 
 
 class Look(NamedTuple):
-    """What a look-up found.
+    """The result of a look-up.
 
     ``key`` is empty where the cache may not be used. ``stamps`` has those that stand, by
     field (None: absent); it is None where nothing may be kept. ``entry`` is there on a
@@ -85,9 +85,9 @@ class Lookup:
         *,
         key_seconds: float = 0.0,
     ) -> Look:
-        """What is kept under ``key``, and whether this request may have it now.
+        """The entry under ``key``, and whether this request may get it now.
 
-        The key is the request's own, or that of another one with the same tags.
+        The key is the request's own, or that of another request with the same tags.
         """
         started = self._timer()
         fields = self._keyspace.stamp_fields(tags_of(request))
@@ -113,7 +113,7 @@ class Lookup:
     def find_many(
         self, request: Request, forms: Sequence[Mapping[str, object]], read: Read
     ) -> list[Look]:
-        """A look-up for each of ``forms``; ``request`` says all else of them."""
+        """A look-up for each of ``forms``; ``request`` has all their other properties."""
         reason = policy.bypass(request.rules, request.control, request.traits)
         if reason is not None:
             return [Look(reason)] * len(forms)
@@ -146,7 +146,9 @@ class Lookup:
         for request, key in zip(requests, keys, strict=True):
             if key is None:
                 look = Look(Reason.UNKEYABLE)
-            elif failed:  # Weighing may have to delete what does not decode.
+            elif (
+                failed
+            ):  # The evaluation may have to delete an entry, and the store fails.
                 look = Look(Reason.UNAVAILABLE, failed=True)
             else:
                 look = self._evaluate(
@@ -154,7 +156,7 @@ class Lookup:
                 )
             failed = failed or look.failed
             looks.append(look)
-        # Each has its share of the one round trip.
+        # Each look-up gets an equal share of the round trip's time.
         seconds = (self._timer() - started) / len(looks)
         key_seconds = (started - began) / len(looks)
         return [
@@ -178,9 +180,9 @@ class Lookup:
         started: float,
         key_seconds: float = 0.0,
     ) -> Look:
-        """What a look-up for ``key`` means, by what was found there.
+        """The result of a look-up for ``key``, from the found value and stamps.
 
-        ``started`` is when the store was asked.
+        ``started`` is the time at which the store was asked.
         """
         turned = Switch.read(switch)
         if turned is Switch.OFF:
@@ -206,7 +208,7 @@ class Lookup:
         current: Mapping[str, str | None],
         read: Read = entries.as_it_is,
     ) -> tuple[Reason, Entry | None]:
-        """Why ``value`` may be served or not. The entry on a HIT, and an EXPIRED one."""
+        """Why ``value`` may be served or not; the entry if it is a HIT or EXPIRED."""
         if request.control is Control.REFRESH:
             return Reason.REFRESH, None
         if value is None:
@@ -227,7 +229,7 @@ class Lookup:
         )
 
     def drop(self, key: str) -> bool:
-        """Delete an entry; False where the store fails."""
+        """Delete an entry; False if the store fails."""
         try:
             self._store.delete(key)
         except StoreError:

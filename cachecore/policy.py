@@ -13,15 +13,15 @@ from cachecore.entry import Cost, Entry
 
 TTL_CLASSES: Final[Mapping[str, int]] = {"volatile": 300, "faq": 21600, "policy": 86400}
 MAX_TTL: Final = 30 * 86400
-# What was written together shall not expire together.
+# Entries written together must not expire together.
 JITTER: Final = 0.1
-# Where each band of scores of ``match: meaning`` begins; what is below the first is another
-# question (``meaning/bands.py``).
+# The lower bound of each band of scores of ``match: meaning``. A score below the first is
+# another question (``meaning/bands.py``).
 BAND_STARTS: Final = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
 
 
 class Control(StrEnum):
-    """What the caller asks of the cache for one request."""
+    """The caller's choice for one request."""
 
     DEFAULT = "default"
     BYPASS = "bypass"
@@ -30,19 +30,19 @@ class Control(StrEnum):
     ALWAYS = "always"
 
 
-# Those who take what is there; the others have said what they want.
+# The controls that accept any valid answer. The others make a choice of their own.
 LENIENT: Final = (Control.DEFAULT, Control.ALWAYS)
 
 
 class Scope(StrEnum):
-    """Who may share an answer."""
+    """The callers that may share an answer."""
 
     SHARED = "shared"
     APP = "app"
     USER = "user"
 
     def whose(self, *, app_id: str, user_id: str) -> str:
-        """The ``scope_id`` of a request; empty if shared, or if the host named none."""
+        """The ``scope_id`` of a request; empty if shared, or if the host sends none."""
         return {Scope.SHARED: "", Scope.APP: app_id, Scope.USER: user_id}[self]
 
 
@@ -55,14 +55,14 @@ class Switch(StrEnum):
 
     @classmethod
     def read(cls, text: str | None) -> "Switch":
-        """The switch as stored. Absent means on; a word we don't know means off."""
+        """The stored switch. An absent one means on; an unknown word means off."""
         if text is None:
             return cls.ON
         return cls(text) if text in cls else cls.OFF
 
 
 class Reason(StrEnum):
-    """Why a request was not answered from the cache, or was answered."""
+    """Why a request was answered from the cache, or why not."""
 
     HIT = "hit"
     # misses
@@ -71,7 +71,7 @@ class Reason(StrEnum):
     INVALIDATED = "invalidated"
     CORRUPT = "corrupt"
     REFRESH = "refresh"
-    # a hit past its time, with a refresh behind
+    # a hit past its time, with a refresh in the background
     STALE = "stale"
     # a stale answer, because the upstream's first token was late
     LATE = "late"
@@ -114,10 +114,10 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What the upstream bills: money per ``per`` tokens.
+    """The upstream's price: money for ``per`` tokens.
 
-    ``cached_input`` is for prompt tokens that the provider had in its own cache,
-    ``cache_write`` for those that it put there; None is the price of any other.
+    ``cached_input`` is for prompt tokens read from the provider's own cache,
+    ``cache_write`` for prompt tokens written to it; None means the price of ``input``.
     """
 
     input: float = 0.0
@@ -135,19 +135,19 @@ class Price:
         return total / self.per - self.saved_by_provider(cached, written)
 
     def saved_by_provider(self, cached: int, written: int) -> float:
-        """What the provider's own cache took off the price of one prompt."""
+        """The amount that the provider's own cache saved for one prompt."""
         rates = self.rate(self.cached_input), self.rate(self.cache_write)
         total = cached * (self.input - rates[0]) + written * (self.input - rates[1])
         return total / self.per
 
     def rate(self, of: float | None) -> float:
-        """A price of its own, or that of any input."""
+        """The price ``of`` these tokens; if None, that of ``input``."""
         return self.input if of is None else of
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the operator decided for one model or tool."""
+    """The operator's settings for one model or tool."""
 
     enabled: bool = True
     ttl: int = TTL_CLASSES["faq"]
@@ -155,29 +155,29 @@ class Rules:
     max_temperature: float = 1.0
     max_entry_bytes: int = 1024 * 1024
     price: Price = Price()
-    # For so many seconds past its time an answer may still be served: while it is
-    # refreshed behind, and where the upstream fails (RFC 5861).
+    # For this many seconds past its time an answer may still be served: during a refresh
+    # in the background, and if the upstream fails (RFC 5861).
     stale_while_revalidate: int = 0
     stale_if_error: int = 0
-    # While the store is away, a load of this process that began at most so many seconds
-    # ago is joined, though nobody knows whether it was invalidated since.
+    # While the store is not available, callers join a load of this process that began at
+    # most this many seconds ago. They can't know whether it was invalidated since.
     join_without_store: float = 2.0
-    # An upstream that has given nothing after so many seconds is not waited for where a
-    # stale answer may stand in (``stale_if_error``); 0 waits.
+    # If the upstream has sent nothing after this many seconds, a stale answer is served
+    # instead, if there is one (``stale_if_error``). 0 waits.
     first_token_budget: float = 0.0
-    # Of the hits, which share is asked upstream again behind the answer; whether a
-    # different answer then replaces the kept one; and what that may cost in a minute, in
-    # calls and in money (0: no bound of money).
+    # Audits: the share of hits that is asked upstream again in the background; whether a
+    # different answer replaces the kept one; the most calls and money in a minute (money
+    # 0: no limit).
     audit_share: float = 0.0
     audit_repairs: bool = False
     audits_a_minute: int = 6
     audit_money_a_minute: float = 0.0
 
     def in_halves(self, life: int) -> "Rules":
-        """For something that may grow ``life`` seconds old, and no older.
+        """The rules for an entry that may be at most ``life`` seconds old.
 
-        In the first half of its life it is simply served; in the second it is served
-        while it is loaded again behind, so that what is asked for often never waits.
+        In the first half of its life the entry is served. In the second half it is served
+        while it is loaded again in the background, so that frequent requests never wait.
         """
         fresh = max(1, life // 2)
         return replace(
@@ -187,15 +187,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a request is like, as far as the policy cares.
+    """The properties of a request that the policy uses.
 
-    ``ends_at`` is when an answer is over in any case, in seconds since the epoch:
-    a signed URL in the request ends then.
+    ``ends_at`` is the latest end of its answer, in seconds since the epoch: the time at
+    which a signed URL in the request expires.
     """
 
     conversation: bool = False
     tools: bool = False
-    # Whether a tool call is the answer itself, and nothing is run for it.
+    # Whether a tool call is the answer itself, and no tool is run for it.
     calls_are_data: bool = False
     external_url: bool = False
     temperature: float | None = None
@@ -204,10 +204,10 @@ class Traits:
 
 
 def bypass(rules: Rules, control: Control, traits: Traits) -> Reason | None:
-    """Why this request must not touch the cache, or None if it may.
+    """Why this request must not use the cache, or None if it may.
 
-    A missing scope id always bypasses: an answer for one app or user must not
-    be filed under nobody. ``always`` lifts the guesses about what repeats.
+    A missing scope id always bypasses: an answer for one app or user must not be kept
+    without an owner. ``always`` overrides the rules about requests that rarely repeat.
     """
     if not rules.enabled:
         return Reason.MODE_OFF
@@ -234,11 +234,11 @@ def bypass(rules: Rules, control: Control, traits: Traits) -> Reason | None:
 def judge(
     entry: Entry, stamps: Mapping[str, str | None], now: float, ttl: float
 ) -> Reason:
-    """HIT if the entry may be served at ``now``, else why not.
+    """HIT if the entry may be served at ``now``, else the reason why not.
 
-    ``stamps`` are those that stand now. A missing stamp equals nothing, so what an
-    eviction took costs hits and never brings a dead entry back. ``ttl`` is that of the
-    request: nobody is served an answer older than they ask for, jitter aside.
+    ``stamps`` are the current ones. A missing stamp equals no stamp, so an eviction costs
+    hits and never makes an invalidated entry valid. ``ttl`` is that of the request: except
+    for jitter, no caller gets an answer that is older than it asks for.
     """
     for field, stamp in entry.stamps.items():
         current = stamps.get(field)
@@ -248,35 +248,35 @@ def judge(
         return Reason.INVALIDATED
     if not now < fresh_until(entry, ttl):
         return Reason.EXPIRED
-    # Written by a machine whose clock runs ahead by more than any lifetime.
+    # The writer's clock was ahead by more than any lifetime.
     if entry.created_at > now + MAX_TTL:
         return Reason.EXPIRED
     return Reason.HIT
 
 
 def fresh_until(entry: Entry, ttl: float) -> float:
-    """When the entry stops being fresh for a request with this ``ttl``."""
+    """The time at which the entry stops being fresh for a request with this ``ttl``."""
     return min(entry.fresh_until, entry.created_at + ttl * (1 + JITTER))
 
 
 def may_serve_stale(entry: Entry, window: float, now: float, ttl: float) -> bool:
     """Whether an expired entry may still be served, ``window`` seconds past its time.
 
-    Its stamps were judged before: what was invalidated is dead, never stale.
+    Its stamps were judged before: an invalidated entry is never stale.
     """
     begins = fresh_until(entry, ttl)
     return begins <= now < min(begins + window, entry.stale_until)
 
 
-# --- who leads, and whose answer is kept: the rules of every store ---------------
+# --- leases and replacement: the rules of every store ----------------------------
 #
-# The memory store calls these; Redis has them in Lua (stores/redis.py). One table of
-# cases in the tests is put to the functions and to both stores.
+# The memory store calls these functions; Redis has them in Lua (stores/redis.py). The
+# tests apply one table of cases to the functions and to both stores.
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Whose lease it is: a load of its own, under the stamps with this mark."""
+    """The token of a lease: the id of a load, and the digest of its stamps."""
 
     id: str
     digest: str
@@ -286,13 +286,13 @@ class Token:
 
     @classmethod
     def read(cls, text: str) -> "Token":
-        """The token as it stands in a lease."""
+        """The token from its text in a lease."""
         name, _, digest = text.rpartition(".")
         return cls(name, digest)
 
 
 def may_take_over(holder: Token, token: Token, take_over: str) -> bool:
-    """Whether the lease that ``holder`` has goes to ``token``.
+    """Whether the lease of ``holder`` goes to ``token``.
 
     A lease under other stamps is taken over, because nobody may follow its load. So is the
     lease with the token ``take_over``, which a caller gave up. A refresh passes ``*`` and
@@ -304,8 +304,8 @@ def may_take_over(holder: Token, token: Token, take_over: str) -> bool:
 def may_replace(current: int | None, order: int) -> bool:
     """Whether an answer that was asked for at ``order`` may be kept.
 
-    ``current`` is the order of the entry that is there, None for none. An answer never
-    replaces one that was asked for later; who held which lease meanwhile is no matter.
+    ``current`` is the order of the present entry, None if there is none. An answer never
+    replaces an answer that was asked for later, whatever leases there were meanwhile.
     """
     return current is None or current < order
 
@@ -317,10 +317,10 @@ def lifetime(
     ends_at: float | None = None,
     stale: float = 0,
 ) -> tuple[float, float]:
-    """When an answer made at ``now`` goes stale, and ``stale`` seconds later is gone.
+    """The times at which an answer made at ``now`` becomes stale, and expires.
 
-    Both in seconds since the epoch.
-    ``spread`` in [-1, 1] places it within the jitter. Nothing outlives ``ends_at``.
+    Both are in seconds since the epoch; it is stale for ``stale`` seconds. ``spread`` in
+    [-1, 1] chooses a place within the jitter. Both are at most ``ends_at``.
     """
     fresh_until = now + ttl * (1 + JITTER * spread)
     stale_until = fresh_until + stale
@@ -342,8 +342,8 @@ def refuse(
 ) -> Refusal | None:
     """Why a complete answer must not be kept, or None if it may.
 
-    ``size`` is in bytes. An answer cut by length or by a filter is served, for
-    it is the upstream's word, but it is not what the next caller should get.
+    ``size`` is in bytes. An answer that was cut by length or by a filter is served,
+    because the upstream gave it, but the next caller should not get it.
     """
     if has_tool_calls or finish_reason in ("tool_calls", "function_call"):
         if control is not Control.ALWAYS and not calls_are_data:
@@ -370,6 +370,6 @@ def cost(
     seconds: float,
     price: Price,
 ) -> Cost:
-    """What a load cost, so that a later hit knows what it saved."""
+    """The cost of a load, which is the amount that a later hit saves."""
     paid = price.of(prompt, completion, cached, written)
     return Cost(prompt, completion, paid, price.currency, seconds, cached, written)

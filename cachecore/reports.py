@@ -1,4 +1,4 @@
-"""What is reported of requests: their look-ups, and what those that missed consisted of."""
+"""Reports of requests: their look-ups, and the parts of requests that missed."""
 
 import logging
 import secrets
@@ -21,11 +21,11 @@ class Reports:
     ) -> None:
         self._clock = clock
         self._emit = emit
-        # Of no use to others: where there is no secret, each process has its own.
+        # Without a secret, each process has its own: no other process needs it.
         self._parts_secret = keyspace.secret or secrets.token_bytes(16)
 
     def look(self, request: Request, look: Look) -> None:
-        """What came of a look-up."""
+        """Report the result of a look-up."""
         entry, now = look.entry, self._clock()
         self._emit(
             Lookup(
@@ -34,21 +34,21 @@ class Reports:
                 now,
                 look.seconds,
                 look.key_seconds,
-                # A late one is paid for all the same, behind.
+                # A late answer saves nothing: its load goes on in the background.
                 entry.cost if entry and look.reason is not Reason.LATE else None,
                 " = ".join(short_key(key) for key in (look.own, look.key) if key),
             )
         )
 
     def miss(self, request: Request, look: Look | None) -> None:
-        """What a request that was not kept consisted of, if it can be said."""
+        """Report the parts of a request without an entry, if they are known."""
         if look is not None and look.reason is Reason.ABSENT:
             parts = self._digests(request)
             if parts:
                 self._emit(Missed(request.subject, short_key(look.key), parts))
 
     def hit(self, request: Request, look: Look) -> None:
-        """A request that only looks up has ended with a hit."""
+        """Report the end of a request that only looked up, on a hit."""
         if look.entry is not None:
             took = look.key_seconds + look.seconds
             self._emit(Ended(request.subject, Result.HIT, took, took))
@@ -60,6 +60,6 @@ class Reports:
                 for name, part in parts_of(request).items()
                 if part is not None
             }
-        except Exception as error:  # noqa: BLE001 - it goes without, and is answered
+        except Exception as error:  # noqa: BLE001 - the request is answered without
             logger.warning("a request has no parts: %s", type(error).__name__)
             return {}

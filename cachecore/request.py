@@ -1,4 +1,4 @@
-"""What is asked of the cache: everything that can change the answer, and whose it is."""
+"""A request to the cache: everything that can change the answer, and its owner."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from cachecore.events import Subject
 from cachecore.keys import Kind, canonical
 from cachecore.policy import Control, Rules, Scope, Traits
 
-# What a request may consist of. ``context`` is all around it: files, passages, tags.
+# The parts of a request. ``context`` is the rest: files, passages, tags.
 _SHOWN: Final = 80  # characters of a name
 PARTS: Final = ("system", "history", "question", "parameters", "tools", "context")
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a judge says of two answers that differ, and what asking it took."""
+    """A judge's verdict on two different answers, and the tokens that it used."""
 
     same: bool
     usage: Usage = Usage()  # noqa: RUF009 - frozen
@@ -58,10 +58,10 @@ class Request:
     of the key, for a caller with others would find every entry invalidated.
     ``label`` is the model or tool and ``app`` the app, for metrics; ``asked`` gives
     the question as text, and ``parts`` what else it consists of, by name (PARTS), so
-    that two can be told apart.
+    that two requests can be compared.
     ``credential`` is a digest of
-    what decides how a load fails (who pays, its time limits): followers share
-    an error only within one. ``at_most`` gives the seconds that an answer may live
+    everything that decides how a load fails (the payer, its time limits): followers share
+    an error only with the same credential. ``at_most`` gives the seconds that an answer may live
     in any case, or None; ``accept`` says whether a whole answer is valid,
     ``stale_may_replace`` whether an error of the load is one that a stale answer may stand
     in for, and ``rebuild_error`` makes an error again of its class's name and its text,
@@ -94,12 +94,12 @@ class Request:
 
     @property
     def lifetime(self) -> int:
-        """How old an answer to this request may be, and how long one is kept, in seconds."""
+        """The lifetime of this request's answers, in seconds."""
         return self.ttl or self.rules.ttl
 
     @property
     def subject(self) -> Subject:
-        """Whose it is, for metrics; made once, for each hit asks for it thrice."""
+        """Its owner, for metrics; made once, because each hit uses it three times."""
         if not self._subject:
             label, app = self.label[:_SHOWN], self.app[:_SHOWN]
             self._subject.append(Subject(self.kind, label, app))
@@ -107,9 +107,9 @@ class Request:
 
 
 def form_of(request: Request, form: Mapping[str, object] | None = None) -> bytes:
-    """The canonical form that the key is made of; raises UnkeyableError.
+    """The canonical form from which the key is made; raises UnkeyableError.
 
-    ``form`` stands for the request's own.
+    ``form`` replaces the request's own.
     """
     scope = request.rules.scope
     return canonical(
@@ -133,22 +133,22 @@ def tags_of(request: Request) -> set[str]:
 
 
 def parts_of(request: Request) -> dict[str, object]:
-    """What a request consists of, by name; empty where nobody can say."""
+    """The parts of a request by name; empty if they are not known."""
     parts, question = dict(request.parts()), request.asked()
     if not parts and not question:
         return {}
     whose = request.rules.scope.value, request.traits.scope_id
     around = [*whose, *sorted(request.tags), *sorted(request.belongs)]
     parts["context"] = [parts.get("context"), around]
-    # No question is not the same question.
+    # A missing question equals no other question.
     return {**parts, "question": question} if question else parts
 
 
 def owner_tag(request: Request) -> str:
-    """The tag that says whose an entry is, as far as that can be known.
+    """The tag that names an entry's owner, as far as it is known.
 
-    An answer shared by all apps can't be told from another app's, so that
-    invalidating an app takes the shared ones with it (``app_tags``).
+    An answer that all apps share names no app. So the invalidation of an app drops the
+    shared answers too (``app_tags``).
     """
     if request.rules.scope is Scope.APP:
         return f"app:{request.traits.scope_id}"
