@@ -1,8 +1,8 @@
-"""Audits: a share of the hits is asked upstream again, behind the answer.
+"""Audits: a share of the hits is asked upstream again, in the background.
 
-What a hit rate can't say: how many hits are still right. The fresh answer is compared with
-the kept one; nobody waits for it, and no entry is audited twice at once, in any process: an
-audit holds the entry's lease.
+A hit rate does not show how many hits are still right. An audit compares a fresh answer
+with the kept one. No caller waits for it. An audit holds the entry's lease, so that no two
+audits of an entry run at once, in any process.
 """
 
 import logging
@@ -35,12 +35,12 @@ logger = logging.getLogger(__name__)
 type Load = Callable[[], Iterable[Piece]]
 
 _MINUTE: Final = 60.0
-_MOST_AT_ONCE: Final = 4  # audits under way in one process
+_MOST_AT_ONCE: Final = 4  # audits in progress in one process
 _CONFIDENCE: Final = 1.959964  # of a normal distribution, for 95 %
 _SPACE: Final = re.compile(r"\s+")
 _SORTED: Final = orjson.OPT_SORT_KEYS
-# Numbers written otherwise, and nothing that only looks so: 2.0.1 is not 2.1, and a telephone
-# number no amount.
+# Different notations of one number, but nothing that only looks similar: 2.0.1 is not 2.1,
+# and a telephone number is not an amount.
 _AMOUNT: Final = re.compile(
     r"(?<![\d.,])[1-9]\d{0,2}(?:[,\u202f\u00a0'’]\d{3})+(?![\d,])"
 )
@@ -49,21 +49,21 @@ _ZEROS: Final = re.compile(r"(?<![\d.])(\d+)\.0+(?![\d.])")
 
 
 class Verdict(StrEnum):
-    """What came of an audit."""
+    """The result of an audit."""
 
     EQUAL = "equal"
     SAME = "same"  # after normalisation
     JUDGED = "judged"  # a judge model called them the same
     DIFFERENT = "different"
-    FAILED = "failed"  # no whole answer came to compare with
+    FAILED = "failed"  # there was no complete answer to compare with
 
 
 RIGHT: Final = (Verdict.EQUAL, Verdict.SAME, Verdict.JUDGED)
 
 
 def compare(kept: Piece, fresh: Piece) -> Verdict:
-    """Whether a fresh answer says what the kept one says."""
-    # As bytes: in Python true is 1.
+    """Whether a fresh answer and the kept one say the same."""
+    # They are compared as bytes, because in Python true equals 1.
     data = [orjson.dumps(_folded(one.data), option=_SORTED) for one in (kept, fresh)]
     if data[0] != data[1]:
         return Verdict.DIFFERENT
@@ -76,10 +76,9 @@ def compare(kept: Piece, fresh: Piece) -> Verdict:
 def compared(
     request: Request, kept: Piece, fresh: Piece
 ) -> tuple[Verdict, Judgement | None]:
-    """The same with the request's judge, who is asked where the texts differ.
+    """The same with the request's judge, which is asked if the texts differ.
 
-    No judgement where there was no need of one, or where the judge failed or could say
-    nothing.
+    There is no judgement if none was needed, or if the judge failed or could not decide.
     """
     verdict = compare(kept, fresh)
     # A judge reads texts and data: calls that differ are different.
@@ -88,7 +87,7 @@ def compared(
         return verdict, None
     try:
         judgement = request.judge(kept, fresh)
-    except Exception as error:  # noqa: BLE001 - a judge that fails has said nothing
+    except Exception as error:  # noqa: BLE001 - a failed judge gives no verdict
         logger.warning("the judge of two answers failed: %s", type(error).__name__)
         return verdict, None
     if judgement is None:
@@ -97,12 +96,12 @@ def compared(
 
 
 def _calls(answer: Piece) -> list[tuple[str, str]]:
-    # Their ids are drawn anew each time.
+    # Their ids are different each time.
     return [(call["name"], call["arguments"]) for call in answer.tool_calls]
 
 
 def _plain(text: str) -> str:
-    """The text without what may differ: white space, case, numbers written otherwise."""
+    """The text without permitted differences: white space, case, notation of numbers."""
     text = unicodedata.normalize("NFC", spoken(text)).translate(WIDTH).casefold()
     text = _AMOUNT.sub(lambda found: found[0].translate(_GROUPS), text)
     text = _ZEROS.sub(r"\1", text)
@@ -110,9 +109,9 @@ def _plain(text: str) -> str:
 
 
 def _folded(data: object) -> object:
-    """The data without the white space that does not count in its texts.
+    """The data without irrelevant white space in its texts.
 
-    They may be ids and addresses, so that letters and numbers count as they are.
+    The texts may be ids and addresses, so letters and numbers are compared exactly.
     """
     if isinstance(data, str):
         return _SPACE.sub(" ", data).strip()
@@ -122,9 +121,9 @@ def _folded(data: object) -> object:
 
 
 def interval(wrong: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a rate, after Wilson; (0, 1) of none.
+    """The 95 % interval of a rate, by Wilson's method; (0, 1) for no events.
 
-    Wilson's holds for few as well, and at the ends; "exact" intervals are wider.
+    Wilson's interval holds for few events too, and near 0 and 1; "exact" ones are wider.
     """
     if not total:
         return 0.0, 1.0
@@ -155,14 +154,14 @@ class Auditor:
         self._chance = chance
         self._lock = threading.Lock()  # guards all below
         self._under_way: set[str] = set()
-        self._last: deque[tuple[float, float]] = deque()  # when, and what it costs
+        self._last: deque[tuple[float, float]] = deque()  # time and price of each
 
     def begin(
         self, request: Request, look: Look, load: Load, *, outlives_call: bool
     ) -> None:
-        """Audit a hit that was served, by chance and within bounds, in a thread.
+        """Audit a served hit in a thread, by chance and within the limits.
 
-        A load that dies with its call is not audited, nor is who wants kept answers only.
+        A load that ends with its call is not audited, nor is a request under ``only``.
         """
         share, entry, stamps = request.rules.audit_share, look.entry, look.stamps
         if not share or not outlives_call or self._chance() >= share:
@@ -221,8 +220,8 @@ class Auditor:
             if isinstance(lead, Lead):
                 self._audit(request, stamps, entry, load, lead)
         except StoreError:
-            pass  # The next one may be audited.
-        except Exception as error:  # noqa: BLE001 - its caller has been served
+            pass  # The next hit may be audited.
+        except Exception as error:  # noqa: BLE001 - its caller was served
             logger.warning("an audit failed: %s", type(error).__name__)
         finally:
             self._end(key)
@@ -240,7 +239,7 @@ class Auditor:
         began, verdict = self._timer(), Verdict.FAILED
         try:
             if self._leases.store.shared:
-                # The entry may be over in the meantime: who asks then follows this load.
+                # The entry may expire meanwhile: later requests then follow this load.
                 lead.attach(flight)
             for piece in load():
                 recorder.add(piece)
@@ -271,9 +270,9 @@ class Auditor:
     def _verdict(
         self, request: Request, entry: Entry, recorder: Recorder
     ) -> tuple[Verdict, float]:
-        """What the comparison says, and the price of a judge that was asked."""
+        """The result of the comparison, and the price of its judge."""
         answer = recorder.answer()
-        # What would not be kept proves nothing of what is.
+        # An answer that would not be kept proves nothing about the kept one.
         if refusal_of(request, recorder, answer) is not None:
             return Verdict.FAILED, 0.0
         verdict, judgement = compared(request, entry.payload, answer)

@@ -1,8 +1,8 @@
-"""Many small answers at once: what is known comes from the store, the rest is loaded.
+"""Many small answers at once: known ones come from the store, the rest is loaded.
 
-Made for embeddings: each text is an entry of its own, so that a batch with one new
-text sends one. A text that another batch of this process is loading is waited for.
-Between processes nothing is waited for: a text costs too little for a lease.
+This is for embeddings. Each text is an entry of its own, so that a batch with one new
+text loads one. A batch waits for a text that another batch of this process is loading. It
+does not wait for other processes, because a text costs too little for a lease.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,12 +22,12 @@ from cachecore.request import Request
 from cachecore.stamps import Stamps, StampTable
 from cachecore.stores.base import Store, Write
 
-# Loads the answers to the forms at these places: all of them, some at a time.
+# Loads the answers to the forms at these places, in several parts.
 type LoadMany = Callable[[Sequence[int]], Iterable[Mapping[int, Item]]]
 
-# Rounds of waiting for what others load, before a batch loads the rest by itself.
+# After this many rounds of waiting for other loads, a batch loads the rest itself.
 _ROUNDS: Final = 3
-# Landings of single answers: a few of the largest batches.
+# Remembered completions of single answers: enough for a few of the largest batches.
 _REMEMBERED: Final = 16_384
 
 
@@ -35,8 +35,8 @@ _REMEMBERED: Final = 16_384
 class Item:
     """One answer of a batch.
 
-    ``cost`` is what loading it took, ``billed`` whether this caller paid that.
-    ``keep`` is false for one that is not fit for the next caller.
+    ``cost`` is the cost of its load; ``billed``: this caller paid it. ``keep`` is false
+    for an answer that must not be kept.
     """
 
     payload: bytes
@@ -47,7 +47,7 @@ class Item:
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch under way. ``items`` are the answers so far, by place."""
+    """A batch in progress. ``items`` are the answers so far, by place."""
 
     request: Request
     forms: Sequence[Mapping[str, object]]
@@ -56,24 +56,24 @@ class _Batch:
     alone: bool = False
     items: dict[int, Item] = field(default_factory=dict)
     left: list[int] = field(default_factory=list)
-    failed: bool = False  # The store has failed it, and is left alone.
+    failed: bool = False  # The store has failed it, and is not asked again.
     reasons: set[Reason] = field(default_factory=set)  # of its look-ups
     loaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Led:
-    """An answer that this caller loads for everybody."""
+    """An answer that this caller loads, also for its followers."""
 
     key: str
     stamps: Stamps
     flight: Flight
-    absent: bool  # whether there was nothing before
+    absent: bool  # whether there was no entry before
 
 
 @dataclass(eq=False, slots=True)
 class Batches:
-    """Answers that are asked for by the batch. Thread-safe."""
+    """Requests for batches of answers. Thread-safe."""
 
     _store: Store
     _lookup: Lookup
@@ -82,8 +82,8 @@ class Batches:
     _reports: Reports
     _emit: Hook
     _timer: Callable[[], float]
-    # A table of its own: a batch has thousands of flights, and the other kinds
-    # would be forgotten for them.
+    # A table of its own: a batch has thousands of flights, which would displace those of
+    # the other kinds.
     _flights: FlightTable = field(
         default_factory=lambda: FlightTable(_REMEMBERED), init=False
     )
@@ -97,11 +97,11 @@ class Batches:
         outlives_call: bool = True,
         alone: bool = False,
     ) -> list[Item]:
-        """The answer to each of ``forms``, in order; ``request`` says all else of them.
+        """The answer to each of ``forms``, in order; ``request`` has all their other data.
 
-        ``outlives_call`` says that ``load`` can go on when its caller has left; ``alone``
-        waits for no other caller's load. Raises what ``load`` raises, and NothingCached
-        where one is missing under ``only``.
+        ``outlives_call`` says that ``load`` can go on after its call has ended. With
+        ``alone`` it waits for no other caller's load. Raises the errors of ``load``, and
+        NothingCached if an answer is missing under ``only``.
         """
         idle = IDLE_LIMIT if outlives_call else CALL_IDLE_LIMIT
         batch = _Batch(request, forms, load, idle, alone)
@@ -136,7 +136,7 @@ class Batches:
             raise LookupError(msg)
         return [batch.items[place] for place in range(len(forms))]
 
-    # --- one round: what is known, what is mine to load, what others load --
+    # --- one round: look up, load, follow ----------------------------------
 
     def _round(self, batch: _Batch, *, reported: bool) -> None:
         request, since = batch.request, self._flights.moment()
@@ -153,7 +153,7 @@ class Batches:
             if stamps is None or looks[place].stamps is None:
                 alone.append(place)
                 continue
-            if key in own:  # the same text once more
+            if key in own:  # the same text again
                 theirs[place] = key, own[key]
                 continue
             flight, leads = self._flights.join(
@@ -172,14 +172,14 @@ class Batches:
                 own[key] = flight
             else:
                 theirs[place] = key, flight
-        # First what others may be waiting for: two batches may wait for each other.
+        # Load first, then follow: else two batches might wait for each other.
         self._load_many(batch, mine, alone)
         batch.left = again + self._follow_all(batch, theirs)
 
     def _follow_all(
         self, batch: _Batch, theirs: Mapping[int, tuple[str, Flight]]
     ) -> list[int]:
-        """Take what others load; the places for which that came to nothing."""
+        """Take the answers of other loads; returns the places that got none."""
         again = []
         for place, (key, flight) in theirs.items():
             item = self._followed(batch.request, key, flight)
@@ -209,7 +209,7 @@ class Batches:
         return looks
 
     def _settled(self, batch: _Batch, looks: Mapping[int, Look]) -> Stamps | None:
-        """The stamps of this batch's entries: all carry the same tags."""
+        """The stamps of this batch's entries: all have the same tags."""
         if batch.failed:
             return None
         for place in batch.left:
@@ -221,7 +221,7 @@ class Batches:
         return None
 
     def _order(self, batch: _Batch, mine: Mapping[int, _Led]) -> int:
-        """When this batch asks for what it may have to replace; 0 where it has none to."""
+        """The order of this batch's request; 0 if it replaces no entry."""
         for led in mine.values():
             if not led.absent:
                 try:
@@ -232,7 +232,7 @@ class Batches:
         return 0
 
     def _followed(self, request: Request, key: str, flight: Flight) -> Item | None:
-        """What another batch has loaded; None where it did not."""
+        """The answer that another batch loaded; None if it loaded none."""
         try:
             for pieces in flight.follow(request.credential):
                 last = pieces[-1]
@@ -264,7 +264,7 @@ class Batches:
                     self._flights.leave(led.key, led.flight)
                 started = self._timer()
         except BaseException as error:
-            # What failed was a call for all that were left: another's text may be why.
+            # The failed call was for all remaining texts: any of them may be the cause.
             left = len({*mine, *alone} - batch.items.keys())
             self._abandon(waiting, error if left == 1 else LeaderGone("a load failed"))
             raise
@@ -272,7 +272,7 @@ class Batches:
 
     def _abandon(self, waiting: Mapping[int, _Led], error: BaseException) -> None:
         for led in waiting.values():
-            # Off the table before followers wake: they would join it again.
+            # Remove the flight before its followers wake, or they would join it again.
             self._flights.leave(led.key, led.flight)
             led.flight.fail(error)
 
@@ -309,9 +309,9 @@ class Batches:
                 self._keeper.refuse(request, why)
 
     def _stale_for_rest(self, batch: _Batch, error: Exception) -> bool:
-        """Fill what is missing with answers past their time; whether that was all.
+        """Fill the missing places with stale answers; whether all are filled.
 
-        Looked up anew: what was invalidated while the load failed is dead.
+        It looks up again: entries may have been invalidated while the load failed.
         """
         request, window = batch.request, batch.request.rules.stale_if_error
         lenient = window and request.control in LENIENT and not batch.failed
@@ -334,7 +334,7 @@ class Batches:
 
 
 def _result_of(batch: _Batch) -> Result:
-    """What became of a batch that was answered to its end."""
+    """The result of a batch that was answered completely."""
     if batch.reasons <= HITS:
         return Result.HIT
     if batch.reasons <= HITS | MISSES:
@@ -343,7 +343,7 @@ def _result_of(batch: _Batch) -> Result:
 
 
 def _bytes_of(payload: Any) -> bytes:
-    """Reads a payload that has to be bytes; raises ValueError for another."""
+    """The payload, which must be bytes; raises ValueError otherwise."""
     if not isinstance(payload, bytes):
         msg = "the payload is not that of a batch's item"
         raise ValueError(msg)  # noqa: TRY004 - a caller handles one error
@@ -351,7 +351,7 @@ def _bytes_of(payload: Any) -> bytes:
 
 
 def _show(flight: Flight, item: Item) -> None:
-    """Give an answer to those who follow it."""
+    """Give an answer to its followers."""
     usage = Usage(prompt_tokens=item.cost.prompt_tokens)
     flight.publish(Piece(data=item.payload, usage=usage))
     flight.complete()

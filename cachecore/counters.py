@@ -1,7 +1,7 @@
 """Events -> counters.
 
-A counter's name is ``name|kind|label|app|verdict``. What a user or a model can name
-is bounded: so many labels, so many apps with them, the rest together.
+A counter's name is ``name|kind|label|app|verdict``. Names that a user or a model chooses
+are bounded: there is a limit of labels and apps, and the rest is counted together.
 """
 
 import re
@@ -36,10 +36,10 @@ BOUNDS: Final = (
 # Upper bounds of the ages at which entries were audited, in seconds; the last has none.
 AGES: Final = (300.0, 3600.0, 6 * 3600.0, 86400.0, 7 * 86400.0)
 BARS: Final = 4  # in a counter's name
-_PLACES: Final = 4  # digits of a bucket's place, and more
+_PLACES: Final = 4  # more than the digits of a bucket's place
 OTHER: Final = "other"
-# How a provider counted the tokens of a prompt: at the full price, from its own cache,
-# written to it.
+# The provider's kinds of prompt tokens: at the full price, from its own cache, written to
+# its cache.
 PROMPT_TOKENS: Final = ("fresh", "cached", "written")
 _MAX_LABELS: Final = 64
 _MAX_SUBJECTS: Final = 128
@@ -56,11 +56,11 @@ type Row = defaultdict[tuple[str, str], float]  # of one subject, by name and ve
 
 
 class Tally:
-    """Counts events, until what it has counted is taken. Not thread-safe."""
+    """Counts events until ``take``. Not thread-safe."""
 
     def __init__(self) -> None:
         self._counts: dict[Subject, Row] = {}
-        self._clean: dict[Subject, Subject] = {}  # by how they came
+        self._clean: dict[Subject, Subject] = {}  # by their unbounded names
         self._subjects: set[Subject] = set()
         self._labels: set[str] = set()
         self._differences = Differences()
@@ -83,11 +83,11 @@ class Tally:
         self._how[type(event)](event)
 
     def of_process(self, name: str, amount: float, verdict: str = "") -> None:
-        """Count what belongs to no request."""
+        """Count something that belongs to no request."""
         self._row(_NOBODY)[name, verdict] += amount
 
     def take(self) -> Counts:
-        """What was counted since the last time."""
+        """The counts since the last call."""
         counts = {
             f"{name}|{of.kind}|{of.label}|{of.app}|{verdict}": amount
             for of, row in self._counts.items()
@@ -103,7 +103,7 @@ class Tally:
             row = self._counts[of] = defaultdict(float)
         return row
 
-    # --- one for each kind of event ---------------------------------------
+    # --- the kinds of events ----------------------------------------------
 
     def _looked_up(self, event: Lookup) -> None:
         row = self._row(event.of)
@@ -185,10 +185,10 @@ class Tally:
     def _invalidated(self, _: Invalidated) -> None:
         self.of_process("invalidations", 1)
 
-    # --- names that others chose ------------------------------------------
+    # --- names from users and models --------------------------------------
 
     def clean(self, raw: Subject) -> Subject:
-        """The subject as it may stand in a counter's name."""
+        """The subject with names that a counter's name may contain."""
         known = self._clean.get(raw)
         if known is None:
             if len(self._clean) >= _MAX_RAW:
@@ -209,7 +209,7 @@ class Tally:
 
 
 def _text(text: str) -> str:
-    # Half a surrogate pair would fail every publication of its hash.
+    # A lone surrogate would make every publication of its hash fail.
     return text.encode("utf-8", "replace").decode().replace("|", "/")[:_MAX_TEXT]
 
 
@@ -234,14 +234,14 @@ def _money(row: Row, name: str, amount: float, currency: str) -> None:
 
 
 def place_of(text: str) -> int | None:
-    """The place of a bucket, as it stands in a counter's name; None for none of ours."""
+    """The place of a bucket from a counter's name; None if the text is not a place."""
     valid = text.isascii() and text.isdigit() and len(text) < _PLACES
     place = int(text) if valid else len(BOUNDS) + 1
     return place if place <= len(BOUNDS) else None
 
 
 def percentile(buckets: Mapping[int, float], share: float) -> float | None:
-    """The latency in seconds below which ``share`` of them lie, about; None of none."""
+    """The approximate percentile of latencies, in seconds; None if there are none."""
     wanted = share * sum(buckets.values())
     if not wanted:
         return None

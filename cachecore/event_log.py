@@ -1,10 +1,9 @@
-"""Each answer told to a stream in the store, for whoever works behind the answers.
+"""The event log: a stream in the store with a row for each answer.
 
-A row is facts: what was asked of which model, how it was answered, how long that
-took, sizes and a fingerprint; a record of the stream holds some rows. The question
-and the answer are in it only where the operator has said so, and then sealed as
-entries are. What can't be told is kept for a while, then dropped and counted; no
-answer waits for any of this.
+A row has facts: the model, the result, times, sizes and a short key. A record of the
+stream has several rows. A row has the question and the answer only if the operator chose
+so, and then sealed like an entry. Rows that can't be written wait for a while; then they
+are dropped and counted. No answer waits for any of this.
 """
 
 import logging
@@ -34,33 +33,34 @@ logger = logging.getLogger(__name__)
 type Mode = Literal["off", "sizes", "texts"]
 
 VERSION: Final = 1
-# What a row holds, in this order. Times in seconds, ``at`` since the epoch; ``number``
-# is unique with the writer's name. ``load`` is the same for all whom one load answered,
-# and empty for an answer from the store. ``question`` is a keyed digest, and empty without a
-# cache secret: anybody could try the few questions that there are. ``texts`` is empty,
-# or a question and its answer as JSON, sealed as an entry of the stream's name, in hex.
+# The fields of a row, in this order. Times are in seconds, ``at`` since the epoch.
+# ``number`` is unique together with the writer's name. ``load`` is the same for all
+# requests that one load answered, and empty for an answer from the store. ``question`` is
+# a keyed digest. It is empty without a cache secret, because anybody could test guesses.
+# ``texts`` is empty, or a question and its answer as JSON, sealed as an entry of the
+# stream's name, in hex.
 FIELDS: Final = (
     *("number", "at", "kind", "label", "app", "result", "reason", "finish_reason"),
     *("key", "load", "question", "question_characters", "answer_characters"),
     *("prompt_tokens", "completion_tokens", "billed"),
     *("saved_money", "currency", "saved_seconds", "first_seconds", "seconds", "texts"),
 )
-# A record holds so many rows at most; so many rows, of about so many bytes, are sent at
-# once: more would hold up the Redis for everybody. About so many records are kept,
-# fewer where they hold texts, for so many seconds behind the last of them.
+# The most rows of a record; the most rows, and about the most bytes, of one write: more
+# would delay all users of the Redis. The approximate number of records that are kept, and
+# a smaller one for records with texts; how many seconds they are kept after the last one.
 MAX_ROWS: Final = 50
 _MAX_ROWS_AT_ONCE: Final = 1_000
 _MAX_BYTES_AT_ONCE: Final = 256 * 1024
 MAX_RECORDS: Final = 2_000
 MAX_TEXT_RECORDS: Final = 500
 _LIFE: Final = 7 * 86400
-# What may wait for the next round, of every two seconds: so many rows, so many bytes,
-# about. A process answers more hits than that only where it does little else, and then
-# telling each of them would take a twentieth of its time.
+# The most rows, and about the most bytes, that may wait for the next write, which comes
+# every two seconds. Only a process that does little else answers more hits, and logging
+# each of them would take a twentieth of its time.
 _MAX_ROWS_WAITING: Final = 500
 _MAX_WAITING: Final = 4 * 1024 * 1024
-_ROW: Final = 400  # bytes of a row without texts, about
-_MAX_TEXT: Final = 8_192  # characters of a question, and of an answer
+_ROW: Final = 400  # the approximate bytes of a row without texts
+_MAX_TEXT: Final = 8_192  # the most characters of a question, and of an answer
 _TRIES: Final = 3
 _NAME: Final = "event_log"
 _NOTHING: Final = Cost()
@@ -69,7 +69,7 @@ _NO_USAGE: Final = Usage()
 
 @dataclass(slots=True)
 class Seen:
-    """What passes of one answer. ``texts`` is None where they are not to be told."""
+    """The seen part of an answer. ``texts`` is None if the log must not have them."""
 
     texts: list[str] | None = None
     size: int = 0
@@ -77,7 +77,7 @@ class Seen:
     finish_reason: str | None = None
 
     def add(self, piece: Piece) -> None:
-        """Look at a piece."""
+        """Add a piece."""
         self.size += len(piece.text)
         self.usage = piece.usage or self.usage
         self.finish_reason = piece.finish_reason or self.finish_reason
@@ -86,10 +86,10 @@ class Seen:
 
 
 class _Logged(NamedTuple):
-    """What a row is made of, behind the answers; ``size`` is about its bytes.
+    """The data of a row that will be made in the background; ``size`` is approximate.
 
-    No more is done on an answer's path than to put this aside: rows are made many at a
-    time, which takes a third of the time that each takes by itself.
+    An answer only queues this. Many rows are made at a time, which takes a third of the
+    time that single rows would take.
     """
 
     number: int
@@ -109,7 +109,7 @@ class _Logged(NamedTuple):
 class EventLog:
     """The stream of one namespace's answers. Thread-safe.
 
-    ``lost`` hears how many rows were dropped.
+    ``lost`` receives the number of dropped rows.
     """
 
     store: Store
@@ -123,11 +123,11 @@ class EventLog:
     _numbers: Iterator[int] = field(default_factory=count)
     _waiting: deque[_Logged] = field(default_factory=deque)
     _room: int = _MAX_WAITING
-    _failures: int = 0  # of the record at hand
-    _lock: threading.Lock = field(default_factory=threading.Lock)  # of who flushes
+    _failures: int = 0  # of the current record
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # held during a flush
 
     def watch(self, request: Request) -> Seen | None:
-        """Begin to look at an answer; None for one that will not be told."""
+        """Begin to watch an answer; None if it will not be logged."""
         if request.label == INTERNAL:
             return None
         if len(self._waiting) >= _MAX_ROWS_WAITING:
@@ -143,11 +143,11 @@ class EventLog:
         seen: Seen,
         load: str = "",
     ) -> None:
-        """Tell of an answer, a little later. Never fails, and waits for no lock."""
+        """Queue an answer, to log it later. Never fails, and waits for no lock."""
         try:
             question = request.asked()
-        except Exception as error:  # noqa: BLE001 - the answer has been given
-            logger.warning("an answer can't be told: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the answer was served
+            logger.warning("an answer can't be logged: %s", type(error).__name__)
             self.lost(1, _NAME)
             return
         asked, size = len(question), _ROW
@@ -155,7 +155,7 @@ class EventLog:
             question = question[:_MAX_TEXT]
             size += 4 * (len(question) + min(seen.size, _MAX_TEXT))
         elif self.keyspace.secret is None:
-            question = ""  # Neither told nor digested: not to be held.
+            question = ""  # The row needs neither its text nor its digest.
         if self._room < size:
             self.lost(1, _NAME)
             return
@@ -175,18 +175,18 @@ class EventLog:
             self.background.wake()
 
     def flush(self) -> None:
-        """Write what waits. Raises StoreError; it then goes on waiting, for a while."""
+        """Write the queued rows. Raises StoreError; the rows then wait for a while."""
         if not self._lock.acquire(blocking=False):
             return
         try:
             while self._waiting:
                 self._write(self._next())
-            self._room = _MAX_WAITING  # Two who add at once may have lost count.
+            self._room = _MAX_WAITING  # Concurrent calls of add may have miscounted.
         finally:
             self._lock.release()
 
     def _next(self) -> list[_Logged]:
-        """What goes to the store in one go: not too much of it."""
+        """The rows of one write."""
         some: list[_Logged] = []
         size = 0
         for logged in islice(self._waiting, _MAX_ROWS_AT_ONCE):
@@ -209,7 +209,7 @@ class EventLog:
             raise
         except StoreError:
             self._failures += 1
-            # What the store refuses, or can't take in time, shall not wait for ever.
+            # Rows that the store always refuses, or never takes in time, are dropped.
             if self._failures >= _TRIES:
                 self._drop(some)
                 self.lost(len(rows), _NAME)
@@ -231,7 +231,7 @@ class EventLog:
         }
         try:
             return orjson.dumps(record | {"rows": rows})
-        except TypeError:  # half a surrogate pair in a model's name
+        except TypeError:  # a lone surrogate in a model's name
             valid = [row for row in rows if _is_valid(row)]
             self.lost(len(rows) - len(valid), _NAME)
             return orjson.dumps(record | {"rows": valid})
@@ -242,7 +242,7 @@ class EventLog:
         answer = "".join(logged.seen.texts)[:_MAX_TEXT]
         try:
             text = orjson.dumps({"question": logged.question, "answer": answer})
-        except TypeError:  # half a surrogate pair
+        except TypeError:  # a lone surrogate
             return ""
         return entries.seal(text, self.keyspace.events, self.cipher_key).hex()
 

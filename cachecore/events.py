@@ -1,8 +1,8 @@
-"""What the cache says has happened, and the hook that is called with it.
+"""The events of the cache, and the hook that receives them.
 
-The cache emits one immutable event for each thing it did; counters and logs use them.
-They are named tuples, which take a third of a frozen dataclass's time to make, and each
-hit makes two. An event carries no prompt, answer, key text or credential.
+The cache emits one immutable event for each of its actions; counters and logs use them.
+Events are named tuples, which take a third of a frozen dataclass's time to make, and each
+hit makes two. An event contains no prompt, answer, key text or credential.
 """
 
 import logging
@@ -15,12 +15,12 @@ from cachecore.policy import HITS, MISSES, Reason, Refusal
 
 logger = logging.getLogger(__name__)
 
-# The label of what the cache keeps for itself: it is no request of a user's.
+# The label of the cache's own entries: they belong to no user's request.
 INTERNAL = "(internal)"
 
 
 class Subject(NamedTuple):
-    """Whose request it was: its kind, the model or tool, and the app, if known."""
+    """The owner of a request: its kind, the model or tool, and the app, if known."""
 
     kind: str
     label: str
@@ -28,7 +28,7 @@ class Subject(NamedTuple):
 
 
 class Result(StrEnum):
-    """What became of a request as a whole."""
+    """The result of a whole request."""
 
     HIT = "hit"
     SHARED = "shared"  # another caller's load answered it
@@ -40,7 +40,7 @@ class Result(StrEnum):
 
     @classmethod
     def of(cls, reason: Reason, *, shared: bool) -> "Result":
-        """The result of a request that was answered to its end."""
+        """The result of a request that was answered completely."""
         if reason in HITS:
             return cls.HIT
         if shared:
@@ -49,11 +49,10 @@ class Result(StrEnum):
 
 
 class Lookup(NamedTuple):
-    """The verdict on one request. Times in seconds; ``at`` since the epoch.
+    """The verdict on one request. Times are in seconds, ``at`` since the epoch.
 
-    ``seconds`` is what asking the store took, ``key_seconds`` making the key.
-    ``short_key`` is the head of the key's fingerprint; of both keys, where the answer of another
-    question was given.
+    ``seconds`` is the time of the look-up in the store, ``key_seconds`` that of making the
+    key. ``short_key`` has both short keys if the answer to another question was served.
     """
 
     of: Subject
@@ -66,9 +65,9 @@ class Lookup(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """What a request that was not kept consisted of, emitted when it has ended.
+    """The parts of a request without an entry, emitted at its end.
 
-    ``parts`` has a keyed digest of each part, so that it can be told what has changed.
+    ``parts`` has a keyed digest of each part, so that a difference can be found.
     """
 
     of: Subject
@@ -79,7 +78,7 @@ class Missed(NamedTuple):
 class Ended(NamedTuple):
     """A request has ended. ``first`` is the time to its first piece, None for none.
 
-    Times are in seconds from the call, and hold what its caller took for itself.
+    Times are in seconds from the call, and include the time that its caller used.
     """
 
     of: Subject
@@ -89,9 +88,9 @@ class Ended(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """The answer of another question was compared with a request's own, by its band.
+    """The answer to another question was compared with a request's own, by its band.
 
-    ``saved`` is what serving it would have saved.
+    ``saved`` is the time that serving it would have saved.
     """
 
     of: Subject
@@ -101,17 +100,17 @@ class Compared(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """A request was answered by another caller's load, ``other_process``: of another process."""
+    """A request was answered by another caller's load, maybe of another process."""
 
     of: Subject
     other_process: bool = False
 
 
 class Loaded(NamedTuple):
-    """The upstream answered to its end. Times in seconds from the call.
+    """The upstream answered completely. Times are in seconds from the call.
 
-    ``prompt_tokens`` is None where nobody counted. What the provider's own prompt cache
-    saved of its price is ``provider_saved``, in ``currency``.
+    ``prompt_tokens`` is None if they were not counted. ``provider_saved`` is the amount in
+    ``currency`` that the provider's own prompt cache saved.
     """
 
     of: Subject
@@ -125,9 +124,10 @@ class Loaded(NamedTuple):
 
 
 class Audited(NamedTuple):
-    """A hit was asked upstream again: what came of it, and how old the entry was.
+    """A hit was audited.
 
-    ``verdict`` is an ``audit.Verdict``; ``age`` in seconds; ``price`` about what it cost.
+    ``verdict`` is an ``audit.Verdict``; ``age`` is that of the entry in seconds; ``price``
+    is the approximate cost.
     """
 
     of: Subject
@@ -152,13 +152,13 @@ class Refused(NamedTuple):
 
 
 class Stale(NamedTuple):
-    """The upstream failed, and an answer past its time stood in for its error."""
+    """The upstream failed, and a stale answer was served instead of its error."""
 
     of: Subject
 
 
 class Invalidated(NamedTuple):
-    """The stamps of these tags were replaced: their entries are dead."""
+    """The stamps of these tags were replaced: their entries are invalidated."""
 
     tags: tuple[str, ...]
     at: float
@@ -181,11 +181,11 @@ type Hook = Callable[[Event], None]
 
 
 def ignore(_event: Event) -> None:
-    """The hook of a cache that nobody watches."""
+    """A hook that ignores all events."""
 
 
 def guarded(hook: Hook) -> Hook:
-    """``hook``, unable to break an answer: what it raises is logged and dropped."""
+    """``hook``, whose errors are logged and dropped, so that no answer fails."""
 
     def call(event: Event) -> None:
         try:

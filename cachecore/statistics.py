@@ -1,11 +1,11 @@
-"""What was answered and what that saved, counted here and published to the store.
+"""Counts of requests and savings, published to the store.
 
-Each process keeps hashes of its own in which every number is absolute, so that
-writing one twice does no harm, and an eviction is a reset and nothing worse: one for
-all its life, and one for each span of five minutes and of an hour. An index says
-which processes there were. Who reads adds them up.
+Each process has its own hashes: one for its whole life, and one for each span of five
+minutes and of an hour. Every number in them is absolute. So a repeated write does no
+harm, and an eviction is only a reset. An index lists the processes. A reader adds their
+hashes up.
 
-Nothing here is on an answer's path: an event is put aside, and ``background`` counts and
+No answer waits for any of this: an event is queued, and ``background`` counts and
 publishes every few seconds.
 """
 
@@ -37,23 +37,23 @@ from cachecore.keys import Keyspace
 from cachecore.recent import Recent, Row
 from cachecore.stores.base import Page, Store
 
-# How long a span is, and how long it is kept, in seconds.
+# The length of a span, and how long it is kept, in seconds.
 SPANS: Final[Mapping[int, int]] = {300: 2 * 3600, 3600: 8 * 86400}
 _LIFE: Final = 8 * 86400
 _ALL_EVERY: Final = 60.0
 _MAX_WAITING: Final = 20_000
-# Lists take longer to write than counts; who reads them here has them at once.
+# Lists take longer to write than counts. A reader in this process gets them at once.
 _LISTED_EVERY: Final = 10.0
 _SEALED: Final = "sealed"
 _MAX_UNPUBLISHED: Final = 24  # spans, while the store can't be written to
-# Processes that are read at most, the latest first; hashes read at a time.
+# The most processes that are read, the latest first; the hashes that one call reads.
 _MAX_INSTANCES: Final = 256
 _AT_ONCE: Final = 100
 
 
 @dataclass(slots=True)
 class _CounterHash:
-    """Counters of one hash, and which of them are not published yet."""
+    """The counters of one hash, and the names that are not published yet."""
 
     name: str
     ttl: float
@@ -67,9 +67,9 @@ class _CounterHash:
         self.unpublished |= counts.keys()
 
     def page(self, now: float) -> Page:
-        """The changes since the last page, which count as published from now on.
+        """The changes since the last page; they count as published from now on.
 
-        Once a minute it is all: an eviction has left nothing of the rest.
+        Once a minute it has all counters, because an eviction may have deleted the hash.
         """
         names: Iterable[str] = self.unpublished
         if now - self.all_sent_at >= _ALL_EVERY:
@@ -80,7 +80,7 @@ class _CounterHash:
 
 
 class Statistics:
-    """A hook that counts for one namespace, and the reader of all who do."""
+    """A hook that counts for one namespace, and reads the counts of all processes."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Statistics:
         self._waiting: deque[Event] = deque()
         self._lost: defaultdict[str, int] = defaultdict(int)
         self._background = background or Background()
-        self._lock = threading.Lock()  # of who flushes; guards all below
+        self._lock = threading.Lock()  # held during a flush; guards all below
         self._tally = Tally()
         self._recent = Recent()
         self._listed_at = 0.0
@@ -110,9 +110,9 @@ class Statistics:
     # --- counting ---------------------------------------------------------
 
     def __call__(self, event: Event) -> None:
-        """Count an event, a little later.
+        """Queue an event, to count it later.
 
-        Takes no lock: see ``Background.wake``.
+        It takes no lock: see ``Background.wake``.
         """
         if len(self._waiting) < _MAX_WAITING:
             self._waiting.append(event)
@@ -125,11 +125,11 @@ class Statistics:
             background.wake()
 
     def lost(self, count: int, what: str) -> None:
-        """Count what could not be told."""
+        """Count events that were lost elsewhere, such as in the event log."""
         self._lost[what] += count
 
     def job(self) -> None:
-        """Flush, unless somebody does already. Raises StoreError."""
+        """Flush, unless another thread flushes now. Raises StoreError."""
         if self._lock.acquire(blocking=False):
             try:
                 now = self._clock()
@@ -139,8 +139,8 @@ class Statistics:
                 self._lock.release()
 
     def flush(self) -> None:
-        """Count what waits, and publish what has changed. Raises StoreError."""
-        # One at a time: what was published last must be what was counted last.
+        """Count the queued events, and publish the changes. Raises StoreError."""
+        # One flush at a time: the last published numbers must be the last counted ones.
         with self._lock:
             self._flush(lists=True)
 
@@ -174,7 +174,7 @@ class Statistics:
         return [Page(name, {_SEALED: base64.b85encode(sealed).decode()}, _LIFE)]
 
     def _prune(self, *, forced: bool = False) -> None:
-        """Forget the spans that are over and published; ``forced``, or too many."""
+        """Forget published spans of the past; ``forced`` also the oldest unpublished."""
         now = int(self._clock())
         current = {self._keyspace.statistics(self._instance)} | {
             self._keyspace.statistics(self._instance, span, now // span)
@@ -188,7 +188,7 @@ class Statistics:
 
     def _count(self) -> None:
         tally = self._tally
-        # So many and no more: others come meanwhile, as fast as they are counted.
+        # Only the events queued now: new ones may arrive as fast as they are counted.
         for _ in range(len(self._waiting)):
             event = self._waiting.popleft()
             tally.add(event)
@@ -215,16 +215,16 @@ class Statistics:
     # --- reading ----------------------------------------------------------
 
     def since(self, seconds: float) -> Counts:
-        """All processes' counts of the last ``seconds``, in whole spans.
+        """The counts of all processes in the last ``seconds``, in whole spans.
 
         Raises StoreError.
         """
         return total(self.spans(seconds)[1].values())
 
     def spans(self, seconds: float) -> tuple[int, dict[int, Counts]]:
-        """The same, by the time at which each span began; and a span's length.
+        """The length of a span, and the same counts by the begin of each span.
 
-        Spans in which nothing happened are there, and empty. Raises StoreError.
+        A span without events is there, and empty. Raises StoreError.
         """
         span = next((s for s, kept in SPANS.items() if seconds <= kept - s), 3600)
         now = self._clock()
@@ -260,8 +260,8 @@ class Statistics:
         return recent.unsealed(zip(names, found, strict=True), self._cipher_key)
 
     def _instances(self, since: float = 0) -> list[tuple[str, float, float]]:
-        """Name, begin and end of the processes that did anything ``since`` then."""
-        with suppress(StoreError):  # What refuses to be written to may be read.
+        """Name, begin and end of the processes that were active ``since`` then."""
+        with suppress(StoreError):  # A store that refuses writes may still be read.
             self.flush()
         index = self._keyspace.statistics()
         found = []
@@ -284,16 +284,16 @@ class Statistics:
                     for name, text in fields.items()
                     if name.count("|") == BARS
                 }
-            time.sleep(0)  # Others want to be answered meanwhile.
+            time.sleep(0)  # Let other requests run.
 
 
 def _ends_call(event: Event) -> bool:
-    """Whether a call, as far as the cache knows, ends with this event."""
+    """Whether this event is the last one of a call, as far as the cache knows."""
     if isinstance(event, Invalidated):
         return True
     if isinstance(event, Ended):
         return event.of.label != INTERNAL
-    # A value is looked up in one call and kept in another.
+    # A value is looked up in one call and kept in another call.
     return isinstance(event, Lookup | Kept) and event.of.kind == "value"
 
 
