@@ -1,7 +1,7 @@
 """The core of the cache: keys, entries, policy, stores and flights.
 
-It knows nothing of Dify, gevent or HTTP. Read ``cache.py`` first: it is the only file that
-knows the order in which the others are used. ``examples/core.py`` uses it alone.
+It does not depend on Dify, gevent or HTTP. Read ``cache.py`` first: only this file has the
+order in which the others are used. ``examples/core.py`` uses the core alone.
 """
 
 from cachecore.answer import Piece, Usage

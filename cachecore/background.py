@@ -1,4 +1,4 @@
-"""What is done behind the answers, every few seconds, in a thread of its own."""
+"""Background work: jobs that run every few seconds in a thread of their own."""
 
 import logging
 import threading
@@ -13,31 +13,31 @@ EVERY: Final = 2.0
 
 
 class Background:
-    """Runs jobs soon after there is something to do, and no thread while there is not.
+    """Runs jobs soon after ``wake``; there is no thread while there is no work.
 
-    ``every`` in seconds. A job that raises StoreError is tried again with the next
-    round. ``at_once`` is for a process that is frozen or gone between two calls: jobs
-    run before the call ends, and nothing behind it.
+    ``every`` is in seconds. A job that raises StoreError runs again in the next round.
+    ``at_once`` is for a process that is frozen or ended between two calls: the jobs run
+    before the call ends, and nothing runs after it.
     """
 
     def __init__(self, every: float = EVERY, *, at_once: bool = False) -> None:
         self._every = every
         self._jobs: list[Callable[[], None]] = []
         self.at_once = at_once
-        # Whether the next round is sure to come: who sees that need not wake it.
+        # Whether the next round will certainly run: then nobody has to wake it.
         self.woken = False
-        self._lock = threading.Lock()  # of who runs the jobs
+        self._lock = threading.Lock()  # held while the jobs run
 
     def also(self, job: Callable[[], None]) -> None:
-        """Run this too, after those that were there."""
+        """Add a job, which runs after the present ones."""
         self._jobs.append(job)
 
     def wake(self, *, last: bool = False) -> None:
-        """Say that there is something to do, ``last`` of one call.
+        """Report that there is work; ``last`` says that a call ends with it.
 
-        Costs next to nothing, but for the last at once. Waits for no lock: Python's
-        garbage collector may close an answer, and so come here, while this very thread
-        holds one.
+        It takes almost no time, except for the last one under ``at_once``. It waits for
+        no lock: Python's garbage collector may close an answer, which calls this, while
+        the same thread holds a lock.
         """
         if self.at_once:
             if last:
@@ -48,7 +48,7 @@ class Background:
             timer.name, timer.daemon = "cache-background", True
             try:
                 timer.start()
-            except RuntimeError:  # no more threads just now
+            except RuntimeError:  # no thread can be started
                 self.woken = False
 
     def _run(self) -> None:
@@ -57,9 +57,11 @@ class Background:
             self.wake()
 
     def _round(self) -> bool:
-        """Run every job once; whether all of them could do their work."""
+        """Run every job once; whether all of them succeeded."""
         if not self._lock.acquire(blocking=False):
-            return False  # This very round may have asked for it.
+            return (
+                False  # Another thread runs the jobs; the next round runs them again.
+            )
         try:
             done = [self._done(job) for job in self._jobs]
             return all(done)
@@ -72,6 +74,6 @@ class Background:
             job()
         except StoreError:
             return False
-        except Exception as error:  # noqa: BLE001 - the others must go on
+        except Exception as error:  # noqa: BLE001 - the other jobs must run
             logger.warning("work behind the answers failed: %s", type(error).__name__)
         return True

@@ -1,8 +1,8 @@
 """Settings from strings, checked once.
 
-A form hands over text. Each mistake in it raises ConfigError: one English
-sentence that names the field and the remedy. Dify builds the plugins' shells
-anew for every call, so what was read is remembered here, by the text it came from.
+A form contains text. Each mistake in it raises ConfigError with one English sentence that
+names the field and the remedy. Dify makes new objects of the plugins' classes for every
+call, so this module remembers the settings by the text of their form.
 """
 
 import re
@@ -21,13 +21,13 @@ from cachecore.opening import StoreSettings
 from cachecore.options import Options, read_options
 from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
 
-# The operator's environment. Own names: the daemon hands plugins its whole
-# environment, in which REDIS_URL and the like belong to Dify.
+# The operator's environment. These are our own names: the daemon gives plugins its whole
+# environment, in which names such as REDIS_URL belong to Dify.
 ENV_REDIS_URL: Final = "ANSWER_CACHE_REDIS_URL"
 ENV_ALLOWED_REDIS: Final = "ANSWER_CACHE_ALLOWED_REDIS"
 
 NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-# How long answers live where a form says nothing; and the word for a cache that is off.
+# The lifetime of answers if a form sets none; and the word that switches the cache off.
 DEFAULT: Final = "6 hours"
 OFF: Final = "off"
 _MIN_SECRET: Final = 12
@@ -42,7 +42,7 @@ _REMEMBERED_FORMS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Settings[O: Options]:
-    """A form, read."""
+    """The settings of a form."""
 
     store: StoreSettings
     rules: Rules
@@ -59,10 +59,10 @@ def read[O: Options](
 ) -> Settings[O]:
     """The cache fields of a form: redis_url and cache_*. Raises ConfigError.
 
-    ``tenant`` is a digest of what tells this form's owner from others. It counts
-    where there is no Redis: one process serves all workspaces of a daemon, and
-    a namespace is a name that anyone may type. ``at_once`` says that nothing runs
-    behind a call: what is counted goes out before it ends.
+    ``tenant`` is a digest that distinguishes this form's owner from others. It matters
+    without a Redis: one process serves all workspaces of a daemon, and anyone may type a
+    namespace. ``at_once`` says that nothing can run after a call, so that its counts are
+    published before it ends.
     """
     options = read_options(_text(form, "cache_options"), options_type)
     for wanted, option, remedy in (
@@ -100,7 +100,7 @@ def read[O: Options](
 
 
 def read_ttl(text: str, name: str = "cache_ttl") -> int:
-    """A lifetime in seconds, from words as the forms offer them, or a whole number."""
+    """A lifetime in seconds, from a choice of the forms or a whole number."""
     word = text.strip().lower()
     if word in TTL_CLASSES:
         return TTL_CLASSES[word]
@@ -193,11 +193,10 @@ def _secret(form: Mapping[str, object]) -> str:
 
 
 def _allow(url: redis_url.RedisUrl, allowed: str | None) -> None:
-    """Refuse places that the daemon's operator did not open to forms.
+    """Refuse addresses that the daemon's operator does not permit to forms.
 
-    Without the variable any TCP address may be named, for a self-hosted Redis
-    has an internal one; a UNIX socket is a file of the daemon's machine and
-    must be listed.
+    Without the variable every TCP address is permitted, because a self-hosted Redis has
+    an internal one. A UNIX socket is a file of the daemon's machine, and must be listed.
     """
     if allowed is None and url.form != "unix":
         return
@@ -231,9 +230,10 @@ def _scope(form: Mapping[str, object]) -> Scope:
 def remembered[F](
     read: Callable[[Mapping[str, Any]], F],
 ) -> Callable[[Mapping[str, Any]], F]:
-    """``read``, done once only for equal forms.
+    """``read`` with a memory: it runs once for equal forms.
 
-    ``read`` may raise ConfigError; so does what this returns, for a form that is no text.
+    ``read`` may raise ConfigError. The returned function also raises it for a form that
+    is not text.
     """
 
     @lru_cache(_REMEMBERED_FORMS)
@@ -241,7 +241,7 @@ def remembered[F](
         return read(orjson.loads(memo if isinstance(memo, bytes) else _text_of(memo)))
 
     def call(form: Mapping[str, Any]) -> F:
-        # As a form is, where it holds texts alone, as most do: each request asks for it.
+        # Most forms contain only texts: they are compared directly, for each request.
         texts = all(type(value) is str for value in form.values())
         return once(tuple(form.items()) if texts else _text_of(form.items()))
 
@@ -252,6 +252,6 @@ def _text_of(items: Iterable[tuple[str, Any]]) -> bytes:
     try:
         return canonical(dict(items))
     except UnkeyableError:
-        # Half a surrogate pair, for one, would fail each request by itself.
+        # Otherwise a lone surrogate, for example, would fail in each request.
         sentence = "The form holds characters that are no text; type the fields again."
         raise ConfigError("credentials", sentence) from None

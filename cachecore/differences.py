@@ -1,8 +1,8 @@
-"""Why did it miss? In what a request that was not found differs from those before it.
+"""Reasons for misses: the parts in which a request differs from earlier ones.
 
-Each is compared with the nearest of the last ones of its model and app, by digests of
-their parts. A question that was asked before and missed all the same was kept apart
-by another part: the clock in a system prompt, a user's name, a parameter.
+A request is compared with the nearest of the last misses of its model and app, by digests
+of their parts. If a question was asked before and missed nevertheless, another part was
+different: a clock in a system prompt, a user's name, a parameter.
 """
 
 from collections import OrderedDict
@@ -13,7 +13,7 @@ from typing import Final
 from cachecore.events import Subject
 
 _QUESTION: Final = "question"
-# The parts of a prompt that requests of one app could share, as servers order them.
+# The parts of a prompt that requests of one app could share, in the servers' order.
 _PREFIX: Final = ("tools", "system")
 _REMEMBERED: Final = 64  # misses of one subject
 _MAX_SUBJECTS: Final = 128
@@ -23,11 +23,11 @@ type Parts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The parts that a request has otherwise than the one that is nearest to it.
+    """The parts in which a request differs from the nearest earlier one.
 
-    ``breaks_prefix`` is the first part, of those that requests could share, in which it
-    differs from the one right before it: from there on a provider's own cache is of no
-    use. Empty where it differs in none.
+    ``breaks_prefix`` is the first shareable part in which the request differs from the
+    one right before it; a provider's own cache can't be used from there on. It is empty
+    if no such part differs.
     """
 
     changed: tuple[str, ...]
@@ -42,7 +42,7 @@ class Differences:
         self._seen: OrderedDict[Subject, OrderedDict[Parts, None]] = OrderedDict()
 
     def compare(self, of: Subject, parts: Mapping[str, str]) -> Difference | None:
-        """How a miss differs from the nearest before it; None for the first."""
+        """The difference to the nearest earlier miss; None for the first miss."""
         seen = self._seen.setdefault(of, OrderedDict())
         self._seen.move_to_end(of)
         if len(self._seen) > _MAX_SUBJECTS:
@@ -64,12 +64,12 @@ def _nearest(
     seen: "OrderedDict[Parts, None]", parts: Mapping[str, str]
 ) -> Difference | None:
     def difference(other: Parts) -> Difference:
-        # What stands in one of them only, or in both otherwise.
+        # The parts that only one of them has, or that differ.
         changed = {name for name, _ in set(other) ^ set(parts.items())}
         again = _QUESTION in parts and _QUESTION not in changed
         return Difference(tuple(sorted(changed)), asked_before=again)
 
-    # Of those that are as near, the latest.
+    # If several are equally near, the latest counts.
     return max(
         map(difference, reversed(seen)),
         key=lambda one: (one.asked_before, -len(one.changed)),

@@ -1,25 +1,25 @@
-"""What is kept under a key, and its bytes.
+"""Entries and their bytes.
 
 Layout, version 2::
 
     2 bytes   magic  b"dc"
     1 byte    format version
     1 byte    flags: 1 = zlib, 2 = AES-256-GCM
-    16 bytes  order: when its request was asked, in decimal digits
+    16 bytes  order: the time of its request, in decimal digits
     n bytes   body
 
-The order is in microseconds on the store's clock. It stands in clear, so that a store can
-tell which of two entries was asked for later (``policy.may_replace``); 0 has no order.
+The order is in microseconds on the store's clock. It is not encrypted, so that a store
+knows which of two entries was asked for later (``policy.may_replace``). 0 means no order.
 
-Without a secret the body is a 16-byte BLAKE2b digest over the key, the header
-and the text, then the text; with one it is a 12-byte nonce and the AES-GCM
-ciphertext with the key and the header as associated data. Both bind the bytes
-to their key: an entry copied under another key, or changed by a bit, does not
-decode. The text is JSON, deflated where that pays; a payload of bytes follows it,
-behind a zero byte, and is not deflated. It is data, never code.
+Without a secret the body is a 16-byte BLAKE2b digest over the key, the header and the
+text, then the text. With a secret it is a 12-byte nonce and the AES-GCM ciphertext, with
+the key and the header as associated data. Both bind the bytes to their key: an entry that
+was copied to another key, or has one changed bit, does not decode. The text is JSON, and
+is deflated if that is worth its time. A payload of bytes follows the text after a zero
+byte, and is not deflated. An entry is data, never code.
 
-What does not decode raises CorruptEntry; an unknown format version is one such
-case, so that plugins of different versions can share a store.
+Bytes that do not decode raise CorruptEntry. An unknown format version is such a case, so
+that plugins of different versions can share a store.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ from cachecore.errors import CorruptEntry
 
 MAGIC: Final = b"dc"
 FORMAT_VERSION: Final = 2
-# Where the order stands in the header.
+# The place of the order in the header.
 ORDER: Final = slice(4, 20)
 _HEADER_SIZE: Final = 20
 _DEFLATED: Final = 1
@@ -48,19 +48,19 @@ _DIGEST_SIZE: Final = 16
 _NONCE_SIZE: Final = 12
 _NUMBERS: Final = (int, float)
 
-# Below this, deflating costs a hit more time than it saves the store in bytes.
+# Below this size, compression costs a hit more than it saves in the store.
 COMPRESS_FROM: Final = 4096
-# Begins a payload of bytes: JSON never holds it.
+# The byte before a payload of bytes: JSON never contains it.
 _BYTES: Final = b"\0"
-# What one entry may inflate to: no entry we write comes near it.
+# The most bytes that one entry may inflate to: our own entries are much smaller.
 MAX_TEXT: Final = 64 * 1024 * 1024
 
 
 class Cost(NamedTuple):
-    """What the load cost: the tokens, money and seconds that a hit saves.
+    """The cost of a load: the tokens, money and seconds that a hit saves.
 
-    ``cached_tokens`` and ``written_tokens`` are those of the prompt that the provider's
-    own cache gave or took, at prices of their own.
+    ``cached_tokens`` and ``written_tokens`` are the prompt tokens read from and written to
+    the provider's own cache, which have prices of their own.
     """
 
     prompt_tokens: int = 0
@@ -76,8 +76,8 @@ class Cost(NamedTuple):
 class Entry:
     """A kept answer.
 
-    Times are seconds since the epoch. ``stamps`` maps the field of each tag to
-    the stamp that the entry was written under. ``payload`` is JSON data or bytes.
+    Times are in seconds since the epoch. ``stamps`` has the stamp of each tag, by its
+    field, at the time of the load. ``payload`` is JSON data or bytes.
     """
 
     payload: Any
@@ -89,19 +89,19 @@ class Entry:
 
 
 def as_it_is(payload: Any) -> Any:
-    """What reads a payload that its caller uses as it was kept."""
+    """A reader that returns the payload unchanged."""
     return payload
 
 
 def encode(
     entry: Entry, key: str, cipher_key: bytes | None = None, order: int = 0
 ) -> bytes:
-    """The bytes to keep under ``key``."""
+    """The bytes of an entry for ``key``."""
     return seal(serialise(entry), key, cipher_key, order)
 
 
 def serialise(entry: Entry) -> bytes:
-    """The entry as text. Raises TypeError for what JSON can't carry unchanged."""
+    """The entry as text. Raises TypeError for data that JSON would change."""
     payload = entry.payload
     _refuse_nan(payload)
     binary = isinstance(payload, bytes)
@@ -119,7 +119,7 @@ def serialise(entry: Entry) -> bytes:
 
 
 def _refuse_nan(value: object) -> None:
-    # orjson would write null in its place.
+    # orjson would write null instead.
     if isinstance(value, float):
         if not isfinite(value):
             msg = "a number that is not finite"
@@ -159,14 +159,14 @@ def decode(
 ) -> Entry:
     """The entry written under ``key``; raises CorruptEntry for anything else.
 
-    ``read`` turns the payload into what the caller uses; a ValueError from it means
-    that the entry is not one.
+    ``read`` converts the payload for the caller; its ValueError means that the entry is
+    corrupt.
     """
     return _entry(unseal(data, key, cipher_key), read)
 
 
 def unseal(data: bytes, key: str, cipher_key: bytes | None = None) -> bytes:
-    """What ``seal`` was given; raises CorruptEntry for any other bytes or key."""
+    """The text that ``seal`` got; raises CorruptEntry for any other bytes or key."""
     if data[:2] != MAGIC or len(data) < _HEADER_SIZE:
         msg = "not an entry"
         raise CorruptEntry(msg)
@@ -179,7 +179,7 @@ def unseal(data: bytes, key: str, cipher_key: bytes | None = None) -> bytes:
 
 
 def order_of(data: bytes | None) -> int | None:
-    """The order in the header of an entry; None for no entry of this format."""
+    """The order in an entry's header; None if it is not an entry of this format."""
     if data is None or data[:3] != MAGIC + bytes((FORMAT_VERSION,)):
         return None
     order = data[ORDER]
@@ -195,8 +195,8 @@ def _digest(key: str, header: bytes, text: bytes) -> bytes:
 
 def _open(data: bytes, flags: int, key: str, cipher_key: bytes | None) -> bytes:
     header, body = data[:_HEADER_SIZE], data[_HEADER_SIZE:]
-    # An entry of the other sort is refused on purpose: with a secret set,
-    # accepting plain ones would let anyone with the store write answers.
+    # A plain entry is refused if there is a secret, and the reverse: otherwise anyone
+    # with access to the store could write answers.
     if bool(flags & _ENCRYPTED) != (cipher_key is not None):
         msg = "an entry written with another secret setting"
         raise CorruptEntry(msg)

@@ -1,12 +1,12 @@
-"""Every error that the core raises; what a loader raises passes through unchanged."""
+"""The errors of the core. Errors of a loader pass through unchanged."""
 
 
 class CacheError(Exception):
-    """Base of everything the core raises by itself."""
+    """The base of all errors of the core."""
 
 
 class ConfigError(CacheError):
-    """A setting is missing or makes no sense.
+    """A setting is missing or invalid.
 
     ``str(error)`` is one English sentence that names the field and the remedy
     and never repeats a secret.
@@ -18,7 +18,7 @@ class ConfigError(CacheError):
 
 
 class NoTenant(ConfigError):
-    """Without a Redis nothing in the form tells its workspace from others."""
+    """Without a Redis, nothing in the form distinguishes its workspace from others."""
 
 
 class UnkeyableError(CacheError):
@@ -29,7 +29,7 @@ class UnkeyableError(CacheError):
 
 
 class StoreError(CacheError):
-    """The store could not be asked. ``remedy`` is a sentence for an operator.
+    """The store did not carry out a call. ``remedy`` is a sentence for an operator.
 
     It never leaves ``Cache``'s answering path.
     """
@@ -44,9 +44,10 @@ class StoreTimeout(StoreError):
 
 
 class NotAsked(StoreError):
-    """Nothing was sent to the store, so that nothing can have happened there.
+    """Nothing was sent to the store, so nothing has happened there.
 
-    It is known not to answer, is busy, or is being connected to.
+    The store is known not to answer, all connections are busy, or a connection is not
+    ready yet.
     """
 
 
@@ -59,7 +60,7 @@ class NothingCached(CacheError):
 
 
 class FlightError(CacheError):
-    """A follower's flight ended without a whole answer."""
+    """A follower's flight ended without a complete answer."""
 
 
 class LeaderGone(FlightError):
@@ -67,7 +68,7 @@ class LeaderGone(FlightError):
 
 
 class LeaderStalled(LeaderGone):
-    """The leader may be alive, and has made no progress for too long."""
+    """The leader may be alive, but has made no progress for too long."""
 
 
 class LeaderFailed(FlightError):
@@ -81,5 +82,5 @@ class LeaderFailed(FlightError):
 class FlightBroken(FlightError):
     """The leader ended without an answer after this follower had shown a part.
 
-    The follower must not continue with another answer: two would be spliced.
+    The follower must not continue with another answer, which would mix the two.
     """

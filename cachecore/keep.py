@@ -1,7 +1,4 @@
-"""Keeping an answer: whether it may be kept, for how long, and its bytes.
-
-What the store raises never leaves this module.
-"""
+"""Keeping an answer: whether it may be kept, for how long, and its bytes."""
 
 import logging
 from collections.abc import Callable
@@ -22,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """An entry as bytes, for its key, and how long they are to be kept in seconds."""
+    """The bytes of an entry for its key, and their time to live in seconds."""
 
     data: bytes
     ttl: float
@@ -30,7 +27,7 @@ class Sealed:
 
 @dataclass(eq=False, slots=True)
 class Keeper:
-    """Makes the bytes of entries, and says why it makes none. Thread-safe."""
+    """Makes the bytes of entries, or emits a refusal. Thread-safe."""
 
     _cipher_key: bytes | None
     _clock: Callable[[], float]
@@ -45,9 +42,9 @@ class Keeper:
         cost: Cost = Cost(),  # noqa: B008 - frozen
         order: int = 0,
     ) -> Sealed | None:
-        """The bytes of an entry; None, and the refusal emitted, where there can be none.
+        """The bytes of an entry; or None, after it has emitted the refusal.
 
-        ``order`` is when its request was asked (``policy.may_replace``).
+        ``order`` is the order of its request (``policy.may_replace``).
         """
         now = self._clock()
         rules = request.rules
@@ -63,10 +60,10 @@ class Keeper:
         entry = Entry(payload, now, fresh_until, stale_until, stamps, cost)
         try:
             text = entries.serialise(entry)
-        except (TypeError, RecursionError):  # a lone surrogate, a NaN, no bottom
+        except (TypeError, RecursionError):  # a lone surrogate, a NaN, a cycle
             self.refuse(request, Refusal.INVALID_OUTPUT)
             return None
-        # Before it is deflated: this much comes out again, in one line.
+        # The size before compression counts: a hit writes this much in one line.
         if len(text) > rules.max_entry_bytes:
             self.refuse(request, Refusal.TOO_LARGE)
             return None
@@ -82,7 +79,7 @@ class Keeper:
         seconds: float,
         order: int,
     ) -> Sealed | None:
-        """The same for an answer that came to its end, after ``seconds``."""
+        """The same for an answer that was complete after ``seconds``."""
         answer = recorder.answer()
         refusal = refusal_of(request, recorder, answer)
         if refusal is not None:
@@ -98,15 +95,15 @@ class Keeper:
         )
 
     def kept(self, request: Request, sealed: Sealed) -> None:
-        """Say that an entry was kept."""
+        """Emit that an entry was kept."""
         self._emit(Kept(request.subject, len(sealed.data)))
 
     def refuse(self, request: Request, refusal: Refusal) -> None:
-        """Say that an answer was not kept."""
+        """Emit that an answer was not kept."""
         self._emit(Refused(request.subject, refusal))
 
     def _bounded(self, request: Request, answer: Piece) -> Request:
-        """The request, whose answer lives ``at_most`` so long."""
+        """The request with the end that ``at_most`` sets for its answer."""
         seconds = request.at_most(answer)
         if seconds is None:
             return request
@@ -116,7 +113,7 @@ class Keeper:
 
 
 def refusal_of(request: Request, recorder: Recorder, answer: Piece) -> Refusal | None:
-    """Why ``answer``, which came to its end in ``recorder``, may not be kept, or None."""
+    """Why the complete ``answer`` of ``recorder`` must not be kept, or None."""
     refusal = policy.refuse(
         answer.finish_reason,
         has_text=bool(spoken(answer.text).strip()) or answer.data is not None,
@@ -134,7 +131,7 @@ def refusal_of(request: Request, recorder: Recorder, answer: Piece) -> Refusal |
 
 
 def _cost(usage: Usage | None, seconds: float, price: Price) -> Cost:
-    """What a load cost: as whoever was asked says, or by the form's price."""
+    """The cost of a load: as the upstream reports it, or by the form's price."""
     if usage is None:
         return Cost(seconds=seconds, currency=price.currency)
     cost = policy.cost(*usage.tokens, seconds=seconds, price=price)
@@ -144,11 +141,11 @@ def _cost(usage: Usage | None, seconds: float, price: Price) -> Cost:
 
 
 def _is_accepted(request: Request, answer: Piece) -> bool:
-    """Whether the request takes the answer as a valid one."""
+    """Whether the request accepts the answer as valid."""
     try:
         return request.accept is None or request.accept(answer)
-    except Exception as error:  # noqa: BLE001 - the answer was given in full
-        # The name alone: the error's text may repeat the answer.
+    except Exception as error:  # noqa: BLE001 - the whole answer was served
+        # Only the error's name: its text may repeat the answer.
         name = type(error).__name__
         logger.warning("an answer could not be judged and is not kept: %s", name)
         return False

@@ -1,13 +1,13 @@
 """Request -> canonical form -> fingerprint -> key.
 
-The canonical form is one JSON text of one structure: object keys sorted, list
-order kept. One structure, so that no boundary between two parts can be forged.
-Numbers are written the way Dify's Go daemon re-types them on the way to a
-plugin (``1.0`` arrives as ``1``), so that both spellings are one request.
-NaN, infinities and lone surrogates have no canonical form and are refused.
+The canonical form is one JSON text of one structure, with sorted object keys and the
+order of lists. It is one structure, so that no boundary between two parts can be forged.
+Numbers have the notation to which Dify's Go daemon changes them (``1.0`` arrives as
+``1``), so that both notations are one request. NaN, infinities and lone surrogates have
+no canonical form and are refused.
 
-The names built here are a contract: two plugins that may have different
-versions meet in them. See docs/adr/0003.
+The names made here are a contract, because two plugins with different versions may use
+the same store. See docs/adr/0003.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ _SERVED_SEPARATOR: Final = "~"
 SWITCH_FIELD: Final = "switch"
 TICKET_FIELD: Final = "ticket"
 
-# Above 2**53 a float no longer names one integer, so the spellings stay apart.
+# Above 2**53 a float no longer names one integer, so the notations remain different.
 _EXACT_FLOAT_LIMIT: Final = 2**53
 
 
 def canonical(value: object) -> bytes:
     """The one JSON text of ``value``.
 
-    Takes None, bool, int, float, str, and lists, tuples and string-keyed dicts
+    Accepts None, bool, int, float, str, and lists, tuples and string-keyed dicts
     of them. Raises UnkeyableError for anything else.
     """
     try:
@@ -51,7 +51,7 @@ def canonical(value: object) -> bytes:
 
 
 def _plain(value: object) -> object:
-    # Texts are most of a request: they are passed by, not called for.
+    # Most values of a request are texts: they need no call of this function.
     if isinstance(value, dict):
         return {
             key: item if type(item) is str else _plain(item)
@@ -84,12 +84,12 @@ def fingerprint(form: bytes, secret: bytes | None = None) -> str:
 
 
 def part_digest(value: object, secret: bytes) -> str:
-    """A keyed digest of a part of a request, short; of no use to who lacks the key."""
+    """A short keyed digest of a part of a request; useless without the key."""
     return fingerprint(canonical(value), secret)[:12]
 
 
 def short_key(entry_key: str) -> str:
-    """The head of a key's fingerprint: enough to tell entries in a list."""
+    """The head of a key's fingerprint: enough to distinguish entries in a list."""
     return entry_key[-65:-53]
 
 
@@ -99,35 +99,37 @@ def lease_key(entry_key: str) -> str:
 
 
 def votes_key(entry_key: str, digest: str, served: str = "") -> str:
-    """The hash of those who found an entry wrong, in the entry's slot.
+    """The hash of the votes against an entry, in the entry's slot.
 
-    ``digest`` is of what was kept: another answer has no votes against it. ``served`` is
-    by which band it was given to another question: then that is what was found wrong.
+    ``digest`` is that of the entry's bytes: a new answer has no votes against it.
+    ``served`` names the band that served the entry to another question: the votes then
+    count against the band.
     """
     return ":".join(filter(None, (entry_key, "votes", digest[:8], served)))
 
 
 def reported_key(entry_key: str, served: str = "") -> str:
-    """A key as users are told it, for their votes: with the band that served it, if any."""
+    """A key as users get it for their votes: with the band that served it, if any."""
     return f"{entry_key}{_SERVED_SEPARATOR}{served}" if served else entry_key
 
 
 def read_reported_key(text: str) -> tuple[str, str]:
-    """The key and the band in what ``reported_key`` made."""
+    """The key and the band from the text of ``reported_key``."""
     key, _, served = text.partition(_SERVED_SEPARATOR)
     return key, served
 
 
 def flight_key(entry_key: str, token: str) -> str:
-    """The key of the stream that the load under the lease ``token`` is told in."""
+    """The key of the stream of the load with the lease ``token``."""
     return f"{entry_key}:flight:{token}"
 
 
 def plain_tag(text: str) -> str:
-    """A tag as it is compared: what people see as the same name is the same tag.
+    """A tag in the form in which tags are compared.
 
-    Letter case, Unicode form, invisible characters and the width of spaces make no
-    difference. Every tag passes here on its way to a key or a stamp.
+    Names that look the same to people are the same tag: letter case, Unicode form,
+    invisible characters and the width of spaces make no difference. Every tag is changed
+    to this form before it gets into a key or a stamp.
     """
     seen = "".join(
         char for char in text if unicodedata.category(char) not in ("Cf", "Cs")
@@ -136,7 +138,7 @@ def plain_tag(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", folded).split())
 
 
-@lru_cache(4096)  # A namespace's tags are few, and each hit asks for some.
+@lru_cache(4096)  # A namespace has few tags, and each hit needs some.
 def _stamp_field(tag: str, secret: bytes | None) -> str:
     return "t:" + fingerprint(plain_tag(tag).encode(), secret)[:32]
 
@@ -145,8 +147,8 @@ def _stamp_field(tag: str, secret: bytes | None) -> str:
 class Keyspace:
     """The names that one namespace may use in a store.
 
-    ``secret`` keys every fingerprint, so that tenants with different secrets
-    never meet, even if both claim the same namespace.
+    ``secret`` is the key of every fingerprint, so that tenants with different secrets
+    share nothing, even if both use the same namespace.
     """
 
     namespace: str
@@ -158,7 +160,7 @@ class Keyspace:
         return f"{PREFIX}:{self.namespace}:{kind}:{{{digest}}}"
 
     def is_entry(self, key: str) -> bool:
-        """Whether ``key`` is one that ``reported_key`` may have made of an ``entry``."""
+        """Whether ``key`` has the form of a reported key in this namespace."""
         key, served = read_reported_key(key)
         if served and not _SERVED.fullmatch(served):
             return False
@@ -167,39 +169,39 @@ class Keyspace:
 
     @property
     def stamps(self) -> str:
-        """The hash that holds the stamp of each tag, and the switch."""
+        """The hash with the stamp of each tag, and the switch."""
         return f"{PREFIX}:{self.namespace}:stamps"
 
     def statistics(self, instance: str = "", span: int = 0, number: int = 0) -> str:
-        """A process's counters, or those of one span of its; without one, the index."""
+        """A process's counters, or those of one span; without a process, the index."""
         name = f"{PREFIX}:{self.namespace}:stats"
         if instance:
             name += f":{instance}"
         return f"{name}:{span}:{number}" if span else name
 
     def recent(self, instance: str) -> str:
-        """What a process did lately, beside its counters."""
+        """The recent decisions of a process, beside its counters."""
         return f"{self.statistics(instance)}:recent"
 
     def questions(self, form: bytes) -> str:
-        """The log of the questions of a partition, by all of a request but its question."""
+        """The log of the questions of a partition; ``form`` is a request without one."""
         return f"{PREFIX}:{self.namespace}:questions:{fingerprint(form, self.secret)}"
 
     def subject(self, form: bytes) -> str:
-        """A mark of whom comparisons are counted for."""
+        """The id of the subject for which comparisons are counted."""
         return fingerprint(form, self.secret)[:32]
 
     def comparisons(self, subject: str) -> str:
-        """The log of the comparisons of the subject with this mark."""
+        """The log of the comparisons of the subject with this id."""
         return f"{PREFIX}:{self.namespace}:comparisons:{subject}"
 
     def bands(self, week: int) -> str:
-        """The hash that says how the bands stand that were compared in a week."""
+        """The hash with the state of the bands that were compared in a week."""
         return f"{PREFIX}:{self.namespace}:bands:{week}"
 
     @property
     def events(self) -> str:
-        """The stream of answers, for what is done behind them."""
+        """The stream of the event log."""
         return f"{PREFIX}:{self.namespace}:events"
 
     def stamp_field(self, tag: str) -> str:

@@ -1,7 +1,8 @@
 """Opens a cache from settings, and remembers it: equal settings are one cache.
 
-Dify builds the plugins' shells anew for every call; what was opened is remembered here, by
-the settings. With what ``config`` has read, the only state of the core outside a Cache.
+Dify makes new objects of the plugins' classes for every call, so this module remembers
+opened caches by their settings. This, and the settings that ``config`` remembers, is the
+only state of the core outside a Cache.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ _REMEMBERED_CACHES: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """Which cache to open. Equal settings open the same one."""
+    """The settings of a cache. Equal settings open the same cache."""
 
     namespace: str
     redis_url: str = field(default="", repr=False)
@@ -40,7 +41,7 @@ class StoreSettings:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A cache, and what was counted in its namespace."""
+    """A cache, and the statistics of its namespace."""
 
     cache: Cache
     statistics: Statistics
@@ -49,7 +50,7 @@ class Opened:
 _opened: LRUCache[StoreSettings, Opened] = LRUCache(_REMEMBERED_CACHES)
 
 
-# One for each Redis, whatever the namespaces in it: it is slow or gone for all.
+# One for each Redis, for all of its namespaces: an outage affects all of them.
 _stores: WeakValueDictionary[tuple[str, float], RedisStore] = WeakValueDictionary()
 
 
@@ -57,15 +58,15 @@ _opened_lock = threading.Lock()  # guards both
 
 
 def open_cache(settings: StoreSettings) -> Cache:
-    """The cache that these settings name: the same one for equal settings.
+    """The cache of these settings: the same one for equal settings.
 
-    Connects to nothing yet.
+    It does not connect yet.
     """
     return _open(settings).cache
 
 
 def open_statistics(settings: StoreSettings) -> Statistics:
-    """What was counted in the namespace that these settings name, by everybody."""
+    """The statistics of the namespace of these settings, of all processes."""
     return _open(settings).statistics
 
 
@@ -95,13 +96,13 @@ def _make(settings: StoreSettings) -> Opened:
         background=background,
     )
     event_log = None
-    if store.shared and settings.events != "off":  # Nobody else reads a memory.
+    if store.shared and settings.events != "off":  # No other process reads a memory.
         texts = settings.events == "texts"
         event_log = EventLog(
             store, keyspace, background, time.time, statistics.lost, texts, cipher_key
         )
         background.also(event_log.flush)
-    background.also(statistics.job)  # The last: what the event_log loses is counted.
+    background.also(statistics.job)  # Last, so that lost events are counted.
     cache = Cache(
         store, keyspace, cipher_key=cipher_key, hook=statistics, event_log=event_log
     )
@@ -120,9 +121,9 @@ def _redis_store(settings: StoreSettings) -> RedisStore:
 def derive_keys(secret: str, namespace: str) -> tuple[bytes, bytes]:
     """A key for fingerprints and one for entries, of 32 bytes each.
 
-    scrypt, about 50 ms, because people choose secrets and a stolen Redis can
-    be tried against them; once per cache, for the cache is remembered. Both
-    plugins derive the same keys: the parameters are part of the contract.
+    scrypt, about 50 ms: people choose the secrets, and an attacker with a copy of the
+    Redis can test guesses. It runs once for each cache, because caches are remembered.
+    Both plugins derive the same keys: the parameters are part of the contract.
     """
     salt = f"{PREFIX}:{namespace}".encode()
     keys = hashlib.scrypt(secret.encode(), salt=salt, n=2**14, r=8, p=1, dklen=64)

@@ -1,7 +1,7 @@
 """``cache_options``: one line of YAML, read against a schema.
 
-An unknown option is an error that suggests the nearest known one; a wrong
-value is one that says what the option needs.
+The error for an unknown option suggests the nearest known one. The error for a wrong
+value names the values that the option accepts.
 """
 
 import difflib
@@ -17,11 +17,11 @@ from cachecore.question import Match
 
 _MAX_OPTIONS_TEXT: Final = 4000
 _MAX_OPTIONS_BRACKETS: Final = 20
-# What keyboards and word processors make of YAML's own signs.
+# Characters that keyboards and word processors insert instead of YAML's own.
 _SYMBOLS: Final = str.maketrans(
     {"：": ":", "，": ",", "｛": "{", "｝": "}", "“": '"', "”": '"', "\u3000": " "}
 )
-# YAML wants a space behind a name's colon. Values may hold one, as in bge-m3:latest.
+# YAML needs a space after a name's colon. Values may contain one, as in bge-m3:latest.
 _NAME: Final = re.compile(r"((?:^|[{,])\s*[\"']?\w+[\"']?\s*):(?=\S)", re.MULTILINE)
 
 
@@ -38,14 +38,14 @@ def _band_start(number: float) -> float:
 def number(
     default: float | None, least: float, most: float, of: str = "", zero: str = ""
 ) -> Any:
-    """A field for a number ``of`` something; ``zero`` says what 0 means."""
+    """A field for a number ``of`` something; ``zero`` explains the value 0."""
     what = f"a number of {of}" if of else "a number"
     description = f"{what} from {least}{f' ({zero})' if zero else ''} to {most}"
     return Field(default, ge=least, le=most, description=description)
 
 
 class PriceOption(BaseModel):
-    """What the upstream bills per ``per`` tokens."""
+    """The upstream's price of ``per`` tokens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,7 +60,7 @@ class PriceOption(BaseModel):
 
 
 class Options(BaseModel):
-    """What one line of YAML in ``cache_options`` may say."""
+    """The options of ``cache_options``, from one line of YAML."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -85,7 +85,7 @@ class Options(BaseModel):
         "sizes", description="off, sizes or texts"
     )
     redis_timeout_ms: int = number(50, 5, 5000, "milliseconds")
-    # Fewer wrong ones than one in a hundred would take more comparisons than are kept.
+    # A lower limit than one in a hundred would need more comparisons than are kept.
     max_wrong: float = number(0.01, 0.01, 0.2)
     compare_percent: float = number(5, 1, 100)
     locked_bands: tuple[Annotated[float, AfterValidator(_band_start)], ...] = Field(
@@ -93,7 +93,7 @@ class Options(BaseModel):
     )
 
     def of_meaning(self) -> dict[str, Any]:
-        """The fields of ``request.Meaning`` that the options say."""
+        """The fields of ``request.Meaning`` that the options set."""
         return {
             "max_wrong": self.max_wrong,
             "compare_share": self.compare_percent / 100,
@@ -108,11 +108,11 @@ def read_options[O: Options](text: str, options_type: type[O]) -> O:
         return options_type()
     if len(line) > _MAX_OPTIONS_TEXT:
         raise _bad_options(f"may have at most {_MAX_OPTIONS_TEXT} characters")
-    # PyYAML takes seconds over what is nested deeply, and all requests wait.
+    # PyYAML needs seconds for deeply nested text, and all requests wait meanwhile.
     if line.count("[") + line.count("{") > _MAX_OPTIONS_BRACKETS:
         raise _bad_options(f"may have at most {_MAX_OPTIONS_BRACKETS} brackets")
     try:
-        # BaseLoader makes strings, lists and mappings only; the schema types them.
+        # BaseLoader makes only strings, lists and mappings; the schema converts them.
         data = yaml.load(line, Loader=yaml.BaseLoader)
         if not isinstance(data, dict):
             data = yaml.load("{" + line + "}", Loader=yaml.BaseLoader)
@@ -143,7 +143,7 @@ def _bad_options(rest: str) -> ConfigError:
 
 def _explain(error: ValidationError, options_type: type[BaseModel]) -> str:
     first = error.errors()[0]
-    # A place in a list has no name: its list's is said.
+    # A place in a list has no name, so the error names the list.
     path = [part for part in first["loc"] if isinstance(part, str)]
     model: type[BaseModel] = options_type
     for part in path[:-1]:

@@ -1,21 +1,22 @@
-"""Questions that differ in how they were typed only (``match: normalized``, or ``meaning``).
+"""Questions that differ only in their typing (``match: normalized``, or ``meaning``).
 
-Two questions are matched if ``normalized`` makes the same text of them. It folds what can't
-change a question, and nothing that can:
+Two questions match if ``normalized`` returns the same text for both. It removes only
+differences that can't change a question:
 
-- White space: runs of spaces become one, and none is left at the ends. Not where a line or
-  a tab is in it, or a quotation: there it may be what is asked about.
-- Full-width letters, digits and signs, as Chinese and Japanese keyboards type them. Not all
-  of Unicode's compatibility forms: NFKC makes 102 of 10².
+- White space: several spaces become one, and spaces at the ends are removed. This does not
+  apply to a question with a line break, a tab or a quotation, which may be about the space.
+- Full-width letters, digits and signs, which Chinese and Japanese keyboards type. This is
+  not all of Unicode's compatibility forms: NFKC turns 10² into 102.
 - Typographic quotation marks.
-- The capital of the first word, where that is one of a short list: no other word is
-  known to mean the same with and without it (Polish and polish, US and us).
-- A full stop at the end, unless a colon says that something is quoted; a question mark only
-  where the first word or, in Chinese, a word of asking says that it is a question. "You ship
-  to Norway?" is not what it is without.
+- The capital of the first word, if the word is in a short list: no other word is known to
+  mean the same with and without it (Polish and polish, US and us).
+- A full stop at the end, unless a colon shows that something is quoted. A question mark
+  only if the first word or, in Chinese, an asking word shows that it is a question. "You
+  ship to Norway?" is not the same without it.
 
-What looks like code is left as it is but for its ends: there white space and case count.
-Whoever asks is answered under the normalised question; the upstream is asked as it was typed.
+Text that looks like code keeps everything except the spaces at its ends, because white
+space and case matter in code. The key has the normalised question; the upstream gets the
+question as it was typed.
 """
 
 import re
@@ -28,11 +29,11 @@ _CODE: Final = re.compile(r"[`{}\[\]<>|\\^$=;~_]|[\n\r\t\v\f]|//|\w\(|[+*/] |\""
 _WIDE_WORD: Final = re.compile(r"[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]+")
 _NARROW_WORD: Final = re.compile(r"[0-9A-Za-z]+")
 _SPACE: Final = re.compile(r"\s+")
-LONGEST: Final = 2_000  # characters; what is longer is a document, not a question
-# Full-width signs; NFKC would also make 102 of 10².
+LONGEST: Final = 2_000  # characters; a longer text is a document, not a question
+# Full-width signs. NFKC would also turn 10² into 102.
 WIDTH: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
 _QUOTES: Final = str.maketrans("‘’“”", "''\"\"")
-# Words with which questions begin, and that mean the same with and without a capital.
+# Words that begin questions, and that mean the same with and without a capital.
 _ASKING: Final = frozenset(
     "what when where who whom whose which why how is are was were do does did could "
     "would should shall has have had".split()
@@ -48,12 +49,12 @@ _QUESTION_MARKS: Final = "?？"
 
 
 def matched(match: Match, question: str) -> str:
-    """The question as it stands in a key."""
+    """The question in the form that a key has."""
     return question if match == "exact" else normalized(question)
 
 
 def normalized(question: str) -> str:
-    """The one text for all questions that are the same but for their typing."""
+    """The same text for all questions that differ only in their typing."""
     if len(question) > LONGEST:
         return question
     text = unicodedata.normalize("NFC", question).translate(WIDTH)
@@ -70,15 +71,15 @@ def normalized(question: str) -> str:
 
 
 def _has_both_widths(question: str) -> bool:
-    """Whether a word in full-width letters stands beside the same one of half width."""
+    """Whether the text has a word in full-width and in half-width letters."""
     narrow = {word.translate(WIDTH) for word in _WIDE_WORD.findall(question)}
     return bool(narrow) and not narrow.isdisjoint(_NARROW_WORD.findall(question))
 
 
 def _without_end(text: str, *, asks: bool) -> str:
-    """Without the sign at the end, where the rest says the same without it."""
+    """The text without the sign at its end, if the rest means the same."""
     body, last = text[:-1].rstrip(), text[-1:]
-    # "3 ." and "etc.." are not a sentence and its end.
+    # "3 ." and "etc.." are not a sentence with a full stop.
     if not body or not body[-1].isalnum():
         return text
     if last in _FULL_STOPS:

@@ -1,4 +1,4 @@
-"""What a process did lately: its last decisions and invalidations, without any text."""
+"""The last decisions and invalidations of a process, without any text."""
 
 import base64
 from collections import deque
@@ -14,22 +14,22 @@ from cachecore.policy import Reason
 
 DECISIONS: Final = 200
 INVALIDATIONS: Final = 50
-_LATEST: Final = 2**33  # seconds since the epoch that a calendar has
+_LATEST: Final = 2**33  # the latest time that a calendar can show, in seconds
 
 type Row = dict[str, Any]
 
 
 class Recent:
-    """The last of both, oldest first. Not thread-safe."""
+    """The last decisions and invalidations, oldest first. Not thread-safe."""
 
     def __init__(self) -> None:
         self._decisions: deque[Lookup] = deque(maxlen=DECISIONS)
-        self._parts: dict[str, Mapping[str, str]] = {}  # of misses, by their mark
+        self._parts: dict[str, Mapping[str, str]] = {}  # of misses, by their short key
         self._invalidations: deque[Invalidated] = deque(maxlen=INVALIDATIONS)
         self.changed = False
 
     def add(self, event: Lookup | Missed | Invalidated) -> None:
-        """Remember it, if it is a user's."""
+        """Remember an event, if it belongs to a user's request."""
         if isinstance(event, Missed):
             self._parts[event.short_key] = event.parts
             if len(self._parts) > DECISIONS:
@@ -43,7 +43,7 @@ class Recent:
     def sealed(
         self, name: str, cipher_key: bytes | None, clean: Callable[[Subject], Subject]
     ) -> bytes:
-        """All of it, as bytes for the key ``name``; ``clean`` makes names fit to show."""
+        """Both lists as bytes for the key ``name``; ``clean`` bounds the names."""
         rows = {
             "decisions": [
                 self._decision(clean(event.of), event) for event in self._decisions
@@ -75,8 +75,8 @@ def unsealed(
 ) -> tuple[list[Row], list[Row]]:
     """The decisions and invalidations of all processes, the latest first.
 
-    ``found`` are names and what stands there. What can't be read, or is not as this
-    version writes it, is left out.
+    ``found`` are keys and their values. Values that can't be read, or that this version
+    would not write, are left out.
     """
     decisions: list[Row] = []
     invalidations: list[Row] = []
@@ -84,7 +84,7 @@ def unsealed(
         try:
             data = base64.b85decode(text)
             rows = orjson.loads(entries.unseal(data, name, cipher_key))
-            # The latest first, for those of one moment stay in the order they come in.
+            # Latest first: rows with the same time keep their order.
             decisions += filter(_is_decision, reversed(rows["decisions"]))
             invalidations += filter(_is_invalidation, reversed(rows["invalidations"]))
         except (CorruptEntry, ValueError, TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""The URL of a Redis, taken apart and checked.
+"""The URL of a Redis, parsed and checked.
 
 ``redis://[user[:password]@]host[:port][/db]`` and ``rediss://`` for TLS;
 ``redis+sentinel://…@host:port,host:port/service[/db]`` and
@@ -7,7 +7,7 @@
 ``?keyfile=``, paths on the machine of the plugin daemon; Sentinel takes
 ``?sentinel_username=`` and ``?sentinel_password=`` for the Sentinels themselves.
 
-No message made here repeats the URL: it holds a password.
+No message of this module repeats the URL, because it contains a password.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class RedisUrl:
 
     @property
     def shown(self) -> str:
-        """Where it is, for people."""
+        """Its address without secrets."""
         if self.form == "unix":
             return self.path
         return ",".join(f"{host}:{port}" for host, port in self.hosts)
@@ -117,7 +117,7 @@ def _parts(text: str) -> SplitResult:
 
 
 def _service(path: list[str]) -> str:
-    """Takes the master's name off the path."""
+    """Takes the master's name from the path."""
     service = path.pop(0)
     if not service:
         raise _mistake(
@@ -139,7 +139,7 @@ def _options(parts: SplitResult, form: Form, *, tls: bool) -> dict[str, str]:
     )
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     if set(options) - set(known):
-        # Its name is not repeated: it may be a part of a password.
+        # The name is not repeated, because it may be a part of a password.
         listed = ", ".join(known) or "none"
         raise _mistake(
             f"has an option that this scheme does not know (known: {listed})"
