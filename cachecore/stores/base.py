@@ -1,10 +1,9 @@
-"""What the cache needs of a place to keep entries.
+"""The contract of a store.
 
-A store holds bytes under keys, each with a time to live, and hashes of short
-texts (the stamps). It also holds leases and streams, in which the processes that share
-it meet, and its clock is the one that all of them go by: leases end on it, and
-``order`` numbers are read from it. It decides nothing. Every method raises StoreError,
-and nothing else, when it could not do its work.
+A store holds bytes under keys, each with a time to live, and hashes of short texts (the
+stamps). It also holds leases and streams for the processes that share it. All of them use
+its clock: leases expire on it, and ``order`` numbers are read from it. A store makes no
+decisions. Every method raises only StoreError, if it could not do its work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,9 @@ from typing import NamedTuple, Protocol
 
 
 class Found(NamedTuple):
-    """The answer to a look-up: ``value`` is None for an absent key.
+    """The result of a look-up: ``value`` is None for an absent key.
 
-    ``fields`` has the text of each field asked for, in order; None is absent.
+    ``fields`` has the text of each requested field, in order; None if it is absent.
     """
 
     value: bytes | None
@@ -26,8 +25,8 @@ class Found(NamedTuple):
 class Write:
     """Bytes to keep under a key for ``ttl`` seconds.
 
-    ``only_if_absent`` replaces no entry that is there; else it replaces what
-    ``policy.may_replace`` lets it replace, by the order in its header.
+    With ``only_if_absent`` it replaces no entry. Otherwise it replaces an entry if
+    ``policy.may_replace`` permits that, by the order in its header.
     """
 
     key: str
@@ -38,10 +37,10 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who holds a lease after it was claimed, and what its entry holds now.
+    """The holder of a lease after a claim, and the current bytes of its entry.
 
-    ``order`` is when it was claimed, in microseconds on the store's clock; a later
-    claim of the same entry has a higher one.
+    ``order`` is the time of the claim, in microseconds on the store's clock. A later claim
+    of the same entry has a higher order.
     """
 
     holder: str
@@ -51,10 +50,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A heartbeat of a load, good for ``ttl`` seconds from now.
+    """A heartbeat of a load, valid for ``ttl`` seconds from now.
 
-    ``renews`` is false for a load that makes no progress: its lease and its stream
-    are left to their ends. ``records`` go on the stream.
+    ``renews`` is false for a load without progress: its lease and its stream expire.
+    ``records`` are added to the stream.
     """
 
     lease: str
@@ -67,10 +66,10 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The end of a load. ``value`` is None where nothing is to be kept.
+    """The end of a load. ``value`` is None if nothing must be kept.
 
-    ``value`` begins with the header of ``entry.seal``, which has the order of the
-    request in it. ``records`` end the stream, which then stays for ``linger`` seconds.
+    ``value`` begins with the header of ``entry.seal``, which contains the order of the
+    request. ``records`` end the stream, which is then kept for ``linger`` seconds.
     """
 
     entry: str
@@ -87,9 +86,9 @@ class Commit:
 class StreamReply:
     """New records of a stream.
 
-    ``records`` are (position, bytes); bytes are None for a follower's own sign.
-    ``alive`` says that the leader has sent a heartbeat that has not run out on the
-    store's clock. ``subscribe`` is the position of the sign that was just left.
+    ``records`` are (position, bytes); the bytes are None for a subscription. ``alive``
+    says that a heartbeat of the leader has not expired on the store's clock.
+    ``subscription`` is the position of the caller's new subscription.
     """
 
     records: tuple[tuple[str, bytes | None], ...]
@@ -108,7 +107,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a server says of itself, by INFO's names, as far as it is a number."""
+    """The numbers that a server reports about itself, by their names in INFO."""
 
     server: str
     numbers: Mapping[str, float]
@@ -128,10 +127,10 @@ class Store(Protocol):
         """The same for several entries: the value of each, then the fields."""
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
-        """Put ``value`` under ``key`` for ``ttl`` seconds, replacing what was there."""
+        """Put ``value`` under ``key`` for ``ttl`` seconds; replace an old value."""
 
     def keep_many(self, writes: Sequence[Write]) -> list[bool]:
-        """Keep several entries; whether each was. Some may be kept where it fails."""
+        """Keep several entries; whether each was. If it fails, some may be kept."""
 
     def delete(self, key: str) -> None:
         """Remove a key. An absent one is no error."""
@@ -139,15 +138,15 @@ class Store(Protocol):
     def settle(
         self, hash_key: str, fields: Mapping[str, str], ttl: float | None = None
     ) -> dict[str, str]:
-        """Set each field that is absent; return what stands in every one of them.
+        """Set each absent field; return the text of every one of them.
 
-        ``ttl`` ends the hash so many seconds from now, if it has no end yet.
+        The hash expires in ``ttl`` seconds, if it has no end yet.
         """
 
     def replace(
         self, hash_key: str, fields: Mapping[str, str], *, only_existing: bool = False
     ) -> dict[str, bool]:
-        """Set every field, or the ``only_existing`` ones alone; return which stood before."""
+        """Set all fields, or only the existing ones; return which fields existed."""
 
     def forget(self, hash_key: str, field: str) -> None:
         """Remove a field of a hash. An absent one is no error."""
@@ -158,62 +157,61 @@ class Store(Protocol):
     def append(
         self, stream: str, records: Sequence[bytes], most: int, ttl: float
     ) -> None:
-        """Add records to a stream that keeps about the last ``most``, for ``ttl`` seconds."""
+        """Add records to a stream that keeps about the ``most`` last, for ``ttl`` seconds."""
 
     def tail(
         self, stream: str, after: str, count: int, *, in_background: bool = False
     ) -> list[tuple[str, bytes]]:
-        """At most ``count`` records of such a stream behind a position, each with its own.
+        """At most ``count`` records of a stream after a position, each with its position.
 
-        ``after`` is empty for all; ``in_background`` says that nobody waits for it.
+        ``after`` is empty for all records. ``in_background`` says that no caller waits.
         """
 
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
         """All fields of each of these hashes; none for an absent one."""
 
     def outages(self) -> tuple[int, float]:
-        """How often it was left alone, and for how many seconds, where that is over.
+        """The number of outages, and the seconds of those that are over.
 
-        Asks nothing of it.
+        It sends nothing to the store.
         """
 
     def facts(self) -> list[Facts]:
-        """What each of its servers says of itself; empty where none may be asked."""
+        """The facts that each of its servers reports; empty if that is not permitted."""
 
     def check(self, key: str, hash_key: str) -> tuple[str, ...]:
-        """Do each kind of operation once, on ``key`` and ``hash_key``; leave nothing.
+        """Do each kind of operation once, on ``key`` and ``hash_key``; leave no data.
 
-        For the moment the credentials are saved: raises StoreError with a
-        sentence that names the remedy, and returns such sentences about what
-        works and should be better.
+        It runs when credentials are saved. Raises StoreError with a sentence that names
+        the remedy; returns sentences about a setup that works but should be improved.
         """
 
     def advice(self) -> tuple[str, ...]:
-        """Sentences about what should be set up better, as ``check`` returns them."""
+        """Sentences about a setup that should be improved, as from ``check``."""
 
     def order(self, key: str) -> int:
-        """The store's clock, in microseconds: when something was asked for."""
+        """The time on the store's clock, in microseconds."""
 
     def claim(
         self, entry: str, lease: str, token: str, ttl: float, *, take_over: str = ""
     ) -> Claim:
         """Take a lease that is free, or that ``token`` may take over; read the entry.
 
-        Whose lease may be taken over is ``policy.may_take_over``.
+        ``policy.may_take_over`` decides about a takeover.
         """
 
     def heartbeat(self, beats: Sequence[Heartbeat]) -> list[int | None]:
-        """Renew leases and streams, add records; how many records each stream has.
+        """Renew leases and streams, add records; the number of records of each stream.
 
-        A lease that has run out and that nobody took is taken again. None for a
-        heartbeat that was refused: it is not the others' fault.
+        An expired lease that nobody has taken is taken again. The number is None for a
+        heartbeat that was refused; the other heartbeats are still sent.
         """
 
     def commit(self, commit: Commit) -> bool:
-        """Keep the entry, end the stream, give the lease back: at once, in this order.
+        """Keep the entry, end the stream, release the lease: atomically, in this order.
 
-        Returns whether the entry was kept; ``policy.may_replace`` says when. A stream
-        that nobody follows is not made.
+        Returns whether the entry was kept; ``policy.may_replace`` decides that. It makes
+        no stream without a subscription.
         """
 
     def read(
@@ -226,10 +224,10 @@ class Store(Protocol):
         *,
         subscribe: float = 0,
     ) -> StreamReply:
-        """Records behind the position ``after``; waits ``wait`` seconds for one.
+        """Records after the position ``after``; waits ``wait`` seconds for one.
 
-        ``subscribe`` leaves a record of one's own, so that the leader knows that somebody
-        follows; a stream that it begins lives for so many seconds. It begins none of
-        a leader that is gone: a dead one would look alive. The first
-        position is ``"0"``.
+        With ``subscribe`` it adds a subscription, so that the leader knows its follower.
+        If this creates the stream, the stream lives for ``subscribe`` seconds. It creates
+        no stream of a dead leader, which would then look alive. The first position is
+        ``"0"``.
         """

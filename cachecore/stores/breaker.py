@@ -1,14 +1,14 @@
-"""Stop asking a store that does not answer, and notice soon when it does.
+"""The breaker: stop asking a store that does not answer, and notice when it does.
 
 The breaker opens on evidence: one call that the store refused or cut off, or several
-calls in a row that it did not answer in time. A call counts its waiting in turns of its
-own process (see ``connection.Budget``), so a busy process is no evidence.
+calls in a row without an answer in time. A call counts only the time in which its process
+runs (see ``connection.Budget``), so a busy process is no evidence.
 
 While the breaker is open every call fails at once. A thread asks the store every
 ``PROBE_EVERY`` seconds; its first answer closes the breaker. The log has one line when the
 breaker opens and one when it closes.
 
-Our own, because the usual library holds its lock around the call.
+This is our own code, because the usual library holds its lock during the call.
 """
 
 import logging
@@ -22,21 +22,21 @@ from cachecore.errors import NotAsked, StoreError, StoreTimeout
 
 logger = logging.getLogger(__name__)
 
-# So many calls in a row must time out before the breaker opens.
+# The breaker opens after this many timeouts in a row.
 TIMEOUTS: Final = 3
 PROBE_EVERY: Final = 0.075
-# After so many seconds the store is asked less often: it is a long outage.
+# After this many seconds of an outage, the store is asked less often.
 _LONG_OUTAGE: Final = 30.0
 _PROBE_SELDOM: Final = 0.5
-# Where no thread asks the store (a frozen process, no more threads), a caller does.
+# If no thread asks the store (a frozen process, no more threads), a caller does.
 _NOBODY_ASKS: Final = 2.0
 
 
 class Breaker:
-    """Guards the calls to one store. ``name`` is for the log and holds no secret.
+    """Guards the calls to one store. ``name`` is for the log and contains no secret.
 
-    ``probe`` asks the store once and raises StoreError where it does not answer; without
-    one a caller tries, every ``_NOBODY_ASKS`` seconds.
+    ``probe`` asks the store once, and raises StoreError if it does not answer. Without a
+    probe, a caller tries every ``_NOBODY_ASKS`` seconds.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Breaker:
 
     @contextmanager
     def call(self, *, forced: bool = False) -> Iterator[None]:
-        """Raise NotAsked at once while open; else watch what the body raises.
+        """Raise NotAsked at once while open; else watch the errors of the body.
 
-        A StoreError out of the body is a failure, but for NotAsked: nothing was sent.
-        ``forced`` is let through at any time: a person waits for its verdict.
+        A StoreError of the body is a failure, except NotAsked, for which nothing was sent.
+        A ``forced`` call always passes, because a person waits for its result.
         """
         tries = self.is_open
         if tries and not (forced or self._tries()):
-            raise NotAsked("Redis did not answer a moment ago and is being left alone.")
+            raise NotAsked("Redis did not answer a moment ago; it will be asked again soon.")
         try:
             yield
         except NotAsked:
@@ -76,12 +76,12 @@ class Breaker:
         except StoreError as error:
             self.fail(error)
             raise
-        # One that began before it opened says nothing new.
+        # A call that began before the breaker opened is no new evidence.
         if tries or (self._timeouts and not self.is_open):
             self.succeed()
 
     def _tries(self) -> bool:
-        """Whether this caller is the one to try, since nobody else asks the store."""
+        """Whether this caller must try, because nothing else asks the store."""
         with self._lock:
             now = self._timer()
             if now - self._asked_at < _NOBODY_ASKS:
@@ -90,7 +90,7 @@ class Breaker:
             return True
 
     def fail(self, error: StoreError) -> None:
-        """Count a failure; open where the evidence is enough."""
+        """Count a failure; open if there is enough evidence."""
         with self._lock:
             if isinstance(error, StoreTimeout):
                 self._timeouts += 1
@@ -114,7 +114,7 @@ class Breaker:
                 thread.start()
 
     def succeed(self) -> None:
-        """Count an answer of the store; close where the breaker is open."""
+        """Note an answer of the store; close the breaker if it is open."""
         with self._lock:
             self._timeouts = 0
             if not self.is_open:
@@ -125,7 +125,7 @@ class Breaker:
 
     @property
     def outages(self) -> tuple[int, float]:
-        """How often it has opened, and the seconds of those times that are over."""
+        """The number of outages, and the seconds of those that are over."""
         with self._lock:
             return self._opened, self._away
 

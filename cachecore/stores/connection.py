@@ -1,17 +1,17 @@
-"""How a Redis is reached: connections of redis-py whose calls end in time.
+"""Connections to a Redis: redis-py's, with calls that end in time.
 
-redis-py's defaults retry for up to a minute (its 8.1: ten tries of 5 s), which is why
-every limit is set here:
+With redis-py's defaults a call retries for up to a minute (8.1: ten tries of 5 s). So this
+module sets every limit:
 
-- A call ends when its ``Budget`` is spent. The budget counts the time in which this
-  process really looked for the reply, so a busy or stopped process spends little of it.
-- A caller that finds every connection in use waits for its turn. That is no failure of
-  Redis and costs no budget.
-- A connection is made in a thread of its own, with a limit of its own
-  (``CONNECT_LIMIT``). A caller spends its budget on waiting for the first connection only.
-- Nothing is tried again, but for a slot of a Cluster that has moved.
+- A call ends when its ``Budget`` is spent. The budget counts only the time in which this
+  process looked for the reply, so a busy or stopped process spends little of it.
+- If all connections are in use, a caller waits for its turn. This is no failure of Redis
+  and costs no budget.
+- A connection is made in a thread of its own, with its own limit (``CONNECT_LIMIT``). A
+  caller spends its budget only on the wait for the first connection.
+- Nothing is retried, except for a slot of a Cluster that has moved.
 
-This module and ``messages`` are the only ones that import redis.
+Only this module and ``messages`` import redis.
 """
 
 import ssl
@@ -38,28 +38,28 @@ type Command = tuple[str | bytes | int, ...]
 type Reply = Any
 
 CONNECT_LIMIT: Final = 2.0
-# Connections to one server for calls, and for followers that wait at the server. One
-# process answers from one thread, so more connections only queue elsewhere.
+# The most connections to one server: for calls, and for followers that wait at the server.
+# A process answers from one thread, so more connections would only queue elsewhere.
 MAX_CONNECTIONS: Final = 16
 MAX_BLOCKING: Final = 32
-# A caller waits so long for its turn at most, in seconds.
+# The longest wait of a caller for its turn, in seconds.
 TURN_LIMIT: Final = 10.0
-# A connection unused for longer is asked whether the other end is still there.
+# A connection that was unused for longer is tested before use, in seconds.
 _FRESH: Final = 1.0
 # Connections of one pool that are made at a time, and how often who waits for its turn
 # looks again, in seconds.
 _AT_ONCE: Final = 2
 _TURN_LOOK: Final = 0.05
-# A limit is spent in so many parts, each of which is one look of this process.
+# The number of looks into which a limit is divided.
 _LOOKS: Final = 5
 
 
 class Budget:
     """The time that a caller may wait for Redis, in seconds.
 
-    It is spent in looks. However long a look really took, it costs no more than its
-    share: a process that was stopped, or that served others meanwhile, did not look.
-    So a limit that passed while nobody looked proves nothing about Redis.
+    It is spent in looks. A look costs at most its share, however long it really took: a
+    process that was stopped, or that served other requests meanwhile, did not look. Time
+    without a look proves nothing about Redis.
     """
 
     __slots__ = ("_look", "left")
@@ -70,7 +70,7 @@ class Budget:
 
     @property
     def look(self) -> float:
-        """How long the next look may take; 0 when the budget is spent."""
+        """The longest time of the next look; 0 when the budget is spent."""
         return min(self._look, self.left) if self.left > 0 else 0.0
 
     def spend(self, seconds: float) -> None:
@@ -97,25 +97,25 @@ class BudgetedSocket:
             except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
                 if not look:
                     raise TimeoutError from None
-                # Whatever comes next is read before the call is given up.
+                # Bytes that have arrived are read before the call is given up.
                 budget.spend(max(look, time.monotonic() - began))
                 continue
             budget.spend(time.monotonic() - began)
             return data
 
     def sendall(self, data: bytes) -> None:
-        # A command mostly fits in, so nothing is asked of the socket first.
+        # A command mostly fits into the buffer, so it is sent without waiting.
         sent = 0
         self._sock.settimeout(0)
         with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             sent = self._sock.send(data)
         if sent < len(data):
-            # A Redis that reads nothing for so long is stuck: a part is of no use.
+            # Redis has read nothing for the whole budget. A partial command is useless.
             self._sock.settimeout(max(0.001, self.budget.left))
             self._sock.sendall(memoryview(data)[sent:])
 
     def is_stale(self) -> bool:
-        """Whether the other end has left, or sent what nobody asked for."""
+        """Whether the server has closed it, or sent unexpected bytes."""
         self._sock.settimeout(0)
         try:
             self._sock.recv(1)
@@ -130,7 +130,7 @@ class BudgetedSocket:
 
 
 class _Budgeted:
-    """A connection of redis-py over such a socket."""
+    """A connection of redis-py with such a socket."""
 
     _sock: Any
 
@@ -157,15 +157,15 @@ class _Unix(_Budgeted, redis.UnixDomainSocketConnection): ...
 
 
 class Route(Protocol):
-    """The way to a Redis, however many servers it is. Raises StoreError only."""
+    """The route to a Redis with any number of servers. Raises only StoreError."""
 
-    blocks: bool  # whether a command may wait at the server for what is to come
+    blocks: bool  # whether a command may wait at the server
 
     def run(self, commands: Sequence[Command], limit: float) -> list[Reply]:
         """The replies in order; ``limit`` is the budget in seconds."""
 
     def wait_for(self, commands: Sequence[Command], limit: float) -> list[Reply]:
-        """The same for commands that wait at the server, where ``blocks``."""
+        """The same for commands that wait at the server, if ``blocks``."""
 
     def ask_each(self, command: Command, limit: float) -> list[tuple[str, Reply]]:
         """The reply of each server that holds data, with the server's name."""
@@ -177,7 +177,7 @@ class Route(Protocol):
 def open_route(
     url: RedisUrl, on_failure: Callable[[StoreError], None] = lambda _: None
 ) -> Route:
-    """The way to the Redis that ``url`` names. Connects when first used.
+    """The route to the Redis of ``url``. It connects when it is first used.
 
     ``on_failure`` is called when a connection could not be made.
     """
@@ -188,7 +188,7 @@ def open_route(
         "protocol": 2,
         "username": url.username,
         "password": url.password,
-        # The handshake shall need no command that the ACL line does not name.
+        # The handshake must need only commands that the documented ACL permits.
         "driver_info": None,
     }
     if url.form != "unix":
@@ -205,7 +205,7 @@ def open_route(
 
 
 def _maker(url: RedisUrl, limits: dict[str, Any]) -> Callable[[], Any]:
-    """What makes a connection, not yet opened, to one server or to a master."""
+    """A function that makes an unopened connection to a server or a master."""
     kind: Any
     if url.form == "unix":
         kind = _Unix
@@ -231,10 +231,9 @@ def _maker(url: RedisUrl, limits: dict[str, Any]) -> Callable[[], Any]:
 class _Pool:
     """At most ``most`` connections of one route. Thread-safe.
 
-    ``_ready`` holds the connections that nobody uses, as (connection, since, age), and
-    the error of one that could not be made. A caller that finds none waits for what
-    comes first: one that is given back, or one that is made meanwhile.
-    ``on_failure`` is called with the error of each that could not be made.
+    ``_ready`` has the unused connections, as (connection, since, age), and the error of a
+    connection that could not be made. If it is empty, a caller waits for the first that
+    is returned or made. ``on_failure`` is called with each error of making one.
     """
 
     def __init__(
@@ -248,21 +247,21 @@ class _Pool:
         self._on_failure = on_failure
         self._ready: SimpleQueue[tuple[Any, float, int]] = SimpleQueue()
         self._lock = threading.Lock()  # guards all below
-        self._age = 0  # of the connections: those of an earlier one are not used
+        self._age = 0  # older connections than this age are not used
         self._count = 0  # connections that exist or are being made
         self._making = 0
-        # Whether a caller has waited in vain for the first one: nobody else waits then.
+        # Whether a caller has waited for the first one without success: no other waits.
         self._late = False
 
     def take(self, budget: Budget) -> tuple[Any, int]:
-        """A connection and its age. Raises what making one raised, or NotAsked."""
+        """A connection and its age. Raises NotAsked, or the error of making one."""
         came, turn = time.monotonic(), None
         while True:
             try:
                 connection, since, age = self._ready.get_nowait()
             except Empty:
                 self._grow()
-                # Others use all there are: that is their turn, and costs no budget.
+                # All connections are in use: the wait for a turn costs no budget.
                 in_use = self._count > self._making
                 turn = turn or Budget(TURN_LIMIT, _TURN_LOOK)
                 found = self._wait(turn if in_use else budget, in_use=in_use)
@@ -271,7 +270,7 @@ class _Pool:
                 connection, since, age = found
             if isinstance(connection, Exception):
                 if since < came:
-                    continue  # Its caller gave up waiting; much may have changed since.
+                    continue  # An old error, whose caller did not wait for it.
                 raise connection
             idle = time.monotonic() - since
             if age == self._age and (idle < _FRESH or not connection.is_stale()):
@@ -279,7 +278,7 @@ class _Pool:
             self.drop(connection)
 
     def _wait(self, pays: Budget, *, in_use: bool) -> tuple[Any, float, int] | None:
-        """One look for what comes first; raises NotAsked where there is no time left."""
+        """Look once for a connection; raises NotAsked if there is no time left."""
         look = 0.0 if self._late and not in_use else pays.look
         if not look:
             if in_use:
@@ -294,7 +293,7 @@ class _Pool:
             return None
 
     def _grow(self) -> None:
-        """Make one more connection in a thread, if there may be one more."""
+        """Make one more connection in a thread, if the limit permits it."""
         with self._lock:
             if self._count >= self._most or self._making >= _AT_ONCE:
                 return
@@ -311,7 +310,7 @@ class _Pool:
         try:
             made = self._make()
             made.connect()
-        except Exception as error:  # noqa: BLE001 - whoever waits raises it
+        except Exception as error:  # noqa: BLE001 - the waiting caller raises it
             made = error
         failed = isinstance(made, Exception)
         with self._lock:
@@ -345,7 +344,7 @@ class _Pool:
 
 
 def _packed(commands: Sequence[Command]) -> bytes:
-    """The commands as they are sent. redis-py's own costs a hit three times as much."""
+    """The bytes of the commands. redis-py's own packing takes three times as long."""
     parts: list[bytes] = []
     for command in commands:
         parts.append(b"*%d\r\n" % len(command))
@@ -369,7 +368,7 @@ class Pooled:
         self._url = url
 
         def failed(error: Exception) -> None:
-            # Having waited for CONNECT_LIMIT is evidence, even where it timed out.
+            # A failed connection is evidence, even one that timed out (CONNECT_LIMIT).
             on_failure(StoreError(store_error(error, url).remedy))
 
         self._calls = _Pool(make, MAX_CONNECTIONS, failed)
@@ -384,7 +383,7 @@ class Pooled:
     def _run(
         self, pool: _Pool, commands: Sequence[Command], limit: float
     ) -> list[Reply]:
-        # redis-py's own pipeline costs a hit as much again as the round trip.
+        # redis-py's own pipeline takes as long as the round trip itself.
         budget = Budget(limit)
         try:
             connection, age = pool.take(budget)
@@ -397,14 +396,14 @@ class Pooled:
                 if whole:
                     pool.give_back(connection, age)
                 else:
-                    # A late reply on it would answer the next caller.
+                    # Its late reply would be read by the next caller.
                     pool.drop(connection)
         except StoreError:
             raise
         except (TimeoutError, redis.exceptions.TimeoutError):
             raise store_error(redis.exceptions.TimeoutError(), self._url) from None
         except Exception as error:  # whatever it is, it must not fail an answer
-            # Those that lie idle led to the same place.
+            # The unused connections lead to the same server.
             self.close()
             raise store_error(error, self._url) from error
         return replies
@@ -417,7 +416,7 @@ class Pooled:
             return connection.read_response()
         except ResponseError as error:
             if isinstance(error, ReadOnlyError):
-                # No longer the master: who connects anew finds the new one.
+                # It is no longer the master: a new connection finds the new one.
                 self.close()
             return error_reply(error, self._url)
 
@@ -427,10 +426,10 @@ class Pooled:
 
 
 class Clustered:
-    """A Redis Cluster. An entry and its namespace's stamps live in two slots.
+    """A Redis Cluster. An entry and its namespace's stamps are in two slots.
 
-    Its client asks several nodes in turn where a slot has gone, each within a
-    limit of its own; so it works in threads, and the caller spends its own budget.
+    If a slot has moved, the client asks several nodes, each with its own limit. So it
+    works in threads, and the caller spends its own budget.
     """
 
     blocks = False
@@ -448,7 +447,7 @@ class Clustered:
             startup_nodes=[ClusterNode(host, port) for host, port in self._url.hosts],
             ssl=self._url.tls,
             max_connections=MAX_CONNECTIONS,
-            # One more try: a slot that has moved is not an outage.
+            # One retry: a slot that has moved is not an outage.
             **{**self._limits, "retry": Retry(NoBackoff(), 1)},
         )
 
@@ -473,7 +472,7 @@ class Clustered:
     ) -> Reply:
         try:
             return client.execute_command(*command, target_nodes=node)
-        except ResponseError as error:  # One node's refusal is not another's.
+        except ResponseError as error:  # The other nodes may still answer.
             return error_reply(error, self._url)
 
     def _in_thread[T](self, ask: Callable[[RedisCluster], T], limit: float) -> T:
@@ -528,7 +527,7 @@ class Clustered:
 
 
 def _result[T](work: "Future[T]", budget: Budget) -> T:
-    """What ``work`` gives, or raises, within the budget."""
+    """The result or the error of ``work``, within the budget."""
     while True:
         began, look = time.monotonic(), budget.look
         try:

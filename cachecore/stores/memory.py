@@ -1,7 +1,7 @@
-"""Entries in this process, bounded in bytes: to try the cache without a Redis.
+"""Entries in this process's memory, bounded in bytes: to try the cache without a Redis.
 
-It is lost when the process ends and shared with nobody. It is also the store
-that the core's tests use: its clock is a parameter.
+They are lost when the process ends, and no other process sees them. The core's tests use
+this store too: its clock is a parameter.
 """
 
 import threading
@@ -26,7 +26,7 @@ from cachecore.stores.base import (
     Write,
 )
 
-# Python's own cost of a key, a tuple and a dict slot, roughly.
+# The rough size of a key, a tuple and a dict slot in Python.
 _OVERHEAD: Final = 300
 # Tags are digests of 34 characters; this many of them take about 16 MiB.
 _MAX_HASH_FIELDS: Final = 100_000
@@ -41,7 +41,7 @@ def _size(kept: _Kept) -> int:
 
 
 class MemoryStore:
-    """A store in a bounded dict; the entry unused longest goes first."""
+    """A store in a bounded dict; it drops the entry that was unused longest."""
 
     shared = False
 
@@ -55,7 +55,7 @@ class MemoryStore:
         self._last_order = 0
         self._entries: LRUCache[str, _Kept] = LRUCache(max_bytes, getsizeof=_size)
         self._hashes: LRUCache[str, LRUCache[str, str]] = LRUCache(_MAX_HASHES)
-        self._ends: dict[str, float] = {}  # of those hashes that have one
+        self._ends: dict[str, float] = {}  # of the hashes that expire
         self._logs: LRUCache[str, deque[tuple[int, bytes]]] = LRUCache(_MAX_LOGS)
         self._appended = 0  # records to all logs
 
@@ -180,7 +180,7 @@ class MemoryStore:
         self._last_order = max(self._last_order + 1, int(self._clock() * 1e6))
         return self._last_order
 
-    # Of one process: its flights do what leases and streams do between several.
+    # A single process needs no leases and streams: it has its flights.
 
     def claim(
         self, entry: str, lease: str, token: str, ttl: float, *, take_over: str = ""

@@ -1,4 +1,4 @@
-"""What an operator reads of a Redis that fails, refuses, or could be set up better."""
+"""Messages for operators: a Redis that fails, refuses, or needs a better setup."""
 
 import logging
 import re
@@ -29,14 +29,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """Redis answered, and the answer was no. ``remedy`` is for an operator."""
+    """An error reply of Redis. ``remedy`` is for an operator."""
 
     text: str
     remedy: str
 
 
 def store_error(error: Exception, url: RedisUrl) -> StoreError:
-    """The error as the core's own, with a remedy."""
+    """The error as an error of the core, with a remedy."""
     if isinstance(error, StoreError):
         return error
     if isinstance(error, redis.exceptions.TimeoutError):
@@ -45,11 +45,11 @@ def store_error(error: Exception, url: RedisUrl) -> StoreError:
 
 
 def error_reply(error: ResponseError, url: RedisUrl) -> ErrorReply:
-    """The error as a reply that stands in its place."""
+    """The error as a reply."""
     return ErrorReply(str(error), _remedy(error, url))
 
 
-# What people read, by what redis-py raised; the first that fits.
+# The sentences for redis-py's errors; the first that matches is used.
 _REMEDIES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (AuthenticationError, "refused the user name or password in the URL."),
     (
@@ -74,8 +74,8 @@ _REMEDIES: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 def _remedy(error: Exception, url: RedisUrl) -> str:
-    """One sentence for an operator: what Redis said, and what to do."""
-    # A cluster's client wraps what a node said.
+    """One sentence for an operator: the error of Redis, and the remedy."""
+    # A cluster's client wraps the error of a node.
     if isinstance(error, RedisClusterException) and error.__cause__ is not None:
         error = error.__cause__  # type: ignore[assignment]
     place, text = f"Redis at {url.shown}", str(error)
@@ -97,7 +97,7 @@ def _remedy(error: Exception, url: RedisUrl) -> str:
     )
 
 
-# Keys that Dify itself makes (its Celery queue, its plugin daemon's cluster).
+# Keys of Dify itself (its Celery queue, its plugin daemon's cluster).
 NAMES_OF_DIFY: Final = (
     "_kombu.binding.celery",
     "_kombu.binding.dataset",
@@ -106,9 +106,9 @@ NAMES_OF_DIFY: Final = (
 
 
 class Complaint:
-    """One log line when a Redis begins to say no, one when it takes writes again.
+    """One log line when a Redis begins to refuse writes, one when it accepts them again.
 
-    It answers, so that no breaker opens: what is kept there may still be read.
+    The Redis answers, so the breaker stays closed: entries can still be read.
     """
 
     def __init__(self, name: str) -> None:
@@ -117,7 +117,7 @@ class Complaint:
         self._open = False
 
     def refused(self, remedy: str) -> None:
-        """Redis answered a command with an error."""
+        """Note an error reply."""
         with self._lock:
             begins, self._open = not self._open, True
         if begins:
@@ -126,7 +126,7 @@ class Complaint:
             )
 
     def accepted(self) -> None:
-        """Redis took a write."""
+        """Note an accepted write."""
         if not self._open:
             return
         with self._lock:
@@ -136,7 +136,7 @@ class Complaint:
 
 
 def slowness(took: float, timeout: float) -> tuple[str, ...]:
-    """A warning where one round trip takes more than half of what a call may."""
+    """A warning if one round trip takes more than half of a call's limit."""
     if took < timeout / 2:
         return ()
     return (
@@ -149,7 +149,7 @@ def slowness(took: float, timeout: float) -> tuple[str, ...]:
 def advice(replies: Sequence[Any]) -> tuple[str, ...]:
     """Warnings, from INFO memory and from EXISTS of Dify's own keys.
 
-    Where one is not allowed, nothing is known and nothing is said.
+    If the ACL denies a command, there is no warning about it.
     """
     memory, *exist = replies
     sentences = []
@@ -174,10 +174,10 @@ def advice(replies: Sequence[Any]) -> tuple[str, ...]:
 
 
 def numbers(reply: Any) -> dict[str, float]:
-    """What is a number in a reply to INFO; ``keys`` are those of all databases."""
+    """The numbers in a reply to INFO; ``keys`` counts those of all databases."""
     found: dict[str, float] = {}
     keys = 0.0
-    # redis-py's client for a Cluster has parsed it.
+    # redis-py's Cluster client has parsed it.
     sentences = reply if isinstance(reply, dict) else _facts(reply)
     for name, value in sentences.items():
         if re.fullmatch(r"db\d+", str(name)):

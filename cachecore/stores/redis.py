@@ -28,21 +28,21 @@ from cachecore.stores.breaker import Breaker
 from cachecore.stores.connection import MAX_BLOCKING, Command, Reply, open_route
 from cachecore.stores.messages import ErrorReply
 
-# What a person waits for may take so many seconds: saving credentials, invalidating.
+# The limit in seconds of calls for which a person waits, such as an invalidation.
 PATIENCE: Final = 3.0
-# Entries for which the time limit of one call is meant.
+# The number of entries that the time limit of one call allows for.
 _ENTRIES_A_CALL: Final = 8
-# Who follows a stream and can't wait at the server asks again after so many seconds.
+# A follower that can't wait at the server reads again after this many seconds.
 _ASK_AGAIN: Final = 0.05
 _PROBE: Final = "dify:cache:v1:probe"
 NO_REDIS: Final = (
     "What answers at the Redis URL (redis_url) does not speak as Redis does."
 )
 
-# --- the Lua that runs inside Redis: what has to happen at once, or not at all -----
+# --- Lua scripts: changes that must be atomic ---------------------------------------
 #
-# Keys of one script share a slot of a Cluster. A script holds up everybody, so each is a
-# handful of commands. ``claim`` and ``commit`` are policy.may_take_over and may_replace.
+# The keys of one script share a slot of a Cluster. A script delays all other clients, so
+# each has only a few commands. The rules are policy.may_take_over and may_replace.
 
 # KEYS entry lease; ARGV token, ttl in ms, over
 _CLAIM: Final = """
@@ -118,7 +118,7 @@ if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]
 return subscription
 """
 
-# KEYS stream; ARGV how many it keeps about, its ttl in ms, records…
+# KEYS stream; ARGV about how many records it keeps, its ttl in ms, records…
 _APPEND: Final = """
 for i = 3, #ARGV do
   redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'e', ARGV[i])
@@ -131,7 +131,7 @@ _END_ONCE: Final = """
 if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 """
 
-# KEYS any; ARGV what to say
+# KEYS any; ARGV the reply
 _ECHO: Final = "return ARGV[1]"
 
 # KEYS any; the clock of the server that has it
@@ -139,10 +139,10 @@ _ORDER: Final = "return redis.call('TIME')"
 
 
 class RedisStore:
-    """A store in the Redis that ``url`` names. Connects when first asked.
+    """A store in the Redis of ``url``. It connects at its first call.
 
-    ``timeout`` in seconds is the budget of each call. Thread-safe, and made to
-    be shared: what is known of a Redis (its breaker) is known to all who use it.
+    ``timeout`` in seconds is the budget of each call. Thread-safe. Users of one Redis
+    share one store, because its breaker must know of every failure.
     """
 
     shared = True
@@ -164,20 +164,20 @@ class RedisStore:
             return self._route.run(commands, limit or self._timeout)
 
     def _run_in_background(self, *commands: Command) -> list[Reply]:
-        """The same for what is done behind the answers, which is longer and may wait.
+        """The same for background work, which takes longer and may wait.
 
-        That it fails says little of how an answer would fare: it opens no breaker.
+        Its failure is little evidence about look-ups, so it opens no breaker.
         """
         if self._breaker.is_open:
-            raise NotAsked("Redis did not answer a moment ago and is being left alone.")
+            raise NotAsked("Redis did not answer a moment ago; it will be asked again soon.")
         return self._route.run(commands, max(self._timeout, PATIENCE))
 
     def _write(self, *command: str | bytes | int) -> Reply:
         return self._accepted(self._run(command)[0])
 
     def _probe(self) -> None:
-        # As long as a look-up's reply, for a dribbling network. An error will do as well: a
-        # user's rights may not reach so far.
+        # The reply is as long as that of a look-up, to test a slow network. An error is a
+        # valid reply too: the user may lack the right for EVAL.
         self._route.run([("EVAL", _ECHO, 1, _PROBE, _PROBE * 10)], self._timeout)
 
     def outages(self) -> tuple[int, float]:
@@ -203,7 +203,7 @@ class RedisStore:
         return [self._value(v) for v in values], tuple(self._texts(texts, len(fields)))
 
     def _limit_for(self, entries: int) -> float:
-        """The limit of a call with so many entries: they may be large."""
+        """The limit of a call with this many entries, which may be large."""
         return self._timeout * max(1.0, entries / _ENTRIES_A_CALL)
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
@@ -233,7 +233,7 @@ class RedisStore:
         current = {}
         for field, text in zip(fields, self._texts(texts, len(fields)), strict=True):
             if text is None:
-                # Evicted between the two commands: there is nothing to write under.
+                # It was evicted between the two commands: there is no stamp to use.
                 msg = "Redis evicts the cache's stamps as soon as they are written."
                 raise StoreError(msg)
             current[field] = text
@@ -276,7 +276,7 @@ class RedisStore:
     def append(
         self, stream: str, records: Sequence[bytes], most: int, ttl: float
     ) -> None:
-        # One script: as many commands would cost twenty times a record's time to send.
+        # One script: separate commands would take twenty times as long for each record.
         command: Command = ("EVAL", _APPEND, 1, stream, most, _ms(ttl), *records)
         self._accepted(self._run_in_background(command)[0])
 
@@ -391,7 +391,7 @@ class RedisStore:
         )
         return StreamReply(tuple(_records(streams)), alive, subscription)
 
-    # --- what its servers say of themselves -------------------------------
+    # --- facts of its servers ---------------------------------------------
 
     def facts(self) -> list[Facts]:
         replies = self._route.ask_each(("INFO",), max(self._timeout, PATIENCE))
@@ -432,9 +432,9 @@ class RedisStore:
         return messages.slowness(took, self._timeout) + self.advice()
 
     def advice(self) -> tuple[str, ...]:
-        """What should be set up better, from what the server says of itself."""
+        """Advice on the setup, from the facts of the server."""
         if self._url.form == "cluster":
-            return ()  # Each node has its own memory; Dify uses no Cluster of ours.
+            return ()  # Each node has its own memory, and Dify does not use this Cluster.
         names = (("EXISTS", name) for name in messages.NAMES_OF_DIFY)
         limit = max(self._timeout, PATIENCE)
         replies = self._run(("INFO", "memory"), *names, limit=limit, forced=True)
@@ -446,7 +446,7 @@ class RedisStore:
         """The reply to a GET."""
         if isinstance(reply, ErrorReply):
             if "WRONGTYPE" in reply.text:
-                # Another type under our key is not an entry; the caller deletes it.
+                # A value of another type is not an entry; the caller deletes it.
                 return b""
             self._complaint.refused(reply.remedy)
         value = _checked(reply)
@@ -455,7 +455,7 @@ class RedisStore:
         return value
 
     def _texts(self, reply: Reply, count: int) -> list[str | None]:
-        """The texts of an HMGET; anything may answer at an address."""
+        """The texts of an HMGET; the server may be something else than a Redis."""
         if isinstance(reply, ErrorReply):
             self._complaint.refused(reply.remedy)
         items = _checked(reply)
@@ -470,7 +470,7 @@ class RedisStore:
             raise StoreError(NO_REDIS) from None
 
     def _accepted(self, reply: Reply) -> Reply:
-        """The reply to a write. A Redis that refuses writes is complained of."""
+        """The reply to a write. A refused write is logged."""
         if isinstance(reply, ErrorReply):
             self._complaint.refused(reply.remedy)
         else:
@@ -483,7 +483,7 @@ class RedisStore:
 
 
 def _checked(reply: Reply) -> Reply:
-    """The reply, or its error. Error replies are quick and open no breaker."""
+    """The reply; raises its error. Error replies are fast, and open no breaker."""
     if isinstance(reply, ErrorReply):
         raise StoreError(reply.remedy)
     return reply
@@ -502,7 +502,7 @@ def _heartbeat(beat: Heartbeat) -> Command:
 
 
 def _ms(seconds: float) -> int:
-    """Whole milliseconds, one at least."""
+    """Whole milliseconds, at least one."""
     return max(1, int(seconds * 1000))
 
 
@@ -511,7 +511,7 @@ def _order(seconds: bytes, micros: bytes) -> int:
 
 
 def _records(streams: Reply, field: bytes = b"d") -> list[tuple[str, bytes | None]]:
-    """The records of the one stream in the reply to XREAD; it is None for none."""
+    """The records of the single stream in a reply to XREAD; a reply may be None."""
     try:
         return [
             (position.decode(), _fields(pairs).get(field))
@@ -523,7 +523,7 @@ def _records(streams: Reply, field: bytes = b"d") -> list[tuple[str, bytes | Non
 
 
 def _table(reply: Reply) -> dict[str, str]:
-    """The reply to HGETALL; a Cluster's has been parsed already."""
+    """The reply to HGETALL; the Cluster's client has parsed it already."""
     try:
         return {
             name.decode("utf-8", "replace"): text.decode("utf-8", "replace")
@@ -534,7 +534,7 @@ def _table(reply: Reply) -> dict[str, str]:
 
 
 def _fields(pairs: Reply) -> dict[bytes, bytes]:
-    """Names and values of a flat list of both."""
-    if isinstance(pairs, dict):  # redis-py's client for a Cluster has parsed it
+    """The names and values of a flat list."""
+    if isinstance(pairs, dict):  # redis-py's Cluster client has parsed it
         return pairs
     return dict(zip(pairs[::2], pairs[1::2], strict=True))

@@ -223,7 +223,7 @@ def _refused(status: int, code: str, dataset_id: str) -> KnowledgeError:
     elif status == HTTPStatus.TOO_MANY_REQUESTS:
         rest = ", too many requests"
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        rest = f" for {which}; it is in trouble itself"
+        rest = f" for {which}; the server itself failed"
     elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         rest = (
             "; check Knowledge API URL (knowledge_api_url), which redirects elsewhere"

@@ -389,7 +389,7 @@ def test_all_that_fail_are_an_error(
     ask(credentials, *three)
     for dataset in three:
         api.failing[dataset.id] = 503
-    with pytest.raises(KnowledgeError, match="in trouble itself"):
+    with pytest.raises(KnowledgeError, match="the server itself failed"):
         ask(credentials, *three, query="another")
     assert ask(credentials, *three).outcome.hit
 

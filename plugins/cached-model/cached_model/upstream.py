@@ -236,7 +236,7 @@ def _refused(response: BaseHTTPResponse, url: str) -> InvokeError:
             f"{sentence}; check API Endpoint URL (endpoint_url) and the model name."
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return InvokeServerUnavailableError(f"{sentence}; it is in trouble itself.")
+        return InvokeServerUnavailableError(f"{sentence}; the server itself failed.")
     if too_long:
         return InvokeBadRequestError(
             f"{sentence}; the request is longer than the model takes. Check Model Context "
