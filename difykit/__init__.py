@@ -1,1 +1,1 @@
-"""What both plugins need of Dify: its types (codec), its plugin process, HTTP from there."""
+"""Code for Dify that both plugins use: its types (codec), the plugin process, HTTP."""

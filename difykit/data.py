@@ -1,4 +1,4 @@
-"""YAML files of our own, which ship beside the code that reads them."""
+"""Our own YAML files, which are beside the code that reads them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,6 @@ import yaml
 
 
 def read(path: Path) -> Any:
-    """The data in a file; by libyaml, where it is there, in a tenth of the time."""
+    """The data of a file; with libyaml, if present, in a tenth of the time."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(path.read_text("utf-8"), loader)

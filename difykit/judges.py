@@ -1,8 +1,8 @@
-"""Judges: chat models that are asked yes or no. They fail closed.
+"""Judges: chat models that answer yes or no. They fail closed.
 
-``of_answers`` says whether two answers say the same: models word an answer differently each
-time. ``of_questions`` says whether the kept answer to another question answers this one. What
-is not the one plain word is a no.
+``of_answers`` decides whether two answers say the same, because models use different words
+each time. ``of_questions`` decides whether the kept answer to another question answers this
+one. Any reply except the expected word is a no.
 """
 
 import json
@@ -18,16 +18,16 @@ from dify_plugin.entities.model.message import (
 from cachecore.answer import Piece, Usage, spoken
 from cachecore.request import Judgement
 
-# Asks a model, and gives its whole answer; raises where that fails.
+# Asks a model, and returns its whole answer; raises if that fails.
 type Ask = Callable[[Sequence[PromptMessage]], Piece]
 
-# Answers may wait for the one; for the other nobody does, or its caller alone.
+# Time limits: an answer may wait for a judge of questions, but not for one of answers.
 QUESTION_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 30
-# A model that thinks first needs room for it.
+# A reasoning model needs tokens before its answer.
 MOST_TOKENS: Final = 2048
 
-_LONGEST: Final = 100_000  # characters that a judge is given
+_LONGEST: Final = 100_000  # the most characters for a judge
 _SAME: Final = "same"
 _ANSWERS: Final = (
     "You compare two answers to one question. The user message is JSON with the fields "
@@ -51,9 +51,9 @@ _QUESTIONS: Final = (
 def of_answers(
     ask: Ask, question: Callable[[], str]
 ) -> Callable[[Piece, Piece], Judgement | None]:
-    """Asks whether two answers to ``question`` say the same. Raises what ``ask`` raises.
+    """A judge of whether two answers to ``question`` say the same.
 
-    There is no judgement of answers that are too long for a judge.
+    It raises the errors of ``ask``. It gives no judgement on answers that are too long.
     """
 
     def judge(kept: Piece, fresh: Piece) -> Judgement | None:
@@ -68,9 +68,9 @@ def of_answers(
 
 
 def of_questions(ask: Ask) -> Callable[[str, str, Piece], bool]:
-    """Asks whether the answer to another question answers this one.
+    """A judge of whether the answer to another question answers this one.
 
-    Raises what ``ask`` raises.
+    It raises the errors of ``ask``.
     """
 
     def judge(question: str, other: str, answer: Piece) -> bool:
@@ -86,9 +86,9 @@ def of_questions(ask: Ask) -> Callable[[str, str, Piece], bool]:
 
 
 def _said(answer: Piece) -> str:
-    """What an answer tells: its text without reasoning, and its data.
+    """The content of an answer: its text without reasoning, and its data.
 
-    An app's outputs are its text once more, mostly.
+    The outputs of an app mostly repeat its text.
     """
     text = spoken(answer.text)
     if answer.data is None or all(one == answer.text for one in _leaves(answer.data)):
@@ -105,7 +105,7 @@ def _leaves(data: Any) -> list[Any]:
 
 
 def _messages(task: str, texts: Mapping[str, str]) -> list[PromptMessage] | None:
-    """What a judge is asked; None where that is too long."""
+    """The messages for a judge; None if they are too long."""
     data = json.dumps(texts, ensure_ascii=False)
     if len(data) > _LONGEST:
         return None
@@ -113,7 +113,7 @@ def _messages(task: str, texts: Mapping[str, str]) -> list[PromptMessage] | None
 
 
 def _word(answer: Piece) -> str:
-    """The word that was said, if it was said to its end."""
+    """The judge's word, if its answer is complete."""
     if answer.finish_reason != "stop":
         return ""
     return spoken(answer.text).strip().strip(".\"'*`").lower()

@@ -1,8 +1,8 @@
-"""A plugin's process: every line that leaves for the host is measured first.
+"""A plugin's process: it measures every line for the host before it sends the line.
 
-The host kills a plugin that writes a line over 5 MiB, and every answer under way in it
-(D/internal/core/local_runtime/instance.go:175-236). So each line is measured as it is
-written; one that is too long becomes an error, and only its own caller's.
+The host kills a plugin that writes a line over 5 MiB, with all answers in progress
+(D/internal/core/local_runtime/instance.go:175-236). So each line is measured when it is
+written. A line that is too long becomes an error for its own caller only.
 """
 
 import gc
@@ -24,16 +24,16 @@ from difykit.errors import PublicError
 
 logger = logging.getLogger(__name__)
 
-# D/internal/types/app/config.go:228-234, less what a line may be measured wrong by.
+# D/internal/types/app/config.go:228-234, minus the possible error of the measurement.
 MAX_LINE: Final = 5 * 1024 * 1024 - 1024
 _LONGEST_CHARACTER: Final = 4  # bytes of UTF-8
 _LONGEST_ERROR: Final = 4000
-# How a line begins by which a plugin asks something of the host.
+# The beginning of a line with which a plugin calls the host.
 _INVOKES: Final = '"type":"invoke"'
 _HEAD: Final = 300
 
-# Whose warnings go to the daemon's log, in the protocol. What is written to stderr the daemon
-# keeps to itself (D/internal/core/local_runtime/instance.go:281-338).
+# The loggers whose warnings go to the daemon's log, through the protocol. The daemon does not
+# log a plugin's stderr (D/internal/core/local_runtime/instance.go:281-338).
 _OURS: Final = ("cachecore", "difykit", "rag_cache", "cached_model")
 _REMEDIES: Final = {
     "invoke_text_embedding": "lower Texts per Request (max_chunks)",
@@ -43,7 +43,7 @@ _REMEDIES: Final = {
 }
 
 
-# What is raised on purpose, with a sentence for who asked.
+# Errors that are raised on purpose, with a sentence for the caller.
 _FORESEEN: Final = (
     InvokeError,
     CredentialsValidateFailedError,
@@ -54,23 +54,23 @@ _FORESEEN: Final = (
 
 
 class GuardedPlugin(Plugin):
-    """The SDK's plugin, which writes no line that would have it killed.
+    """The SDK's plugin; it writes no line for which the host would kill it.
 
-    Errors are written by the same writer: the SDK would add a trace with every cause's text,
-    which may be long, and may repeat what a server or a user said.
+    Errors go through the same writer. The SDK would add a trace with the text of every
+    cause, which may be long, and may repeat the text of a server or a user.
     """
 
     def run(self) -> None:
-        """Serve the host, until it goes."""
-        # The SDK and its imports are objects by the hundred thousand that never die;
-        # looking at all of them again and again takes the seventh part of a hit's time.
+        """Serve the host, until it ends."""
+        # The SDK and its imports make some hundred thousand objects that live for ever.
+        # Without freezing them, the collector takes a seventh of a hit's time.
         gc.collect()
         gc.freeze()
         for name in _OURS:
             logging.getLogger(name).addHandler(plugin_logger_handler)
         super().run()
 
-    # The SDK's signature; what comes behind ``writer`` is handed on as it is.
+    # The SDK's signature; the arguments after ``writer`` are passed on unchanged.
     def _execute_request(
         self, session_id: str, data: Any, reader: Any, writer: Any, *rest: Any
     ) -> None:
@@ -78,30 +78,30 @@ class GuardedPlugin(Plugin):
         guarded = LimitedWriter(writer, _REMEDIES.get(action, "ask for less of it"))
         try:
             super()._execute_request(session_id, data, reader, guarded, *rest)
-        except Exception as error:  # noqa: BLE001 - all of them are the caller's
+        except Exception as error:  # noqa: BLE001 - every error belongs to its caller
             _note(action, error)
             error_object = guarded.stream_error_object(_error_object(error))
             guarded.session_message(session_id, error_object)
 
 
 def _note(action: str, error: Exception) -> None:
-    """Log where an unforeseen error was, without what it says."""
+    """Log the place of an unforeseen error, without its text."""
     if not isinstance(error, _FORESEEN):
         trace = "".join(traceback.format_tb(error.__traceback__))
         logger.error("%s failed: %s\n%s", action, type(error).__name__, trace)
 
 
 def _error_object(error: Exception) -> dict[str, Any]:
-    """An error as the host takes it."""
+    """An error in the host's format."""
     message = str(error)[:_LONGEST_ERROR]
     args = {"description": message} if isinstance(error, InvokeError) else {}
     return {"error_type": type(error).__name__, "message": message, "args": args}
 
 
 class LimitedWriter(ResponseWriter):
-    """Hands on what is written, in lines that the host takes.
+    """Passes lines on, if the host accepts their length.
 
-    Raises InvokeBadRequestError, with the remedy, for one that is too long.
+    Raises InvokeBadRequestError, with the remedy, for a line that is too long.
     """
 
     def __init__(self, writer: ResponseWriter, remedy: str) -> None:

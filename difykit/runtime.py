@@ -1,8 +1,8 @@
-"""What the host that a plugin runs in allows."""
+"""The properties of the host in which a plugin runs."""
 
 import os
 
 
 def outlives_call() -> bool:
-    """Whether work may go on behind a call: a serverless runtime is gone with it."""
+    """Whether work may go on after a call: a serverless runtime ends with the call."""
     return os.environ.get("INSTALL_METHOD", "").lower() != "serverless"

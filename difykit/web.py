@@ -1,4 +1,4 @@
-"""HTTP for a plugin's process: kept connections, and a bound on a whole call."""
+"""HTTP for a plugin's process: kept connections, and a limit for a whole call."""
 
 import os
 import re
@@ -25,32 +25,32 @@ from urllib3.exceptions import NewConnectionError
 from urllib3.util import make_headers
 
 CONNECT_TIMEOUT: Final = 10.0
-# One process answers for up to 1,000 callers (the SDK's MAX_WORKER).
+# One process serves up to 1,000 callers (the SDK's MAX_WORKER).
 POOL_SIZE: Final = 1000
 _PLACES: Final = 64
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class DeadlinePassed(Exception):
-    """The call took all the time it may. No OSError: urllib3 would make it another."""
+    """A call exceeded its time. Not an OSError, which urllib3 would convert."""
 
 
-# A connection that was dead before it was used shows it within this time, in seconds:
-# later, the server may have worked on the request.
+# If a kept connection was closed before its use, the error comes within this time, in
+# seconds. After a later error, the server may have processed the request.
 _AT_ONCE: Final = 1.0
-# How a connection shows that its other end had left before it was used again.
+# The errors of a connection that the server closed before it was used again.
 _GONE: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class _Stale(Exception):
-    """A kept connection was dead before it was used again. No OSError, as above."""
+    """A kept connection was closed before its use. Not an OSError, as above."""
 
 
 class _KeptMixin:
-    """A connection that says so where it was kept and turns out dead.
+    """A connection that raises _Stale if it was kept and the server has closed it.
 
-    A server may close a kept connection while a request is on its way to it. Not a
-    byte of an answer has come then; on a connection's first request it is an error.
+    A server may close a kept connection while a request is sent. No byte of an answer has
+    arrived then. On a connection's first request this is an ordinary error.
     """
 
     _answered = False
@@ -62,7 +62,7 @@ class _KeptMixin:
 
     def request(self, *args: Any, **options: Any) -> None:
         self._sent_at = time.monotonic()
-        # What fails on a kept connection shows when the answer is read.
+        # The error of a closed connection comes when the answer is read.
         with suppress(*(_GONE if self._answered else ())):
             super().request(*args, **options)  # type: ignore[misc]
 
@@ -103,10 +103,10 @@ def ask(
     body: bytes | None = None,
     seconds: float,
 ) -> BaseHTTPResponse:
-    """The response to a request, its body not yet read; no redirect is followed.
+    """The response to a request, before its body is read; redirects are not followed.
 
-    Connections are kept for the whole process, and cookies are not. ``seconds`` bounds
-    each wait for the other end. Raises urllib3's HTTPError, or OSError.
+    Connections are kept for the whole process; cookies are not kept. ``seconds`` limits
+    each wait for the server. Raises urllib3's HTTPError, or OSError.
     """
     while True:
         try:
@@ -121,8 +121,10 @@ def ask(
                 preload_content=False,
             )
         except _Stale:
-            continue  # On another connection; in the end on a new one.
-        except NewConnectionError as error:  # urllib3 counts it among the timeouts
+            continue  # Try another connection; the last try uses a new one.
+        except (
+            NewConnectionError
+        ) as error:  # urllib3 makes it a subclass of its timeouts
             raise ConnectionError(str(error)) from error
 
 
@@ -156,14 +158,14 @@ def _credentials(proxy: str) -> dict[str, str]:
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy that the operator's environment names for the way to ``url``."""
+    """The proxy for ``url`` in the operator's environment."""
     parts = urlsplit(url)
     return _proxy_to(parts.scheme, parts.netloc)
 
 
 @lru_cache(maxsize=1024)
 def _proxy_to(scheme: str, place: str) -> str | None:
-    # requests' own rules for NO_PROXY; the environment does not change.
+    # With requests' own rules for NO_PROXY. The environment does not change.
     url = f"{scheme}://{place}"
     proxy: str | None = select_proxy(url, get_environ_proxies(url))
     if proxy is None or "://" in proxy:
@@ -172,15 +174,15 @@ def _proxy_to(scheme: str, place: str) -> str | None:
 
 
 def word(code: Any) -> str:
-    """A server's error code, if it is a word; empty for what may hold anything."""
+    """A server's error code, if it is a word; else empty, as it may hold anything."""
     return code if isinstance(code, str) and _WORD.fullmatch(code) else ""
 
 
 def until(deadline: float) -> gevent.Timeout:
-    """Bound what blocks, however it dribbles: a socket's own limit is for each read.
+    """Limit a whole blocking call: a socket's own limit applies to each read.
 
-    ``deadline`` is by the monotonic clock. Around single calls only: across a
-    ``yield`` it would strike the caller.
+    ``deadline`` is a time of the monotonic clock. Use it only around single calls: across
+    a ``yield`` it could interrupt the caller.
     """
     left = max(0.0, deadline - time.monotonic())
     return gevent.Timeout(left, DeadlinePassed())

@@ -26,7 +26,7 @@ _SEVEN_PLACES: Final = Decimal("0.0000001")
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """The vectors of texts, in order, their tokens, and what was paid this time."""
+    """The vectors of texts, in order, their tokens, and the price paid this time."""
 
     vectors: list[list[float]]
     tokens: int
@@ -36,7 +36,7 @@ class Embeddings:
 def to_chunks(
     model: str, pieces: Iterator[Piece], price: Price
 ) -> Generator[LLMResultChunk, None, None]:
-    """The chunks of an answer; a generator, for the SDK asks for one."""
+    """The chunks of an answer; a generator, because the SDK requires one."""
     for index, piece in enumerate(pieces):
         yield to_chunk(model, index, piece, price)
 
@@ -73,16 +73,16 @@ def _tool_call(call: dict[str, str]) -> AssistantPromptMessage.ToolCall:
 
 
 def to_usage(usage: Usage, price: Price) -> LLMUsage:
-    """The tokens as counted; their price, or zero where nobody paid again.
+    """The counted tokens and their price, which is zero if they are not billed.
 
-    The host overwrites ``latency`` with its own measure.
+    The host overwrites ``latency`` with its own measurement.
     """
     unit, rate_in, rate_out = _rates(price)
     if not usage.billed:
         rate_in = rate_out = _ZERO
     paid_in = usage.prompt_tokens * rate_in * unit
     if usage.billed and (usage.cached_tokens or usage.written_tokens):
-        # The host knows one price of input; the provider's own cache has others.
+        # The host has one price for input; the provider's own cache has others.
         off = price.saved_by_provider(usage.cached_tokens, usage.written_tokens)
         paid_in -= Decimal(str(off))
     paid_in = paid_in.quantize(_SEVEN_PLACES)
@@ -105,13 +105,13 @@ def to_usage(usage: Usage, price: Price) -> LLMUsage:
 
 @lru_cache
 def _rates(price: Price) -> tuple[Decimal, Decimal, Decimal]:
-    """The unit, and what an input and an output token costs, as the host counts."""
+    """The unit, and the prices of input and output tokens, in the host's types."""
     unit = Decimal(1) / Decimal(price.per)
     return unit, Decimal(str(price.input)), Decimal(str(price.output))
 
 
 def to_embeddings(model: str, made: Embeddings, price: Price) -> TextEmbeddingResult:
-    """Vectors for the host. Those that were known cost nothing."""
+    """Vectors for the host. Known vectors cost nothing."""
     return TextEmbeddingResult(
         model=model,
         embeddings=made.vectors,

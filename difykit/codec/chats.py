@@ -1,4 +1,4 @@
-"""OpenAI's chat requests -> Dify's prompt messages: the way back of ``messages``.
+"""OpenAI's chat requests -> Dify's prompt messages: the reverse of ``messages``.
 
 Raises ValueError with one sentence that names the place in the request.
 """
@@ -52,14 +52,14 @@ def _message(value: Any, where: str) -> PromptMessage:
         raise ValueError(msg)  # noqa: TRY004 - a caller handles one error
     name = _text(value.get("name"), f"{where}.name") or None
     match value.get("role"):
-        # Dify has no developer (its RequestInvokeLLM refuses the role).
+        # Dify has no developer role (its RequestInvokeLLM refuses it).
         case "system" | "developer":
             return SystemPromptMessage(content=_content(value, where), name=name)
         case "user":
             return UserPromptMessage(content=_content(value, where), name=name)
         case "assistant":
             return AssistantPromptMessage(
-                # Never null, which the daemon refuses.
+                # Never null: the daemon refuses that.
                 content=_content(value, where) if value.get("content") else "",
                 name=name,
                 tool_calls=_calls(value.get("tool_calls"), f"{where}.tool_calls"),
@@ -112,14 +112,14 @@ def _part(part: Any, where: str) -> Any:
     fields = _media(inner.get("url"), f"{where}.{kind}.url", standard)
     made = _MEDIA.get(fields["mime_type"].partition("/")[0], ImagePromptMessageContent)
     if made is ImagePromptMessageContent:
-        # Dify knows low and high; OpenAI's auto is high for all but small pictures.
+        # Dify has low and high; OpenAI's auto is high except for small pictures.
         detail = "low" if inner.get("detail") == "low" else "high"
         return ImagePromptMessageContent(**fields, detail=detail)
     return made(**fields)
 
 
 def _media(value: Any, where: str, standard: str, *, bare: bool = False) -> Any:
-    """Where a file is, or its content in base64, and what kind of file it is."""
+    """The URL of a file, or its content in base64, and its type."""
     text = _text(value, where)
     if bare and not text.startswith(_DATA):
         text = f"{_DATA}{standard}{_BASE64}{text}"
@@ -165,7 +165,7 @@ def _calls(value: Any, where: str) -> list[AssistantPromptMessage.ToolCall]:
 
 
 def tools_of(value: Any) -> list[PromptMessageTool]:
-    """The functions that a request offers."""
+    """The tools that a request offers."""
     if isinstance(value, list) and len(value) > _MOST:
         msg = f"tools must be at most {_MOST}."
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Vectors through the cache: never of two models, and each with its share of tokens."""
+"""Vectors through the cache: never from two models, each with its share of tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,8 +22,8 @@ def ask(
 ) -> list[Item]:
     """A packed vector for each of ``forms``; see ``Batches.batch``.
 
-    Where they differ in size, another model has taken the name since some were kept:
-    all are loaded anew. What a model server gives in one go is given on, as it is.
+    If the vectors differ in size, another model has the name now, and all are loaded
+    again. The vectors of one reply of the model server are returned unchanged.
     """
     items = cache.batch(request, forms, load, outlives_call=outlives_call, alone=alone)
     differ = len({vectors.size(item.payload) for item in items}) > 1
@@ -36,8 +36,8 @@ def ask(
 
 
 def shares(counted: int, texts: Sequence[str]) -> list[int]:
-    """The tokens of each text, by its length, of those counted for all together."""
-    # One more for each, so that the shares of empty ones add up too.
+    """Each text's share of the tokens that were counted for all, by its length."""
+    # Each text counts one more character, so that empty texts have a share too.
     whole = sum(len(text) + 1 for text in texts)
     parts, given, passed = [], 0, 0
     for text in texts:

@@ -1,13 +1,14 @@
-"""The turns that Dify itself writes into the prompts of its own nodes.
+"""The example turns that Dify writes into the prompts of its own nodes.
 
 A Question Classifier, a Parameter Extractor and the metadata filter of a knowledge
 retrieval show the model two examples, as turns of a conversation that never took place.
-They are constants: all that varies is the system text and the last user message. So such
-a prompt is no conversation, and its answer depends on what is in the key alone.
+The examples are constants: only the system text and the last user message vary. So such a
+prompt is not a conversation, and its answer depends only on data in the key.
 
-Known by digests of the constants, which are the same from Dify 0.6.8 to 1.16 and in graphon
-0.1 to 0.8 but for the variants below: one text alone could be a model's real answer, the
-whole block can't. Where real history is asked for, those nodes put it into the system text.
+The examples are recognised by digests of the constants. These are the same from Dify 0.6.8
+to 1.16 and in graphon 0.1 to 0.8, except for the variants below. One text alone could be a
+model's real answer; the whole block can't. If these nodes use real history, they write it
+into the system text.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ _EXTRACTOR: Final = (
 _FILTER: Final = (
     ("5ad07d6e9e62105b", "4b901cf1131e9dbe", "1427f56968f0922b", "8e288dc67ac07ab8"),
 )
-# Parameter Extractor, by tool call: user, call, its result, and an end; twice.
+# Parameter Extractor, by tool call: twice a user turn, a call, its result and an end.
 _RESULT, _END = "ab7f18ac9ee3f9e6", "b17ea839d4371968"
 _BY_TOOL: Final = tuple(
     (
@@ -47,7 +48,7 @@ _BY_TOOL: Final = tuple(
 )
 _ROLES: Final = ("user", "assistant", "user", "assistant")
 _ROLES_BY_TOOL: Final = ("user", "assistant", "tool", "assistant") * 2
-# What stands in a key for the ids of the example's calls, which are new each time.
+# A key's replacement for the ids of the examples' calls, which are new each time.
 _CALL_ID: Final = "dify-example"
 
 
@@ -65,15 +66,15 @@ def are_all(messages: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def extracts(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether they are a Parameter Extractor's, whose tool call is its answer.
+    """Whether they are from a Parameter Extractor, whose answer is its tool call.
 
-    Dify reads the call's arguments and runs nothing (nodes/parameter_extractor).
+    Dify reads the call's arguments and runs no tool (nodes/parameter_extractor).
     """
     return are_all(messages) and _are(messages[1:], _BY_TOOL, _ROLES_BY_TOOL, (1,))
 
 
 def without_call_ids(messages: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """The messages as a key has them: the ids of Dify's example calls are random."""
+    """The messages for a key, without the random ids of Dify's example calls."""
     if not extracts(messages):
         return [dict(message) for message in messages]
     fixed: list[Json] = []

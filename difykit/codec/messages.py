@@ -1,7 +1,7 @@
-"""Dify's prompt messages -> OpenAI's, and what the cache's policy sees in them.
+"""Dify's prompt messages -> OpenAI's, and their traits for the cache's policy.
 
-What the host's Go daemon fills in on the way (``name: ""``, ``tool_calls:
-null``; host contract 3.6) is left out again, so that one request has one form.
+The host's Go daemon adds fields (``name: ""``, ``tool_calls: null``; host contract 3.6).
+They are removed again, so that one request has one form.
 """
 
 import re
@@ -26,14 +26,14 @@ from difykit.codec import few_shots
 from difykit.codec.urls import is_signed
 
 type Json = dict[str, Any]
-# How an upstream is told of tools: not at all, the older way, today's way.
+# The formats in which tools are offered: not at all, functions (older), tools.
 type ToolStyle = Literal["no_call", "function_call", "tool_call"]
 
-# What of a message's ``opaque_body`` is an OpenAI-compatible server's: other providers
-# have names of their own there.
+# The fields of a message's ``opaque_body`` that OpenAI-compatible servers use; other
+# providers use other names.
 OPAQUE: Final = "openai_compatible"
 
-# Around reasoning: models expect it gone from history.
+# The tags around reasoning, which models expect to be removed from history.
 _OPENING: Final = "<think>"
 _CLOSING: Final = "</think>"
 _SPACE: Final = re.compile(r"\s*")
@@ -47,8 +47,8 @@ def to_openai(
 ) -> list[Json]:
     """OpenAI chat messages.
 
-    Videos and sounds go up as ``image_url`` with a data URL, which gateways take
-    apart again; ``native`` as ``video_url`` and ``input_audio``, which vLLM and OpenAI
+    Videos and sounds are sent as ``image_url`` with a data URL, which gateways parse. With
+    ``native`` they are sent as ``video_url`` and ``input_audio``, which vLLM and OpenAI
     read.
     """
     return [_message(message, style, native=native) for message in messages]
@@ -85,7 +85,7 @@ def _message(message: PromptMessage, style: ToolStyle, *, native: bool) -> Json:
             data["tool_calls"] = calls
     elif isinstance(message, ToolPromptMessage):
         if style == "function_call":
-            # The older way has no ids, but the function's name.
+            # The older format has no ids, only the function's name.
             name = message.name or message.tool_call_id
             data |= {"role": "function", "name": name}
         else:
@@ -94,7 +94,7 @@ def _message(message: PromptMessage, style: ToolStyle, *, native: bool) -> Json:
 
 
 def _own_opaque(body: Any) -> Json:
-    """What a server sent along with an earlier turn, to be sent back as it came."""
+    """The data that a server sent with an earlier turn, to be returned unchanged."""
     found = body.get(OPAQUE) if isinstance(body, dict) else None
     known = ("reasoning_details", "extra_content", "tool_calls")
     own = (
@@ -148,9 +148,9 @@ def tools_to_openai(tools: Iterable[PromptMessageTool]) -> list[Json]:
 
 
 def is_conversation(messages: Sequence[PromptMessage]) -> bool:
-    """Whether an earlier turn is present: such prompts rarely come twice.
+    """Whether there is an earlier turn: such prompts rarely repeat.
 
-    The examples that Dify writes into its own nodes' prompts are none.
+    The examples that Dify writes into its own nodes' prompts do not count.
     """
     earlier = (PromptMessageRole.ASSISTANT, PromptMessageRole.TOOL)
     if not any(message.role in earlier for message in messages):
@@ -159,14 +159,14 @@ def is_conversation(messages: Sequence[PromptMessage]) -> bool:
 
 
 def has_url(messages: Iterable[PromptMessage]) -> bool:
-    """Whether a part is given by a URL, whosever it is."""
+    """Whether a part is given by any URL."""
     return any(_urls(messages))
 
 
 def has_external_url(messages: Iterable[PromptMessage]) -> bool:
-    """Whether a part is given by a URL whose content may change behind it.
+    """Whether a part is given by a URL whose content may change.
 
-    Dify's own name an uploaded file, which does not change.
+    Dify's own URLs name an uploaded file, which does not change.
     """
     return not all(map(is_signed, _urls(messages)))
 
@@ -181,7 +181,7 @@ def _urls(messages: Iterable[PromptMessage]) -> Iterator[str]:
 def without_thoughts(text: str) -> str:
     """The text without the reasoning shown in it."""
     kept, at = [], 0
-    # No regular expression: one would look for each opening's end to the end of the text.
+    # No regular expression, which would search the whole text for each opening tag.
     while (opening := text.find(_OPENING, at)) >= 0:
         closing = text.find(_CLOSING, opening)
         if closing < 0:
@@ -204,7 +204,7 @@ def question(messages: Sequence[PromptMessage]) -> str:
 
 
 def parts(messages: Sequence[Mapping[str, Any]]) -> dict[str, object]:
-    """What a chat's messages consist of, as JSON data, besides the question.
+    """The parts of a chat's messages as JSON data, except the question.
 
     See ``request.PARTS``.
     """

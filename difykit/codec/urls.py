@@ -1,13 +1,13 @@
 """Dify's signed file URLs: the same file under a new signature on every call.
 
 Dify writes ``/files/<id>/file-preview?timestamp=…&nonce=…&sign=…`` (also
-``image-preview``, and ``/files/tools/<id>.png``), anew for each request, and
-serves them for 300 s (its FILES_ACCESS_TIMEOUT). So a key is made without the
-signature, and what holds such a URL expires with it.
+``image-preview``, and ``/files/tools/<id>.png``) again for each request, and serves them
+for 300 s (its FILES_ACCESS_TIMEOUT). So a key is made without the signature, and an answer
+with such a URL expires with it.
 
-Anybody can type a URL of that shape. Only those under an address at which this Dify
-serves its files are taken for its own; the environment that the plugin daemon hands to
-plugins names it. Where none is named, no URL is.
+Anybody can type such a URL. Only URLs under an address at which this Dify serves its files
+count as its own. The environment that the plugin daemon gives to plugins names these
+addresses. If it names none, no URL counts.
 """
 
 import os
@@ -18,15 +18,15 @@ from typing import Any, Final
 
 VALID_SECONDS: Final = 300
 
-# Where Dify's own settings name the addresses of its files (docker/.env.example).
+# The settings in which Dify names the addresses of its files (docker/.env.example).
 _ADDRESSES: Final = ("FILES_URL", "INTERNAL_FILES_URL")
 
 _SIGNED: Final = re.compile(
     r"(https?://[^\s/?#\"'<>()]+(?:/[\w.~-]+)*?)"
     r"(/files/(?:tools/)?[0-9A-Fa-f-]{36}(?:/(?:file|image)-preview|\.\w{1,10})?)"
     r"\?timestamp=(\d{1,12})&(?:amp;)?nonce=[0-9a-f]{32}"
-    # 43 letters of base64 and its padding, and not one more: what follows may be
-    # the question itself, for Chinese needs no space before it.
+    # Exactly 43 letters of base64 and the padding: the question itself may follow, because
+    # Chinese needs no space before it.
     r"&(?:amp;)?sign=[A-Za-z0-9_-]{43}(?:=|%3D)",
     re.ASCII,
 )
@@ -38,16 +38,15 @@ def is_signed(url: str) -> bool:
 
 
 def may_change(url: str) -> bool:
-    """Whether what a URL shows may change behind it: not a data URL, nor Dify's own."""
+    """Whether a URL's content may change: it is not a data URL, nor Dify's own."""
     return bool(url) and not url.startswith("data:") and not is_signed(url)
 
 
 def unsigned(value: Any) -> Any:
-    """What a key is made of: the same JSON data for every signature of the same files.
+    """The value for a key: the same JSON data for every signature of the same files.
 
-    ``value`` is a text, an object, or a list of objects or texts. Where it holds
-    signatures they are left out, and a list says in which places; so no text that
-    somebody types is taken for one with a signature.
+    ``value`` is a text, an object, or a list of objects or texts. Its signatures are left
+    out, and a list has their places. So a typed text never equals one with a signature.
     """
     places: list[list[Any]] = []
     stripped = _stripped(value, [], places)
@@ -55,12 +54,12 @@ def unsigned(value: Any) -> Any:
 
 
 def had_signatures(kept: Any) -> bool:
-    """Whether ``unsigned`` left a signature out of what it made this of."""
+    """Whether ``unsigned`` has left a signature out of this value."""
     return stripped(kept) is not kept
 
 
 def stripped(kept: Any) -> Any:
-    """What ``unsigned`` made, without its list of places."""
+    """The result of ``unsigned`` without its list of places."""
     pair = isinstance(kept, list) and len(kept) == 2 and isinstance(kept[1], list)  # noqa: PLR2004
     return kept[0] if pair and kept[1] and isinstance(kept[1][0], list) else kept
 
@@ -87,9 +86,9 @@ def _stripped(value: Any, path: list[Any], places: list[list[Any]]) -> Any:
 
 
 def expires_at(value: Any) -> float | None:
-    """When the first signature in JSON data ends, in seconds since the epoch.
+    """The time at which the first signature in JSON data ends, since the epoch.
 
-    Never later than a signature of now would.
+    It is never later than the end of a signature made now.
     """
     if isinstance(value, str):
         latest = time.time()
@@ -115,5 +114,5 @@ def _own(text: str) -> Iterator[re.Match[str]]:
 
 
 def _is_clear(value: Any) -> bool:
-    """Whether it surely holds no signature: what most of a request is made of."""
+    """Whether a value certainly has no signature, as most values of a request."""
     return "sign=" not in value if type(value) is str else value is None

@@ -1,7 +1,7 @@
-"""Vectors as bytes, to be kept, and back: every number as it was.
+"""Vectors <-> bytes, without a change of any number.
 
-One letter, then the numbers, little-endian: ``f`` of 4 bytes each where that changes
-none of them, as for those that came as 4 bytes; else ``d`` of 8.
+One letter, then the numbers, little-endian: ``f`` with 4 bytes each if that changes none of
+them, as with numbers that arrived in 4 bytes; else ``d`` with 8 bytes.
 """
 
 import struct
@@ -14,7 +14,7 @@ _SIZES: Final = {b"f": 4, b"d": 8}
 
 
 def pack(vector: Sequence[float]) -> bytes:
-    """The bytes of a vector. Raises ValueError for what is not one."""
+    """The bytes of a vector. Raises ValueError for anything else."""
     try:
         numbers = array("d", vector)
     except (TypeError, OverflowError):
@@ -28,7 +28,7 @@ def pack(vector: Sequence[float]) -> bytes:
 
 
 def unpack(data: bytes) -> list[float]:
-    """The vector that ``pack`` was given. Raises ValueError for other bytes."""
+    """The vector from the bytes of ``pack``. Raises ValueError for other bytes."""
     letter, numbers = data[:1], data[1:]
     count, rest = divmod(len(numbers), _SIZES.get(letter, 1))
     if letter not in _SIZES or rest:
@@ -38,5 +38,5 @@ def unpack(data: bytes) -> list[float]:
 
 
 def size(data: bytes) -> int:
-    """How many numbers there are in a packed vector."""
+    """The number of dimensions of a packed vector."""
     return (len(data) - 1) // _SIZES.get(data[:1], 1)
