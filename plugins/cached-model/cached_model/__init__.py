@@ -1,1 +1,1 @@
-"""What Cached Model knows: its form, its upstream, and one chat through the cache."""
+"""The code of Cached Model behind the classes that Dify loads."""

@@ -1,4 +1,4 @@
-"""Where a model server is, and what is sent to it in headers: read from a form's text."""
+"""The address of a model server and the headers for it, from a form's text."""
 
 import json
 import re
@@ -10,8 +10,8 @@ from cachecore.errors import ConfigError
 _ENDPOINT_PATHS: Final = ("/chat/completions", "/completions", "/embeddings", "/rerank")
 
 
-# Another length of a body would cut into the next request on the same connection, which
-# may be another workspace's.
+# A wrong length of a body would change the next request on the same connection, which may
+# belong to another workspace.
 _CONNECTIONS_OWN: Final = frozenset(
     {
         *(
@@ -37,10 +37,10 @@ def read_base_url(
 ) -> str:
     """The base of an OpenAI-compatible API, without a slash at its end.
 
-    One rule: an address without a path means its ``/v1``; a path is taken as
-    it is. Where the path of a single endpoint was pasted, what stands before
-    it is the base, even if that is nothing: some servers have no ``/v1``.
-    Raises ConfigError for the field ``name``, in which it is ``shown`` to people.
+    An address without a path means its ``/v1``; a path is used unchanged. If the address
+    ends with the path of a single endpoint, the part before it is the base, even if it is
+    empty, because some servers have no ``/v1``. Raises ConfigError for the field ``name``,
+    whose label is ``shown``.
     """
 
     def mistake(rest: str) -> ConfigError:
@@ -73,7 +73,7 @@ def read_base_url(
 
 
 def read_api_key(text: str) -> str:
-    """An API key that can stand in a header."""
+    """An API key that a header can contain."""
     if not (text.isascii() and text.isprintable()):
         sentence = "API Key (api_key) has characters that a header can't carry; paste it again."
         raise ConfigError("api_key", sentence)

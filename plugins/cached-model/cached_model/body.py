@@ -1,7 +1,7 @@
-"""What goes upstream, and what of it the cache's key is made of.
+"""The call for the upstream, and the form from which the cache's key is made.
 
-They are the same: the body is built first and the key from it, so that nothing
-that reaches the upstream can be missing from the key.
+The body is built first, and the key is made from it. So nothing that reaches the upstream
+can be missing from the key.
 """
 
 import json
@@ -23,7 +23,7 @@ from cached_model.form import Form
 from difykit.codec import few_shots, urls
 from difykit.codec import messages as codec
 
-# Everything of the form is in the key but this, each for its reason.
+# The fields of the form that are not in the key, each with its reason.
 LEFT_OUT: Final[Mapping[str, str]] = {
     "display_name": "a name for people",
     "api_key": "load-balanced keys share answers; the namespace is the tenant",
@@ -50,13 +50,13 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "cache_options": "limits and prices; media_parts shows in the body",
 }
 
-# Models that know max_completion_tokens only.
+# Models that accept only max_completion_tokens.
 _NEW_TOKEN_PARAM: Final = re.compile(r"^(o\d|gpt-5)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the upstream. ``body`` lacks ``stream`` and ``user`` only.
+    """One call of the upstream. Only ``stream`` and ``user`` are missing from ``body``.
 
     ``thoughts`` says whether the answer shows the model's reasoning.
     """
@@ -69,18 +69,18 @@ class Call:
     def key_form(
         self, form: Form, *, names_user: bool = False, match: Match = "exact"
     ) -> dict[str, object]:
-        """Everything that can change the answer, the question as far as ``match`` says.
+        """Everything that can change the answer, with the question as ``match`` says.
 
-        What is left out stands in LEFT_OUT. Headers are digested, for they may
-        be secrets; Dify's file URLs stand without their signatures.
+        LEFT_OUT lists the missing fields. Headers are digested, because they may be
+        secrets; Dify's file URLs have no signatures.
 
-        The response's schema is there twice, once as text: models write an
-        object's properties in the schema's order, which the canonical form of
-        the body forgets.
+        The response's schema is there twice, once as text: models write an object's
+        properties in the schema's order, which the canonical form of the body does not
+        keep.
         """
         body = self._keyed()
         if match != "exact":
-            # One word for all ways to match: what is equal is equal for each of them.
+            # One word for all kinds of match: equal questions are equal for each kind.
             body = {**_matched(body, match), "match": "normalized"}
         return {
             "url": self.url,
@@ -104,9 +104,9 @@ class Call:
 
 
 def _matched(body: dict[str, Any], match: Match) -> dict[str, Any]:
-    """The body, the text of its last user message normalised."""
+    """The body, with the text of its last user message normalised."""
     if "prompt" in body:
-        return body  # All of it is one text: where the question begins is not known.
+        return body  # It is one text, in which the question's begin is not known.
     *before, last = body["messages"]
     content = last.get("content")
     if last.get("role") != "user":
@@ -124,11 +124,11 @@ def _matched(body: dict[str, Any], match: Match) -> dict[str, Any]:
 
 
 def parts(key_form: Mapping[str, Any], question: str) -> dict[str, object]:
-    """What a call consists of besides its question, by its key's form."""
+    """The parts of a call except its question, from its key's form."""
     body = dict(urls.stripped(key_form["body"]))
     prompt = body.pop("prompt", None)
     tools = [body.pop(name, None) for name in ("tools", "functions")]
-    if prompt is not None:  # All of it is one text.
+    if prompt is not None:  # It is one text.
         before = str(prompt).removesuffix(question)
         return {"system": before, "parameters": body}
     of_messages = codec.parts(body.pop("messages"))
@@ -143,7 +143,7 @@ def build(
     tools: Sequence[PromptMessageTool],
     stop: Sequence[str],
 ) -> Call:
-    """The call that the form and the node ask for; raises InvokeBadRequestError."""
+    """The call for the form and the node; raises InvokeBadRequestError."""
     name = form.model_name(model)
     body: dict[str, Any] = {"model": name, **parameters}
     schema = _response_format(body)
@@ -170,9 +170,9 @@ def build(
 
 
 def _switch_thinking(body: dict[str, Any], form: Form) -> bool | None:
-    """Turn the node's switches into those that servers know; None: none was set.
+    """Convert the node's switches to those of servers; None if none was set.
 
-    Those that OpenAI does not know go up in the extended mode only: vLLM and SGLang
+    Switches that OpenAI does not accept are sent in the extended mode only: vLLM and SGLang
     read ``chat_template_kwargs``, Zhipu ``thinking``, Qwen ``enable_thinking``.
     """
     asked = body.pop("enable_thinking", None)
@@ -200,7 +200,7 @@ def _switch_thinking(body: dict[str, Any], form: Form) -> bool | None:
 def _with_schema(
     schema: Mapping[str, Any], messages: Sequence[PromptMessage]
 ) -> list[PromptMessage]:
-    """The messages, the schema in the system's: not every server enforces it."""
+    """The messages with the schema in the system message, for servers that ignore it."""
     words = (
         "Answer with one JSON object and nothing else. It must be valid under this "
         f"JSON schema:\n{json.dumps(schema, ensure_ascii=False)}"
@@ -229,7 +229,7 @@ def _token_param(form: Form, *names: str) -> str:
 
 
 def _response_format(body: dict[str, Any]) -> Mapping[str, Any] | None:
-    """Turn Dify's two string parameters into OpenAI's object; return the schema."""
+    """Convert Dify's two string parameters to OpenAI's object; return the schema."""
     wanted, text = body.pop("response_format", None), body.pop("json_schema", None)
     if not wanted or wanted == "text":
         return None

@@ -1,4 +1,4 @@
-"""What every kind of model says to the cache, and how its errors reach the host."""
+"""The requests of all kinds of models to the cache, and their errors for the host."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from cachecore.request import Request
 from cached_model import form as forms
 from cached_model.form import Form
 
-# The errors that upstream.py raises: what another process's leader may have met.
+# The errors that upstream.py raises, which a leader in another process may publish.
 _ERRORS: Final[Mapping[str, type[InvokeError]]] = {
     kind.__name__: kind
     for kind in (
@@ -33,8 +33,8 @@ _ERRORS: Final[Mapping[str, type[InvokeError]]] = {
         InvokeServerUnavailableError,
     )
 }
-# Those of an upstream in trouble, for which a stale answer may stand in. A refused
-# key or request is not one.
+# The errors of a failing upstream, which a stale answer may replace. A refused key or
+# request is not one.
 _OUTAGES: Final = (
     InvokeConnectionError,
     InvokeRateLimitError,
@@ -44,17 +44,16 @@ _OUTAGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks; ids are empty where the host sends none."""
+    """The caller; ids are empty if the host sends none."""
 
     user_id: str = ""
     app_id: str = ""
 
 
 class TypedErrors:
-    """A model of the SDK's whose errors reach the host as they were raised.
+    """A model of the SDK whose errors reach the host unchanged.
 
-    The SDK would hide the sentence, and often the class, that Dify's load balancing
-    goes by.
+    The SDK would hide the sentence, and often the class, which Dify's load balancing uses.
     """
 
     def _transform_invoke_error(self, error: Exception) -> InvokeError:
@@ -74,7 +73,7 @@ def read(credentials: Mapping[str, Any]) -> Form:
 
 
 def caller(user: str | None) -> Caller:
-    """Who makes the call that is being answered."""
+    """The caller of the current call."""
     session = get_current_session()
     return Caller(user or "", (session and session.app_id) or "")
 
@@ -89,7 +88,7 @@ def request(
 ) -> Request:
     """A request to a model, for the cache; ``more`` are fields of it.
 
-    ``traits`` among them are those of this request without its scope's id.
+    ``traits`` among them lack the id of its scope.
     """
     rules = form.settings.rules
     whose = rules.scope.whose(app_id=asking.app_id, user_id=asking.user_id)
@@ -116,7 +115,7 @@ def _rebuilt(name: str, text: str) -> InvokeError | None:
 
 @contextmanager
 def errors() -> Iterator[None]:
-    """The cache's own errors, as the host's."""
+    """Convert the cache's own errors to the host's."""
     try:
         yield
     except NothingCached as error:

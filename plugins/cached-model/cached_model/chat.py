@@ -31,10 +31,10 @@ from difykit import judges, runtime
 from difykit.codec import messages as codec
 from difykit.codec import urls
 
-# What the LLM node's panel says to the cache, and the upstream never sees.
+# The parameters of the LLM node for the cache, which the upstream never gets.
 CACHE_PARAMETERS = ("cache_control", "cache_ttl", "cache_tags")
 
-# What the panel offers (parameters.yaml), in words that a builder knows.
+# The panel's choices (parameters.yaml), in words for a builder.
 CONTROLS: Final[Mapping[str, Control]] = {
     "automatic": Control.DEFAULT,
     "always": Control.ALWAYS,
@@ -45,7 +45,7 @@ CONTROLS: Final[Mapping[str, Control]] = {
 
 _LIMIT: Final = "max_tokens"
 _NEW_LIMIT: Final = "max_completion_tokens"
-# Reasoning models spend tokens before the first word; fewer make some refuse.
+# Reasoning models use tokens before the first word, and some refuse a lower limit.
 _PING_TOKENS: Final = 16
 
 
@@ -64,7 +64,7 @@ def answer(
     ours = {name: parameters.get(name) for name in CACHE_PARAMETERS}
     theirs = {n: v for n, v in parameters.items() if n not in CACHE_PARAMETERS}
     call = build(form, model, messages, theirs, tools, stop)
-    # Shared answers must not depend on who asked, so nobody is named upstream.
+    # Shared answers must not depend on the user, so the upstream gets no user.
     names_user = form.settings.rules.scope is Scope.USER and form.send_user
     try:
         request = _request(
@@ -74,15 +74,15 @@ def answer(
         raise InvokeBadRequestError(str(error)) from error
     user = asking.user_id if names_user else None
     pieces = _stream(form, request, call, messages, stream=stream, user=user)
-    # No piece so long that the line it becomes would have this process killed.
+    # No piece may be so long that the host kills this process for its line.
     return chain.from_iterable(map(split, pieces if stream else _joined(pieces)))
 
 
 def ping(form: Form, model: str) -> None:
-    """Try the model, as its form is checked. Raises an InvokeError.
+    """Test the model when its form is checked. Raises an InvokeError.
 
-    A server that refuses may mean the limit on tokens, or that its model thinks:
-    the one can be said, the other is no mistake in the form.
+    A server may refuse the test because of the parameter of the token limit, which the
+    error then names, or because its model reasons, which is no mistake in the form.
     """
     call = build(
         form, model, [UserPromptMessage(content="ping")], {_LIMIT: _PING_TOKENS}, [], []
@@ -115,7 +115,7 @@ def _try(form: Form, call: Call) -> None:
         for _ in upstream.ask(form, call, stream=True, user=None):
             pass
         return
-    # Whatever it says, if it is no error: a model may think away all of its tokens.
+    # Any answer that is not an error is valid: reasoning may use up all tokens.
     reply = upstream.fetch(form, call.url, {**call.body, "stream": False})
     if not isinstance(reply, dict) or reply.get("error"):
         msg = "The model server answered, but not with a chat completion."
@@ -164,7 +164,7 @@ def _request(
         external_url=codec.has_external_url(messages),
         temperature=call.body.get("temperature"),
     )
-    # The words of a question do not say what it means in a conversation or beside tools.
+    # In a conversation or with tools, a question's words do not determine its meaning.
     alone = not (traits.conversation or traits.tools or traits.calls_are_data)
     match = form.settings.options.match if alone else "exact"
     key_form = call.key_form(form, names_user=names_user, match=match)
@@ -216,7 +216,7 @@ def _control(value: Any) -> Control:
 
 
 def _schema_check(schema: Mapping[str, Any]) -> Any:
-    """Whether an answer is what the host will accept: it checks with Draft 7."""
+    """A check of whether the host will accept an answer: it uses Draft 7."""
 
     def accept(whole: Piece) -> bool:
         try:
@@ -230,9 +230,9 @@ def _schema_check(schema: Mapping[str, Any]) -> Any:
 def _counted(
     pieces: Iterator[Piece], messages: Sequence[PromptMessage]
 ) -> Iterator[Piece]:
-    """The pieces, with an estimate where the upstream reported no usage.
+    """The pieces, with an estimate if the upstream reported no usage.
 
-    The host shows what it gets and drops a chunk with half a usage.
+    The host drops a chunk with an incomplete usage.
     """
     texts: list[str] = []
     counted = False

@@ -1,4 +1,4 @@
-"""What is tried when credentials are saved: the upstream, then the Redis."""
+"""The test when credentials are saved: first the upstream, then the Redis."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ def check(
 ) -> None:
     """Raise CredentialsValidateFailedError with one sentence, or return.
 
-    ``ping`` asks the model server for as little as its kind of model can give.
+    ``ping`` sends the model server the smallest request for its kind of model.
     """
     try:
         form = forms.read(credentials)
@@ -36,5 +36,5 @@ def check(
     except StoreError as error:
         msg = f"Redis URL (redis_url): {error.remedy}"
         raise CredentialsValidateFailedError(msg) from error
-    for sentence in advice:  # Dify shows errors only, and this is none.
+    for sentence in advice:  # Dify shows only errors, and advice is not an error.
         logger.warning("Redis URL (redis_url): %s", sentence)

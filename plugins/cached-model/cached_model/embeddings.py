@@ -1,4 +1,4 @@
-"""Vectors for texts: each is an entry of its own, so that only new texts are sent."""
+"""Vectors for texts: each is an entry, so that only new texts are sent."""
 
 import base64
 import struct
@@ -28,14 +28,14 @@ from difykit.codec import embedding, urls, vectors
 from difykit.codec.answers import Embeddings
 from difykit.plugin import MAX_LINE
 
-# A number takes at least so many characters of JSON, as in "0.1,".
+# The least characters of a number in JSON, as in "0.1,".
 _SHORTEST_NUMBER: Final = 4
 _BATCH: Final = "embeddings"
-# How servers refuse a batch that is too large for them, and for how long it is remembered
-# what they took, in seconds.
+# The statuses with which servers refuse a batch that is too large, and for how many seconds
+# the accepted size is remembered.
 _TOO_MUCH: Final = (400, 413, 422)
 _REMEMBERED: Final = 600.0
-# What vLLM's chat embeddings of Qwen's models are asked with.
+# The instruction for Qwen's models in vLLM's chat embeddings.
 _INSTRUCTION: Final = "Represent the user's input."
 
 
@@ -58,7 +58,7 @@ def embed(
     """The vector of each input, from the cache or the model server.
 
     Texts have their prefix already. ``label`` is the name in the statistics, if it is not
-    the model's; ``alone`` waits for no other caller's. Raises an InvokeError.
+    the model's. With ``alone`` it waits for no other caller. Raises an InvokeError.
     """
     shown = [one.url for one in inputs if isinstance(one, Picture)]
     traits = Traits(
@@ -94,7 +94,7 @@ def embed(
 
 
 def prefixed(form: Form, texts: Sequence[str], input_type: str) -> list[str]:
-    """The texts as the model wants them of this type: ``document`` or ``query``."""
+    """The texts with the model's prefix for this type: ``document`` or ``query``."""
     prefix = form.prefixes.get(input_type, "")
     return [f"{prefix} {text}" if prefix else text for text in texts]
 
@@ -102,7 +102,7 @@ def prefixed(form: Form, texts: Sequence[str], input_type: str) -> list[str]:
 def of_documents(
     form: Form, documents: Sequence[MultiModalContent], input_type: str
 ) -> list[str | Picture]:
-    """What is to be embedded of documents that are texts or pictures."""
+    """The inputs to embed, from documents that are texts or pictures."""
     return [
         picture(one.content)
         if one.content_type is MultiModalContentType.IMAGE
@@ -112,7 +112,7 @@ def of_documents(
 
 
 def ping(form: Form, model: str) -> None:
-    """Try the model, as its form is checked. Raises an InvokeError."""
+    """Test the model when its form is checked. Raises an InvokeError."""
     _load(form, model, ["ping"])
 
 
@@ -124,7 +124,7 @@ def picture(content: str) -> Picture:
 
 
 def _mime_type(content: str) -> str:
-    # What the first bytes of each format are in base64.
+    # The first bytes of each format, in base64.
     known = {"/9j/": "jpeg", "iVBORw0KGgo": "png", "R0lGOD": "gif", "UklGR": "webp"}
     for beginning, name in known.items():
         if content.startswith(beginning):
@@ -143,7 +143,7 @@ def _key_form(form: Form, model: str, one: str | Picture) -> dict[str, object]:
 def _batches(
     form: Form, inputs: Sequence[str | Picture], places: Sequence[int]
 ) -> Iterator[Sequence[int]]:
-    """The places as they are sent: texts together, each picture alone."""
+    """The places in the order of sending: texts together, each picture alone."""
     texts = [place for place in places if isinstance(inputs[place], str)]
     for start in range(0, len(texts), form.max_chunks):
         yield texts[start : start + form.max_chunks]
@@ -177,7 +177,7 @@ def _body(form: Form, model: str, inputs: Sequence[str | Picture]) -> dict[str, 
 def _load_in_parts(
     form: Form, model: str, inputs: Sequence[str | Picture], places: Sequence[int]
 ) -> Iterator[dict[int, Item]]:
-    """All of them, in halves of halves where the server takes no more at once."""
+    """All of them; in smaller and smaller halves if the server refuses more at once."""
     most, until = form.taken.get(_BATCH, (len(places), 0.0))
     if time.monotonic() > until:
         most = len(places)
@@ -200,7 +200,7 @@ def _load_in_parts(
     half = (len(places) + 1) // 2
     yield from _load_in_parts(form, model, inputs, places[:half])
     yield from _load_in_parts(form, model, inputs, places[half:])
-    # Only now: what failed whole and came in parts was too much.
+    # Only now: the batch was too large if it failed as a whole and worked in parts.
     known = form.taken.get(_BATCH, (half, 0.0))[0]
     form.taken[_BATCH] = min(known, half), time.monotonic() + _REMEMBERED
 
@@ -256,7 +256,7 @@ def _vector(value: Any) -> Sequence[float]:
 
 
 def _shares(reply: Any, inputs: Sequence[str | Picture]) -> list[int]:
-    """The tokens of each input: its share of those that the server counted."""
+    """The tokens of each input: its share of the server's count."""
     usage = reply.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     counted = usage.get("prompt_tokens") or usage.get("total_tokens")
@@ -267,9 +267,9 @@ def _shares(reply: Any, inputs: Sequence[str | Picture]) -> list[int]:
 
 
 def _check_size(count: int, packed: bytes) -> None:
-    """Refuse what can't be handed over, before it is made: it would take seconds.
+    """Refuse vectors that are too large for the host, before they cost seconds.
 
-    The writer measures the rest exactly.
+    The writer measures the line exactly.
     """
     numbers = vectors.size(packed)
     if count * numbers * _SHORTEST_NUMBER > MAX_LINE:

@@ -1,7 +1,7 @@
 """The credential form of Cached Model, read once per distinct form.
 
-Dify hands credentials over as strings, drops a switch that is off, and merges
-nothing from the provider's form (host contract 5.1, 5.2): this is all there is.
+Dify sends credentials as strings, drops a switch that is off, and adds nothing from the
+provider's form (host contract 5.1, 5.2). So the model's form has all settings.
 """
 
 import os
@@ -24,7 +24,7 @@ from difykit import data, runtime
 from difykit.codec.messages import ToolStyle
 
 _MAX_TOKENS: Final = 10**9 - 1
-# Texts in one request: Dify sends no more at once, and no more go upstream at once.
+# The most texts in one request, from Dify and to the upstream.
 _CHUNKS: Final = 32
 _MAX_CHUNKS: Final = 2048
 
@@ -35,7 +35,7 @@ def _model_name(what: str) -> Any:
 
 
 class ModelOptions(Options):
-    """The options of ``cache_options`` that only a model has."""
+    """The options of ``cache_options`` for models only."""
 
     read_timeout_seconds: int = number(300, 1, 600, "seconds")
     deadline_seconds: int = number(580, 1, 600, "seconds")
@@ -52,7 +52,7 @@ class ModelOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A checked form. One serves all kinds of models; each reads what it needs."""
+    """A checked form, for all kinds of models; each kind reads its own fields."""
 
     display_name: str
     base_url: str
@@ -79,25 +79,25 @@ class Form:
     prefixes: Mapping[str, str]
     extra_headers: Mapping[str, str] = field(repr=False)
     settings: Settings[ModelOptions]
-    not_kept: str  # why nothing may be kept, for who saves the form
-    # A digest of what decides how a call fails, for those who share an error: who
-    # pays, and the time limits. And one of the headers, for keys: they may be secrets.
+    not_kept: str  # why nothing may be kept, for the person that saves the form
+    # A digest of everything that decides how a call fails (the payer, the time limits): only
+    # callers with the same digest share an error. And a digest of the headers, for keys.
     credential: str
     headers_digest: str
-    # How many texts the server was found to take at once, and until when that counts.
+    # The number of texts that the server accepts at once, and the time until which it holds.
     taken: dict[str, tuple[int, float]] = field(
         default_factory=dict, repr=False, compare=False
     )
-    # What schema.py made of this form: building it costs more than a hit.
+    # The schema that schema.py made from this form: building it takes longer than a hit.
     schemas: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def cache(self) -> Cache:
-        """The cache that the form names."""
+        """The cache of this form."""
         return opening.open_cache(self.settings.store)
 
     def model_name(self, model: str) -> str:
-        """What the upstream calls the model that Dify calls ``model``."""
+        """The upstream's name of the model that Dify calls ``model``."""
         return self.endpoint_model_name or model
 
 
@@ -111,7 +111,7 @@ _forms = config.remembered(lambda credentials: _read(credentials, os.environ))
 
 @cache
 def _selects() -> Mapping[str, Any]:
-    """The fields from whose options people choose, as they see them, by their names."""
+    """The fields with options, with the options' labels, by their names."""
     path = Path(__file__).parents[1] / "provider" / "cached_model.yaml"
     fields = data.read(path)["model_credential_schema"]["credential_form_schemas"]
     return {field["variable"]: field for field in fields if "options" in field}
@@ -121,7 +121,7 @@ _YES: Final = ("support", "supported", "enabled", "extended", "use", "float")
 
 
 class _Fields:
-    """The texts of a form. Each mistake raises ConfigError."""
+    """The texts of a form. A mistake raises ConfigError."""
 
     def __init__(self, credentials: Mapping[str, Any]) -> None:
         self._credentials = credentials
@@ -161,7 +161,7 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
     api_key = read_api_key(fields.text("api_key"))
     extra_headers = read_headers(fields.text("extra_headers"))
     payer = fingerprint(canonical([base_url, api_key, dict(extra_headers)]))
-    # An address is no secret: two workspaces may have the same model server.
+    # An address does not distinguish workspaces: they may use the same model server.
     tenant = payer if api_key else ""
     at_once, not_kept = not runtime.outlives_call(), ""
     try:

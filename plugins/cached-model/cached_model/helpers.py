@@ -1,4 +1,4 @@
-"""The models of the same server that help to decide: judges, and vectors of questions."""
+"""Calls of helper models on the same server: judges, and vectors of questions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from difykit import judges
 def asking(
     form: Form, model: str, seconds: int
 ) -> Callable[[Sequence[PromptMessage]], Piece]:
-    """Asks a chat model within so many seconds; what it returns raises an InvokeError."""
+    """A function that asks a chat model within a time limit; it raises InvokeErrors."""
 
     def ask(messages: Sequence[PromptMessage]) -> Piece:
         limited = replace(with_time_limit(form, seconds), endpoint_model_name=model)
@@ -27,7 +27,7 @@ def asking(
 
 
 def with_time_limit(form: Form, seconds: int) -> Form:
-    """The form with these seconds for a call, where it has more."""
+    """The form with at most this many seconds for a call."""
     options = form.settings.options
     limits = {
         name: min(seconds, getattr(options, name))

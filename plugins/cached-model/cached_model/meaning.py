@@ -1,4 +1,4 @@
-"""``match: meaning`` of a chat: its question, all else of it, and the models that are asked."""
+"""``match: meaning`` for chats: the question, the partition, and the helper models."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,19 +14,19 @@ from cached_model.caching import Caller
 from cached_model.form import Form
 from difykit import judges
 
-# An answer may wait for it: longer than it takes, and shorter than a model.
+# An answer may wait for a vector: longer than one takes, and shorter than a model.
 _EMBED_SECONDS: Final = 2
 
 
 def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | None:
-    """How a chat with this key may be answered in other words.
+    """The ``match: meaning`` settings of a chat with this key.
 
-    None where its question is not one text: with a file, in the mode for completions, or
+    None if its question is not one text: with a file, in the completion mode, or if it is
     as long as a document.
     """
     options = form.settings.options
     body = key_form["body"]
-    # With a signed URL of a file in it, it is more than the body.
+    # With a signed file URL in it, the value is more than the body.
     if not isinstance(body, dict):
         return None
     messages = body.get("messages")
@@ -43,7 +43,7 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
 
     def embed(text: str) -> Sequence[float]:
         texts = embeddings.prefixed(form, [text], "query")
-        # No user asked for it: it is neither a hit nor a miss of theirs.
+        # It is the cache's own call, so it is no hit or miss of a user.
         found = embeddings.embed(
             embedding, options.meaning_model, texts, asking, label=INTERNAL, alone=True
         )
@@ -68,15 +68,15 @@ def of(form: Form, key_form: Mapping[str, Any], asking: Caller) -> Meaning | Non
 
 
 def _embedding(form: Form) -> Form:
-    """Where the vectors come from: the same endpoint, or one of their own."""
-    # The model goes by its own name there.
+    """The form for vectors: the same endpoint, or another server."""
+    # The model has its own name there.
     limited = replace(
         helpers.with_time_limit(form, _EMBED_SECONDS), endpoint_model_name=""
     )
     url = form.settings.options.meaning_url
     if not url:
         return limited
-    # The key and the headers are for the endpoint, and go to no other server.
+    # The key and the headers belong to the endpoint; no other server gets them.
     nothing = fingerprint(canonical({}))
     return replace(
         limited,

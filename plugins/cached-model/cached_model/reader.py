@@ -1,8 +1,8 @@
 """OpenAI's events -> pieces of an answer.
 
-Reasoning is wrapped in ``<think>`` tags, as Dify's hosts expect it; tool calls
-are put together and come whole, on the last piece, with finish_reason and
-usage. What is not an answer to its end raises Incomplete, whatever its shape.
+Reasoning is put into ``<think>`` tags, as Dify expects it. Tool calls are joined, and are
+complete on the last piece, with finish_reason and usage. An answer that is not complete
+raises Incomplete, in whatever way it ended.
 """
 
 import json
@@ -16,9 +16,9 @@ from cached_model.sse import DONE
 from difykit import web
 from difykit.codec.messages import OPAQUE
 
-# More than this is not an answer; every follower of its flight would hold it.
+# A longer text is not an answer; every follower of its flight would keep it in memory.
 MAX_TEXT: Final = 8 * 1024 * 1024
-# Tool calls go to the host in one line, which may have 5 MiB after escaping.
+# Tool calls are sent to the host in one line of at most 5 MiB after escaping.
 MAX_ARGUMENTS: Final = 512 * 1024
 _CALL_OVERHEAD: Final = 150  # characters of JSON around each
 _MAX_REASON: Final = 64
@@ -29,15 +29,15 @@ CLOSING: Final = "</think>"
 
 
 class Incomplete(Exception):
-    """The upstream stopped before its answer was whole."""
+    """The upstream stopped before its answer was complete."""
 
 
 class TooLong(Exception):
-    """The upstream's answer is longer than a host can take."""
+    """The upstream's answer is longer than a host accepts."""
 
 
 class UpstreamError(Exception):
-    """The upstream reported an error inside its answer; ``code`` may say which."""
+    """The upstream reported an error inside its answer, maybe with a ``code``."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -45,7 +45,7 @@ class UpstreamError(Exception):
 
 
 class Reader:
-    """Collects what is only known at the end, and hands the text through."""
+    """Passes the text on, and collects the data that is only known at the end."""
 
     def __init__(self, *, show_thoughts: bool) -> None:
         self._show_thoughts = show_thoughts
@@ -55,17 +55,17 @@ class Reader:
         self._calls: list[dict[str, str]] = []
         self._by_index: dict[int, dict[str, str]] = {}
         self._finish_reason: str | None = None
-        self._went_on = False  # whether anything came behind the finish reason
+        self._went_on = False  # whether more of the answer came after the finish reason
         self._usage: Usage | None = None
         self._spoke = False
         self._opaque = _Opaque()
 
     def pieces(self, events: Iterable[dict[str, Any] | str]) -> Iterator[Piece]:
-        """The answer in pieces, each as it comes.
+        """The answer in pieces, each when it arrives.
 
-        An answer is whole if it ends as its server ends: with ``[DONE]``, or with a
-        finish reason behind which nothing but usage came. One that said ``stop``, went on
-        and was then cut is given without a finish reason, and so it is not kept.
+        An answer is complete if it ends with ``[DONE]``, or with a finish reason that only
+        usage follows. An answer that sent ``stop``, went on and was then cut is passed on
+        without a finish reason, so that it is not kept.
         """
         done = False
         for event in events:
@@ -82,7 +82,7 @@ class Reader:
         yield self._last()
 
     def whole(self, response: dict[str, Any]) -> Piece:
-        """The answer that came in one JSON object."""
+        """The answer from one JSON object."""
         choice = _first(response)
         message = _mapping(choice.get("message"))
         if _text(message.get("content")).lstrip().startswith(OPENING):
@@ -119,9 +119,9 @@ class Reader:
         return self._with_thought(thought, text)
 
     def _judge(self, finish_reason: Any) -> None:
-        """Take a finish reason: the first stands, and ``stop`` overrules none.
+        """Take a finish reason: the first counts, but another reason replaces ``stop``.
 
-        Some servers say ``stop`` in each chunk; another word after it is the truer one.
+        Some servers send ``stop`` in each chunk; a later reason is then the true one.
         """
         if not isinstance(finish_reason, str) or not finish_reason:
             return
@@ -144,7 +144,7 @@ class Reader:
     def _add_calls(self, delta: dict[str, Any]) -> None:
         older = _mapping(delta.get("function_call"))
         if older:
-            # The older way has one call and no id: its name stands for it.
+            # The older format has one call without an id: its name replaces the id.
             call = self._call_for({"index": 0})
             call["name"] = call["name"] or _text(older.get("name"))
             call["arguments"] += _arguments(older.get("arguments"))
@@ -164,10 +164,10 @@ class Reader:
             raise TooLong
 
     def _call_for(self, part: dict[str, Any]) -> dict[str, str]:
-        """The call that a part belongs to.
+        """The call to which a part belongs.
 
-        By index; but a new id is a new call, for some servers number every
-        call 0, and some number none.
+        The index decides, but a new id is a new call, because some servers number every
+        call 0, and some send no number.
         """
         index, name = part.get("index"), _text(part.get("id"))
         function = _mapping(part.get("function"))
@@ -179,7 +179,7 @@ class Reader:
         elif self._calls and not function.get("name"):
             call = self._calls[-1]
         if call is not None and not name and _text(function.get("name")):
-            # Two whole calls of one number: neither is a part of the other.
+            # Two complete calls with one number: neither is a part of the other.
             call = None if _is_whole(call["arguments"]) else call
         if call is None or (name and call["id"] and call["id"] != name):
             call = {"id": "", "type": "function", "name": "", "arguments": ""}
@@ -189,7 +189,7 @@ class Reader:
         return call
 
     def _last(self) -> Piece:
-        # One without a name can't be made, and stands for nothing.
+        # A call without a name can't be made.
         calls = [call for call in self._calls if call["name"]]
         for call in calls:
             call["id"] = call["id"] or f"call_{uuid.uuid4().hex}"
@@ -198,17 +198,17 @@ class Reader:
             tool_calls=tuple(calls),
             finish_reason=self._finish_reason,
             usage=self._usage,
-            # It goes with an answer, and is none by itself.
+            # It belongs to an answer; alone it is not an answer.
             data=self._opaque.body() if self._spoke or calls else None,
         )
 
 
 class _Opaque:
-    """What a server sends along for its next turn: signatures of the model's thoughts.
+    """Data that a server sends for its next turn, such as signatures of the reasoning.
 
-    OpenRouter's ``reasoning_details``, and ``extra_content`` of Google's
-    OpenAI-compatible API, on a message or on one of its calls. Nobody reads it but the
-    server, which refuses the next turn without it.
+    These are OpenRouter's ``reasoning_details``, and ``extra_content`` of Google's
+    OpenAI-compatible API, on a message or on one of its calls. Only the server reads the
+    data, and it refuses the next turn without them.
     """
 
     def __init__(self) -> None:
@@ -217,20 +217,20 @@ class _Opaque:
         self._of_calls: list[tuple[dict[str, str], dict[str, Any]]] = []
 
     def take(self, delta: dict[str, Any]) -> None:
-        """What a delta carries."""
+        """Take the data of a delta."""
         details = delta.get("reasoning_details")
         if isinstance(details, list):
             self._details += details
         self._extra |= _mapping(delta.get("extra_content"))
 
     def take_of_call(self, call: dict[str, str], part: dict[str, Any]) -> None:
-        """What a part of a tool call carries."""
+        """Take the data of a part of a tool call."""
         extra = _mapping(part.get("extra_content"))
         if extra:
             self._of_calls.append((call, extra))
 
     def body(self) -> dict[str, Any] | None:
-        """All of it as JSON data (``messages.OPAQUE``); None for nothing."""
+        """All data as JSON (``messages.OPAQUE``); None if there are none."""
         found: dict[str, Any] = {}
         if self._details:
             found["reasoning_details"] = self._details
@@ -246,17 +246,17 @@ class _Opaque:
 
 
 class _Hider:
-    """Leaves out reasoning that a model writes into its text, before the answer.
+    """Removes reasoning that a model writes into its text, before the answer.
 
-    Such a model knows no switch, so that the text has to be read for it.
+    Such a model has no switch for it, so the text itself must be examined.
     """
 
     def __init__(self) -> None:
-        self._held = ""  # what may be reasoning, or the beginning of its tags
+        self._held = ""  # text that may be reasoning, or the beginning of its tags
         self._passing = False
 
     def add(self, text: str) -> str:
-        """What of the text so far can be shown now."""
+        """The part of the text so far that can be shown now."""
         if self._passing:
             return text
         held, begun = self._held + text, (self._held + text).lstrip()
@@ -264,7 +264,7 @@ class _Hider:
         if begun.startswith(OPENING):
             _, closed, rest = held.partition(CLOSING)
             shown = rest.lstrip()
-            # No more of it than to know its end by.
+            # Only as much of it as is needed to find its end.
             held = OPENING + (CLOSING if closed else held[1 - len(CLOSING) :])
         elif not OPENING.startswith(begun) or len(held) > _LONGEST_SPACE:
             shown = held
@@ -273,7 +273,7 @@ class _Hider:
         return shown
 
     def end(self) -> str:
-        """What was held and is no reasoning."""
+        """The held text that is not reasoning."""
         return "" if self._held.lstrip().startswith(OPENING) else self._held
 
 
@@ -303,7 +303,7 @@ def _arguments(value: Any) -> str:
 
 
 def _first(event: Any) -> dict[str, Any]:
-    """Choice 0: the one that says so, or the first that has no number."""
+    """Choice 0: the one with this number, or the first one without a number."""
     choices = _mapping(event).get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if _mapping(choice).get("index") in (0, None):
@@ -312,9 +312,9 @@ def _first(event: Any) -> dict[str, Any]:
 
 
 def _usage(value: Any) -> Usage | None:
-    """The tokens that a server counted; None for what counts none.
+    """The tokens that a server counted; None if there are no counts.
 
-    Providers name what their own prompt cache did in four ways: OpenAI, Azure and vLLM in
+    Providers report their own prompt cache in four ways: OpenAI, Azure and vLLM in
     ``prompt_tokens_details``, DeepSeek as ``prompt_cache_hit_tokens``, Anthropic as
     ``cache_read_input_tokens`` and ``cache_creation_input_tokens`` beside ``input_tokens``,
     Gemini as ``cachedContentTokenCount``.
@@ -324,7 +324,7 @@ def _usage(value: Any) -> Usage | None:
     written = _count(data, "cache_creation_input_tokens")
     prompt, completion = data.get("prompt_tokens"), data.get("completion_tokens")
     if prompt is None and _is_count(data.get("input_tokens")):
-        # Anthropic's own count leaves out what its cache read and wrote.
+        # Anthropic's own count lacks the tokens that its cache read and wrote.
         prompt = data["input_tokens"] + read + written
         completion = data.get("output_tokens")
     elif prompt is None and _is_count(data.get("promptTokenCount")):
@@ -359,9 +359,9 @@ def _is_count(value: Any) -> bool:
 
 
 def _raise_reported(event: dict[str, Any], choice: dict[str, Any]) -> None:
-    """Raise for an error in any of the places where servers put one."""
+    """Raise an error from any of the places in which servers report one."""
     error = event.get("error") or choice.get("error")
-    # FastChat's own two ways.
+    # FastChat's two own ways.
     if not error and (event.get("object") == "error" or event.get("error_code")):
         error = {"code": event.get("error_code") or event.get("code")}
     if not error and choice.get("finish_reason") == "error":
@@ -369,7 +369,7 @@ def _raise_reported(event: dict[str, Any], choice: dict[str, Any]) -> None:
     if error:
         data = _mapping(error)
         named = data.get("code") or data.get("type")
-        # A word, or nothing: the rest may repeat what was asked.
+        # Only a word: the rest may repeat the question.
         raise UpstreamError(
             web.word(str(named)) if isinstance(named, str | int) else ""
         )

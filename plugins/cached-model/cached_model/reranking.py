@@ -1,8 +1,8 @@
-"""Documents in the order of their worth: the whole request is one entry.
+"""Documents in the order of their scores: the whole request is one entry.
 
-Every document's raw score is kept, and how many are wanted is applied to what was
-kept. So a caller that asks for fewer gets the same answer, and a score never depends
-on the other documents beside it.
+The entry has every document's raw score. The wanted number of documents is applied
+afterwards. So a caller that wants fewer gets the same scores, and a score never depends on
+a limit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from cached_model.form import Form
 from difykit import runtime
 from difykit.codec import urls
 
-# A document's place among those sent, and its score.
+# A document's place in the request, and its score.
 type Score = tuple[int, float]
 # A text, or the parts of one with pictures.
 type Document = str | Mapping[str, Any]
@@ -33,16 +33,16 @@ type Document = str | Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What of the documents a caller wants.
+    """The limits that a caller sets for the documents.
 
-    The host's null is zero (host contract 3.6), so zero sets no limit.
+    The host's null arrives as zero (host contract 3.6), so zero sets no limit.
     """
 
     threshold: float | None = None
     top_n: int | None = None
 
     def of(self, scores: Sequence[Score]) -> list[Score]:
-        """The documents wanted, best first."""
+        """The wanted documents, best first."""
         best = sorted(scores, key=lambda score: score[1], reverse=True)
         if self.top_n and self.top_n > 0:
             best = best[: self.top_n]
@@ -58,7 +58,7 @@ def rerank(
     wanted: Wanted,
     asking: Caller,
 ) -> list[Score]:
-    """The documents that are wanted, best first. Raises an InvokeError."""
+    """The wanted documents, best first. Raises an InvokeError."""
     if not documents:
         return []
     url, body = _call(form, model, query, documents)
@@ -72,7 +72,7 @@ def rerank(
         asking,
         traits=Traits(
             external_url=any(map(_is_outside, [query, *documents])),
-            # Dify signs the files that documents show anew for each question.
+            # Dify signs the files in documents again for each question.
             ends_at=urls.expires_at(body),
         ),
         asked=lambda: query if isinstance(query, str) else "",
@@ -82,7 +82,7 @@ def rerank(
     def load() -> Iterator[Piece]:
         reply = upstream.fetch(form, url, body)
         scores, whole = _read(reply, len(documents))
-        # One without any score, or with some that make no sense, is given and not kept.
+        # An answer without scores, or with invalid ones, is passed on and not kept.
         reason = "stop" if scores and whole else None
         yield Piece(data=scores, finish_reason=reason, usage=_usage(reply))
 
@@ -94,21 +94,21 @@ def rerank(
 
 
 def ping(form: Form, model: str) -> None:
-    """Try the model, as its form is checked. Raises an InvokeError."""
+    """Test the model when its form is checked. Raises an InvokeError."""
     documents = ["Brasilia is a capital.", "A whale is a mammal."]
     url, body = _call(form, model, "Which city is a capital?", documents)
     _read(upstream.fetch(form, url, body), len(documents))
 
 
 def query_of(content: MultiModalContent) -> Document:
-    """What is asked for: a text, or a picture as vLLM takes it."""
+    """The query: a text, or a picture in vLLM's format."""
     if content.content_type is MultiModalContentType.IMAGE:
         return {"content": [_part(content)]}
     return content.content
 
 
 def of_documents(documents: Sequence[MultiModalContent]) -> list[Document]:
-    """Texts and pictures as vLLM's multimodal rerankers take them."""
+    """Texts and pictures in the format of vLLM's multimodal rerankers."""
     return [{"content": [_part(one)]} for one in documents]
 
 
@@ -119,7 +119,7 @@ def _part(content: MultiModalContent) -> dict[str, Any]:
 
 
 def _is_outside(document: Document) -> bool:
-    """Whether a document is a picture at a URL, whose content may change behind it."""
+    """Whether a document is a picture at a URL, whose content may change."""
     if isinstance(document, str):
         return False
     found = [part.get("image_url", {}).get("url", "") for part in document["content"]]
@@ -133,16 +133,16 @@ def _call(
         "model": form.model_name(model),
         "query": query,
         "documents": list(documents),
-        # Of all of them, whatever this caller wants.
+        # The scores of all documents, whatever this caller wants.
         "top_n": len(documents),
     }
 
 
 def _read(reply: Any, count: int) -> tuple[list[list[Any]], bool]:
-    """The place and score of each result, and whether all of them made sense.
+    """The place and score of each result, and whether all of them are valid.
 
-    As Jina, Cohere, vLLM, Voyage and others say it. Places that there are not are left
-    out, and so is a second score of one.
+    In the formats of Jina, Cohere, vLLM, Voyage and others. Unknown places are left out,
+    and so is a second score of a place.
     """
     results = reply
     if isinstance(reply, dict):

@@ -1,4 +1,4 @@
-"""What Dify's panels show of a model: features, properties and parameters."""
+"""The features, properties and parameters of a model for Dify's panels."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +19,7 @@ from cached_model.form import Form
 from difykit import data
 
 _PARAMETERS: Final = data.read(Path(__file__).with_name("parameters.yaml"))
-# Only for models that may think.
+# Only for models that may reason.
 _OF_THINKING: Final = ("enable_thinking", "reasoning_format", "reasoning_effort")
 
 

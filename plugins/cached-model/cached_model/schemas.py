@@ -1,9 +1,8 @@
-"""A user's JSON schema, made harmless: it is run on answers in everyone's process.
+"""Safe checks with a user's JSON schema, in a process that all users share.
 
-A schema must not be able to fetch anything, to take forever, or to hold other requests
-up: references are put in place of themselves, within a budget; what can take forever is
-refused; and the check counts its steps, lets others run between them, and gives up past a
-limit.
+A schema must not fetch anything, take for ever, or delay other requests. References are
+replaced by their targets, within a budget. Keywords that can take for ever are refused. The
+check counts its steps, lets other requests run between them, and stops at a limit.
 """
 
 import time
@@ -16,8 +15,8 @@ from jsonschema.validators import extend
 
 MAX_NODES: Final = 2000
 MAX_DEPTH: Final = 40
-# Applications of a keyword to a value, of some 10 us each; and after how many of them
-# others get their turn.
+# The most steps of a check (a keyword applied to a value, about 10 us), and the number of
+# steps after which other requests run.
 MAX_STEPS: Final = 30_000
 _TURN: Final = 100
 # Regular expressions can take exponential time, uniqueItems quadratic.
@@ -25,16 +24,16 @@ REFUSED: Final = frozenset({"pattern", "patternProperties", "uniqueItems", "$id"
 
 
 class NotCheckable(ValueError):
-    """The schema can't be checked within bounds; its answers are not kept."""
+    """The schema can't be checked within the limits; its answers are not kept."""
 
 
 _steps: ContextVar[list[int]] = ContextVar("steps")
 
 
 def is_valid(schema: Mapping[str, Any], answer: Any) -> bool:
-    """Whether ``answer`` is valid under Draft 7, as the host will check it.
+    """Whether ``answer`` is valid under Draft 7, which the host uses too.
 
-    Raises NotCheckable where that can't be known within bounds.
+    Raises NotCheckable if that can't be decided within the limits.
     """
     flattened = flat(schema)
     _steps.set([0])
@@ -89,7 +88,7 @@ class _Flattening:
 
     def _value(self, key: str, value: Any, depth: int) -> Any:
         if key == "properties" and isinstance(value, Mapping):
-            # Its keys are names of an answer's, not words of the schema.
+            # Its keys are names of properties, not keywords.
             return {name: self.of(value[name], depth + 1) for name in value}
         if key in REFUSED:
             raise NotCheckable

@@ -1,9 +1,9 @@
 """Server-sent events, as OpenAI-compatible servers write them.
 
-Bytes in whatever pieces the network gives, JSON objects out, each as soon as
-its last byte is there. Servers differ: CRLF, comments, several ``data`` lines a
-frame, no blank line between frames, no ``[DONE]``, no line end at the end, and
-errors as an event, a field or an object of their own.
+The input is bytes in any pieces, the output is JSON objects, each as soon as its last byte
+has arrived. Servers differ: CRLF, comments, several ``data`` lines in a frame, no blank line
+between frames, no ``[DONE]``, no line end at the end, and errors as an event, a field or an
+object.
 """
 
 import json
@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import orjson
 
-# Longer than this is not an answer; it would fill the process.
+# A longer line is not an answer; it would fill the process's memory.
 MAX_LINE: Final = 16 * 1024 * 1024
-# A frame of more lines than this is parsed at its end only, not line by line.
+# A frame with more lines than this is parsed only at its end, not after each line.
 _EAGER_LINES: Final = 16
 
 DONE: Final = "[DONE]"
@@ -30,18 +30,18 @@ class NotEvents(ValueError):
 def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | str]:
     """Each event's JSON object, and DONE for ``[DONE]``.
 
-    What a server marks as an error comes as ``{"error": …}``. Raises NotEvents
-    for a data line that never becomes JSON, also at the end, and where the frames'
-    numbers show that one is missing.
+    An error event of a server is returned as ``{"error": …}``. Raises NotEvents for a data
+    line that does not become JSON, also at the end, and if the frames' numbers show that
+    one is missing.
     """
     numbers = _Numbers()
     waiting: list[bytes] = []  # data lines of a frame that is not yet JSON
-    size = 0  # of them
+    size = 0  # of these lines
     name = b""
     for line in _lines(chunks):
         if not line:
             if any(part.strip() for part in waiting):
-                # Not empty, as some servers' heartbeat is: it must be JSON now.
+                # It is not empty, like the heartbeat of some servers, so it must be JSON.
                 yield _marked(_whole(waiting), name)
             waiting.clear()
             size, name = 0, b""
@@ -52,7 +52,7 @@ def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | str]:
         if field == b"id":
             numbers.check(value)
         if field not in (b"data", b"error"):
-            continue  # a comment, or a field that means nothing here
+            continue  # a comment, or a field without a meaning here
         waiting.append(value)
         size += len(value)
         if size > MAX_LINE:
@@ -62,7 +62,7 @@ def events(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | str]:
             continue
         waiting.clear()
         size = 0
-        # llama.cpp writes "error: {…}", others name the event so.
+        # llama.cpp writes "error: {…}"; other servers name the event error.
         yield _marked(event, name or field)
     if any(part.strip() for part in waiting):
         yield _marked(_whole(waiting), name)
@@ -109,7 +109,7 @@ def _marked(event: dict[str, Any] | str, name: bytes) -> dict[str, Any] | str:
 
 
 def _event(waiting: list[bytes]) -> dict[str, Any] | str | None:
-    """What the lines say, or None if more are needed."""
+    """The value of the lines, or None if more lines are needed."""
     text = b"\n".join(waiting).strip()
     if text == b"[DONE]":
         return DONE
@@ -120,10 +120,10 @@ def _event(waiting: list[bytes]) -> dict[str, Any] | str | None:
 
 
 def parse(text: bytes) -> Any:
-    """The JSON in ``text``, or None if it is none (yet).
+    """The JSON in ``text``, or None if it is not JSON (yet).
 
-    orjson is strict; what it refuses for one bad byte or half an emoji, which
-    servers that cut between tokens do write, is read again with U+FFFD there.
+    orjson is strict. Text with an invalid byte or half an emoji, which servers that cut
+    between tokens write, is read again with U+FFFD instead.
     """
     if not text:
         return None
@@ -149,7 +149,7 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    parts: list[bytes] = []  # of a line whose end has not come
+    parts: list[bytes] = []  # of a line without its end yet
     size = 0
     first = True
     for chunk in chunks:

@@ -1,9 +1,9 @@
-"""How many tokens a text has, roughly and without a vocabulary.
+"""Estimates of the tokens of a text, without a vocabulary.
 
-The SDK counts with GPT-2's vocabulary, which it downloads: a plugin must not need the
-network for that. The weights were fitted to the mean of five vocabularies (o200k, Qwen 3,
-DeepSeek, Llama 3, Mistral's Tekken) over 21 texts in 13 languages, code, JSON and logs;
-docs/correctness.md has the error that is left.
+The SDK downloads GPT-2's vocabulary to count; a plugin must not need the network for that.
+The weights were fitted to the mean of five vocabularies (o200k, Qwen 3, DeepSeek, Llama 3,
+Mistral's Tekken) over 21 texts in 13 languages, code, JSON and logs. docs/correctness.md has
+the remaining error.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Final
 
 _RUN: Final = re.compile(r"[A-Za-z]+")
 _RUN_WEIGHT: Final = 0.68
-_LONG: Final = 5  # letters, after which a run goes on into another token
+_LONG: Final = 5  # letters; a longer run takes another token
 _LONG_WEIGHT: Final = 0.90
 # Tokens for each character of a kind.
 _KINDS: Final = (
@@ -31,7 +31,7 @@ _KINDS: Final = (
     (re.compile(r"[\u0900-\u0dff]"), 0.70),
     (re.compile(r"[\U00010000-\U0010ffff]"), 2.0),
 )
-# An accent splits the word around it; a text full of them has tokens of its own.
+# An accent splits a word; a text with many accents has its own tokens.
 _ACCENT: Final = re.compile(r"[\u00c0-\u036f\u1e00-\u1eff]")
 _ACCENT_WEIGHT: Final = 2.0
 _ACCENTS_PER_LETTER: Final = 0.06

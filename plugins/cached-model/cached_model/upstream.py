@@ -1,9 +1,8 @@
-"""The model server: one HTTP call, its answer in pieces, its faults by type.
+"""The model server: one HTTP call, its answer in pieces, its errors by type.
 
-Dify's load balancing goes by the class of an error (host contract 5.2): a 429
-cools a key down for a minute, a refused key or a lost connection for ten
-seconds. So each fault is raised as the class that says what it was. No message
-repeats a response body, a header or a key.
+Dify's load balancing uses the class of an error (host contract 5.2): after a 429 it does not
+use a key for a minute, after a refused key or a lost connection for ten seconds. So each
+error has the right class. No message repeats a response body, a header or a key.
 """
 
 import json
@@ -37,18 +36,18 @@ from difykit import web
 
 _HEADERS: Final = {
     "Content-Type": "application/json",
-    # A compressed stream would be held back until a block of it is full.
+    # A compressed stream would arrive only in full blocks.
     "Accept-Encoding": "identity",
     "User-Agent": "answer-cache-for-dify",
 }
-# How servers say that a request is longer than the model's context.
+# The words of servers for a request that is longer than the model's context.
 _TOO_LONG: Final = re.compile(
     rb"context.{0,3}(length|window|size)|too many tokens|longer than the maximum",
     re.IGNORECASE,
 )
 _READ_SIZE: Final = 64 * 1024
 _MAX_JSON: Final = 16 * 1024 * 1024
-# What a server that only chats answers where embeddings or reranks would be.
+# The statuses of a chat server at the addresses for embeddings or reranks.
 _NOT_OFFERED: Final = (404, 405, 501)
 _KINDS: Final = {"embeddings": "embeddings", "rerank": "reranks"}
 _DRAIN_SECONDS: Final = 0.05
@@ -87,16 +86,16 @@ def _first_bytes(arriving: Iterator[bytes]) -> bytes:
 
 
 def _is_json(first: bytes, response: BaseHTTPResponse) -> bool:
-    """Whether a streaming request was answered in one piece, as some servers do.
+    """Whether a server answered a streaming request in one piece, as some servers do.
 
-    By what it says rather than what it says it is: some name events JSON.
+    The content decides, not only its type: some servers label events as JSON.
     """
     sentence = response.headers.get("Content-Type", "")
     return first.lstrip().startswith(b"{") and "application/json" in sentence
 
 
 def fetch(form: Form, url: str, body: Mapping[str, Any]) -> Any:
-    """The JSON that the server answers with. Raises an InvokeError."""
+    """The server's JSON answer. Raises an InvokeError."""
     with _asked(form, url, body) as (_, arriving):
         return _json(arriving)
 
@@ -107,7 +106,7 @@ def _asked(
 ) -> Iterator[tuple[BaseHTTPResponse, Iterator[bytes]]]:
     """The response to a request, and its bytes as they arrive.
 
-    What goes wrong until the end of the block is raised as an InvokeError.
+    Any error until the end of the block is raised as an InvokeError.
     """
     deadline = time.monotonic() + form.settings.options.deadline_seconds
     place = urlsplit(url).netloc
@@ -166,7 +165,7 @@ def _read_timeout(form: Form) -> float:
 
 
 def _bytes(response: BaseHTTPResponse, form: Form, deadline: float) -> Iterator[bytes]:
-    """What has arrived, as it arrives: read1 never waits for a buffer to fill."""
+    """The bytes as they arrive: read1 does not wait for a full buffer."""
     while True:
         _limit(response, _read_timeout(form))
         with web.until(deadline):
@@ -177,17 +176,17 @@ def _bytes(response: BaseHTTPResponse, form: Form, deadline: float) -> Iterator[
 
 
 def _limit(response: BaseHTTPResponse, seconds: float) -> None:
-    """Bound the next read. The socket is gone once the answer was read to its end."""
+    """Limit the next read. There is no socket after the end of the answer."""
     sock = getattr(response.connection, "sock", None)
     if sock is not None:
         sock.settimeout(seconds)
 
 
 def _drain(response: BaseHTTPResponse) -> None:
-    """Read what follows ``[DONE]``: a connection that is not read out can't be reused.
+    """Read the bytes after ``[DONE]``, so that the connection can be used again.
 
-    It is there already, mostly: the last chunk of the transfer. It is not worth
-    a wait, and what goes wrong with it is not the answer's fault.
+    Mostly it is only the last chunk of the transfer, which is there already. It is not
+    worth a long wait, and its errors do not concern the answer.
     """
     with suppress(Exception), web.until(time.monotonic() + _DRAIN_SECONDS):
         for _ in range(_DRAIN_READS):
@@ -246,9 +245,9 @@ def _refused(response: BaseHTTPResponse, url: str) -> InvokeError:
 
 
 def _reason(response: BaseHTTPResponse) -> tuple[str, bool]:
-    """The error's code, if it is a word, and whether it speaks of the model's context.
+    """The error's code, if it is a word, and whether it is about the model's context.
 
-    The rest of a body may hold anything, and is not repeated.
+    The rest of a body may contain anything, and is not repeated.
     """
     try:
         body = response.read1(_READ_SIZE, decode_content=True)

@@ -5,5 +5,5 @@ from dify_plugin import ModelProvider
 
 class CachedModelProvider(ModelProvider):
     def validate_provider_credentials(self, credentials: Mapping) -> None:
-        # There is no provider form: each model brings its own (host contract 5.2).
+        # There is no provider form: each model has its own (host contract 5.2).
         del credentials
