@@ -1,1 +1,1 @@
-"""The same question in other words; ``tier`` says how."""
+"""The same question in other words; read ``tier`` first."""

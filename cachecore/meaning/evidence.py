@@ -1,8 +1,8 @@
 """Evidence: the comparisons of a subject, from which every process makes the same bands.
 
-They stand in a log of the store, one record each: the band, + or -, and a mark of the kept
-answer. A vote of users against an answer to another question is a wrong comparison. What an
-operator sees of the bands is written beside the log after each comparison.
+A log in the store has one record for each: the band, + or -, and the short key of the kept
+answer. The users' votes against an answer to another question are a wrong comparison. The
+state of the bands, for operators, is written beside the log after each comparison.
 """
 
 import base64
@@ -22,36 +22,36 @@ from cachecore.meaning.bands import WINDOW, Band, needed
 from cachecore.policy import BAND_STARTS
 from cachecore.stores.base import Page, Store
 
-_MOST: Final = 8 * WINDOW  # comparisons in a log
-_EACH: Final = 3  # right comparisons of one kept answer that are evidence
+_MOST: Final = 8 * WINDOW  # the most comparisons in a log
+_EACH: Final = 3  # the most right comparisons of one kept answer that count
 _LIFE: Final = 30 * 86400
 _MAX_SUBJECTS: Final = 256
 _AT_ONCE: Final = 1_000
-# The bands that an operator sees are those compared in this week or the last: the names in
-# them may be as many as somebody likes.
+# Operators see the bands that were compared in this week or the last one. Older ones are
+# dropped, because users choose the names in them.
 _WEEK: Final = 7 * 86400
 _MOST_SHOWN: Final = 100
 
 
 @dataclass(slots=True)
 class Trust:
-    """The comparisons of a subject, as far as this process has read them.
+    """The comparisons of a subject that this process has read.
 
-    ``whole`` says that all of them were read; until then no band is trusted.
+    ``whole`` says that it has read all of them; until then no band serves.
     """
 
     position: str = ""
     whole: bool = False
     bands: Sequence[Band] = field(default_factory=lambda: [Band() for _ in BAND_STARTS])
-    # How often each kept answer was right; the one compared earliest is first.
+    # How often each kept answer was right, in the order of their first comparisons.
     seen: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, record: str) -> None:
         """Count a comparison.
 
-        One kept answer is evidence a few times, however many questions are compared
-        with it; and what is wrong counts each time.
+        Only a few right comparisons of one kept answer count, however many questions are
+        compared with it. Every wrong comparison counts.
         """
         number = int(record[0]) if record[:1].isdigit() else len(self.bands)
         sign, kept = record[1:2], record[2:]
@@ -66,16 +66,16 @@ class Trust:
                 del self.seen[next(iter(self.seen))]
 
     def counts(self, kept: str) -> bool:
-        """Whether another right comparison with this kept answer is evidence."""
+        """Whether another right comparison with this kept answer counts."""
         return self.seen.get(kept, 0) < _EACH
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class BandState:
-    """What an operator sees of a band: ``missing`` right comparisons, and it serves.
+    """The state of a band for operators: it serves after ``missing`` right comparisons.
 
     ``rights`` and ``wrongs`` count the last comparisons. ``locked`` says that the cache
-    options keep it from that.
+    options forbid the band to serve.
     """
 
     subject: Subject
@@ -87,7 +87,7 @@ class BandState:
 
 
 class Evidence:
-    """The logs of one namespace. Thread-safe; everything here raises StoreError."""
+    """The logs of one namespace. Thread-safe; all methods raise StoreError."""
 
     def __init__(
         self,
@@ -104,16 +104,16 @@ class Evidence:
         self._lock = threading.Lock()  # guards _trusts
 
     def trust(self, subject_id: str, *, whole: bool) -> Trust:
-        """What is known of the subject with this mark.
+        """The known comparisons of the subject with this id.
 
-        ``whole`` reads all that is new; else one read has to do, for somebody waits.
+        With ``whole`` it reads all new records; else only once, because a caller waits.
         """
         with self._lock:
             trust = self._trusts.get(subject_id)
             if trust is None:
                 trust = self._trusts[subject_id] = Trust()
         log = self._keyspace.comparisons(subject_id)
-        # Who is in a hurry waits for no other reader.
+        # A caller that waits does not wait for another reader.
         if not trust.lock.acquire(blocking=whole):
             return trust
         try:
@@ -131,17 +131,17 @@ class Evidence:
             trust.lock.release()
 
     def add(self, subject_id: str, band: int, key: str, *, right: bool) -> Trust:
-        """Record a comparison with the answer under ``key``; what is known then."""
+        """Record a comparison with the answer under ``key``; returns the new evidence."""
         trust, kept = self.trust(subject_id, whole=True), short_key(key)
-        # What is no evidence any more would only push evidence out of the log.
+        # A record that does not count would only displace others in the log.
         if right and not trust.counts(kept):
             return trust
         record = f"{band}{'+' if right else '-'}{kept}"
         try:
             append(self._store, self._keyspace, subject_id, record)
         except StoreError:
-            # A wrong one closes the band here at least. A right one may stand in the log
-            # all the same, and is evidence once.
+            # A wrong one closes the band at least in this process. A right one may be in
+            # the log nevertheless, and then counts once.
             if not right:
                 with trust.lock:
                     trust.add(record)
@@ -158,7 +158,7 @@ class Evidence:
         *,
         locked: bool,
     ) -> None:
-        """Write down for operators how a band stands."""
+        """Write the state of a band for operators."""
         missing = max(0, needed(max_wrong, band.wrongs) - band.right_since)
         record = orjson.dumps(
             [*subject, number, missing, band.rights, band.wrongs, locked]
@@ -181,14 +181,14 @@ def vote(store: Store, keyspace: Keyspace, served: str, key: str, now: float) ->
     """
     subject_id, _, band = served.partition(".")
     append(store, keyspace, subject_id, f"{band}-{short_key(key)}")
-    for name in _hashes(keyspace, now):  # It stands otherwise now.
+    for name in _hashes(keyspace, now):  # Its state has changed.
         store.forget(name, served)
 
 
 def shown(
     store: Store, keyspace: Keyspace, cipher_key: bytes | None, now: float
 ) -> list[BandState]:
-    """How the bands of the last week stood after their last comparisons.
+    """The states of the bands of the last week, after their last comparisons.
 
     Raises StoreError.
     """
@@ -203,13 +203,13 @@ def shown(
 
 
 def _hashes(keyspace: Keyspace, now: float) -> list[str]:
-    """What says how bands stand: last week's, and this week's."""
+    """The hashes with the states of bands: of last week and of this week."""
     week = int(now // _WEEK)
     return [keyspace.bands(week - 1), keyspace.bands(week)]
 
 
 def _state(name: str, sealed: str, cipher_key: bytes | None) -> BandState | None:
-    """A band's state; None for one of another version, or of another secret."""
+    """A band's state; None if another version or another secret wrote it."""
     try:
         data = base64.b85decode(sealed)
         record = orjson.loads(entries.unseal(data, name, cipher_key))

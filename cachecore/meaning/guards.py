@@ -1,8 +1,8 @@
-"""Guards: what makes two questions different ones, however alike they look.
+"""Guards: differences that make two similar questions different.
 
-Each guard is a pure function of two questions, and vetoes where one says what the other does
-not: a number, a name, a no. A veto is final; that no guard speaks proves nothing. They
-know English and Chinese; of other languages they see numbers, names and signs.
+Each guard is a pure function of two questions. It has a veto if only one of them has a
+number, a name or a negation. A veto is final; without a veto nothing is proved. Guards know
+English and Chinese. In other languages they see numbers, names and signs.
 """
 
 import re
@@ -35,13 +35,13 @@ _WORD: Final = re.compile(
     r"\d+(?:[.,:/-]\d+)*|[a-z]+(?:['’][a-z]+)?|[\u3400-\u9fff]|[^\W\d_]+"
 )
 _NUMBER: Final = re.compile(r"\d+(?:[.,:/-]\d+)*")
-# A comma may part thousands, or be a decimal one.
+# A comma may separate thousands, or decimals.
 _THOUSANDS: Final = re.compile(r",(?=\d{3}(?!\d))")
 _SYMBOLS: Final = re.compile(r"[+*/^<>=#%€$£¥~|\\]|(?<![^\W_])-|-(?![^\W_])")
 _CODE: Final = re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]+\b")
 _CJK: Final = re.compile(r"[\u3400-\u9fff]")
-_LONGEST_WORD: Final = 4  # characters of a Chinese one
-_SHORTEST: Final = 3  # words, or Chinese characters, of a question
+_LONGEST_WORD: Final = 4  # characters of a Chinese word
+_SHORTEST: Final = 3  # the least words, or Chinese characters, of a question
 
 
 _WAYS: Final = re.compile(
@@ -55,7 +55,7 @@ _CONTRACTED: Final = re.compile(r"n['’]t\b")
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A question, taken apart once. ``tokens`` are in their order, in lower case."""
+    """A parsed question. ``tokens`` are in their order, in lower case."""
 
     text: str
     tokens: tuple[str, ...]
@@ -67,7 +67,7 @@ class Read:
 
 @lru_cache(512)
 def read(question: str) -> Read:
-    """The parts of a question that guards look at."""
+    """Parse a question for the guards."""
     text = unicodedata.normalize("NFKC", question)
     spread = _CONTRACTED.sub(" not", text.lower()).replace("’", "'")
     tokens = tuple(_WORD.findall(spread))
@@ -77,7 +77,7 @@ def read(question: str) -> Read:
         for token, is_digit in zip(tokens, digits, strict=True)
         if is_digit or token in NUMBERS
     ]
-    # "One" as in "the blue one" is no number, and a first word has its capital anyway.
+    # "One", as in "the blue one", is no number. A first word always has a capital.
     named = re.findall(r"(?<![.?!]\s)(?<!^)\b[A-Z][A-Za-z]*\b", text)
     names = {name.lower() for name in named if name != "I"}
     return Read(
@@ -95,7 +95,7 @@ def _differs(one: Read, other: Read, words: frozenset[str]) -> bool:
 
 
 def numbers(one: Read, other: Read) -> bool:
-    """Other numbers, or the same of other units."""
+    """Different numbers, or the same numbers with different units."""
     found = [tuple(n for n in read.numbers if n != "1") for read in (one, other)]
     if found[0] != found[1] or one.codes != other.codes:
         return True
@@ -104,7 +104,7 @@ def numbers(one: Read, other: Read) -> bool:
 
 
 def _units(read: Read) -> dict[str, str]:
-    """The unit behind each number that has one."""
+    """The unit after each number that has one."""
     return {
         number: unit.removesuffix("s")
         for number, unit in pairwise(read.tokens)
@@ -113,13 +113,13 @@ def _units(read: Read) -> dict[str, str]:
 
 
 def signs(one: Read, other: Read) -> bool:
-    """Other signs beside letters and numbers: C# and C++, 3 - 2 and 3 + 2, €5 and $5."""
+    """Different signs at letters and numbers: C# and C++, 3 - 2 and 3 + 2, €5 and $5."""
     found = [sorted(_SYMBOLS.findall(read.text)) for read in (one, other)]
     return found[0] != found[1]
 
 
 def dates(one: Read, other: Read) -> bool:
-    """Other days, months or times of a day."""
+    """Different days, months or times of day."""
     found = [set(DATES_CHINESE.findall(read.text)) for read in (one, other)]
     return found[0] != found[1] or _stems(one.words & DATES) != _stems(
         other.words & DATES
@@ -131,7 +131,7 @@ def _stems(words: Iterable[str]) -> set[str]:
 
 
 def negation(one: Read, other: Read) -> bool:
-    """A no that the other lacks."""
+    """A negation that the other question does not have."""
     return _count_negations(one) % 2 != _count_negations(other) % 2
 
 
@@ -141,12 +141,12 @@ def _count_negations(read: Read) -> int:
 
 
 def names(one: Read, other: Read) -> bool:
-    """A name that the other does not have, in whatever case."""
+    """A name that the other question does not have, in any letter case."""
     return not (one.names <= other.words and other.names <= one.words)
 
 
 def contraries(one: Read, other: Read) -> bool:
-    """A word here, and the word for its contrary there."""
+    """A word, and its opposite in the other question."""
     mine, theirs = one.words - other.words, other.words - one.words
     for left, right in CONTRARIES:
         if (mine & left and theirs & right) or (mine & right and theirs & left):
@@ -162,13 +162,13 @@ def contraries(one: Read, other: Read) -> bool:
 
 
 def scope(one: Read, other: Read) -> bool:
-    """Of all or of some, the first or the last."""
+    """Different scope: all or some, the first or the last."""
     chinese = [set(SCOPE_CHINESE.findall(read.text)) for read in (one, other)]
     return chinese[0] != chinese[1] or _differs(one, other, SCOPE)
 
 
 def order(one: Read, other: Read) -> bool:
-    """The same words, and who does it to whom is otherwise."""
+    """The same words, with subject and object exchanged."""
     ways = [dict(_WAYS.findall(read.text)) for read in (one, other)]
     if any(ways[0][way] != ways[1][way] for way in ways[0].keys() & ways[1].keys()):
         crossed = set(ways[0].values()) & set(ways[1].values())
@@ -179,13 +179,13 @@ def order(one: Read, other: Read) -> bool:
         return True
     if sorted(one.tokens) != sorted(other.tokens) or one.tokens == other.tokens:
         return False
-    # A clause that moved to the front says the same: its words stay together.
+    # A clause that moved to the front means the same: its words are still together.
     turned = (one.tokens[n:] + one.tokens[:n] for n in range(len(one.tokens)))
     return other.tokens not in turned
 
 
 def asking(one: Read, other: Read) -> bool:
-    """When, where, who or why: asked for something else."""
+    """Different question words: when, where, who, why."""
     kinds = [_asked(read) for read in (one, other)]
     return bool(kinds[0]) and bool(kinds[1]) and not kinds[0] & kinds[1]
 
@@ -198,9 +198,9 @@ def _asked(read: Read) -> set[str]:
 
 
 def exchanged(one: Read, other: Read) -> bool:
-    """One Chinese word in the place of another: most models' vectors hardly tell them apart.
+    """Exchanged Chinese words: the vectors of most models hardly distinguish them.
 
-    It may be a word for the same; that costs a hit.
+    They may mean the same; the veto then costs a hit.
     """
     mine, theirs = list(one.tokens), list(other.tokens)
     whole = len(mine)
@@ -210,7 +210,7 @@ def exchanged(one: Read, other: Read) -> bool:
     if not mine or not theirs or max(len(mine), len(theirs)) > _LONGEST_WORD:
         return False
     chinese = all(_CJK.fullmatch(token) for token in (*mine, *theirs))
-    light = LIGHT | NEGATIONS  # a no is another guard's
+    light = LIGHT | NEGATIONS  # negations have their own guard
     weighs = not light.issuperset(mine) and not light.issuperset(theirs)
     return chinese and weighs and len(mine) < whole and set(mine).isdisjoint(theirs)
 
@@ -230,23 +230,23 @@ GUARDS: Final[Mapping[str, Callable[[Read, Read], bool]]] = {
 
 
 def stands_alone(question: str) -> bool:
-    """Whether a question says by itself what it asks: "And in red?" does not.
+    """Whether a question is complete by itself; "And in red?" is not.
 
-    One that goes on with what was said before is never compared, nor one of a word or two.
+    A question that continues earlier text is never compared, nor one of a word or two.
     """
     found = read(question)
     short = len(found.tokens) < _SHORTEST or LIGHT.issuperset(found.tokens)
     return not (short or FOLLOWING.search(found.text.strip()))
 
 
-# Those that are right nearly always. A judge model knows better than the others.
+# The guards that are nearly always right. A judge model is better than the others.
 SURE: Final = ("numbers", "signs", "contraries", "order")
 
 
 def veto(one: str, other: str, *, judged: bool = False) -> str:
-    """The name of the first guard that tells two questions apart, or nothing.
+    """The name of the first guard with a veto, or nothing.
 
-    ``judged`` says that a judge is asked as well; then only the surest ones speak.
+    ``judged`` says that a judge is asked too; then only the surest guards are used.
     """
     first, second = read(one), read(other)
     names = SURE if judged else GUARDS

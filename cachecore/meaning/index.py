@@ -1,12 +1,13 @@
-"""The questions of a partition and their vectors: a log in the store that each process follows.
+"""The questions of a partition and their vectors: a log in the store that each process reads.
 
-A partition is all that must be equal but the question. Its log has a record for each answer
-that was kept: the key, the question and its vector, sealed as entries are. A process reads
-what is new before it looks for neighbours. Nothing is ever deleted from a log: whether an
-answer may still be served is seen at the entry itself.
+A partition is the part of a request that must be equal: everything except the question. Its
+log has a record for each kept answer: the key, the question and its vector, sealed like an
+entry. A process reads new records before it searches for neighbours. Nothing is deleted from
+a log: the entry itself shows whether an answer may still be served.
 
-Without numpy: the signs of a vector's numbers are one integer, so that the nearest of 10,000
-are found by counting bits in a few milliseconds; of the nearest few the cosine is computed.
+It works without numpy. The signs of a vector's numbers are one integer, so that the nearest
+of 10,000 vectors are found by counting bits, in a few milliseconds. The cosine is computed
+for the nearest few only.
 """
 
 import base64
@@ -27,17 +28,17 @@ from cachecore.stores.base import Store
 logger = logging.getLogger(__name__)
 
 MAX_QUESTIONS: Final = 10_000  # of a partition
-_MAX_PARTITIONS: Final = 64  # in a process, with so many questions in all
+_MAX_PARTITIONS: Final = 64  # in a process
 _MAX_ALL: Final = 30_000
-_AT_ONCE: Final = 500  # records of one read; fewer where somebody waits
+_AT_ONCE: Final = 500  # records of one read; fewer if a caller waits
 _AT_ONCE_FOR_ANSWER: Final = 50
-_BY_SIGNS: Final = 24  # of which the cosine is computed
-_LIFE: Final = 7 * 86400  # seconds since the last answer of the partition
+_BY_SIGNS: Final = 24  # vectors for which the cosine is computed
+_LIFE: Final = 7 * 86400  # seconds after the last answer of the partition
 
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """A vector in a byte a number, its length, and the signs of its numbers."""
+    """A vector with one byte for each number, its length, and the signs of its numbers."""
 
     numbers: bytes
     length: float
@@ -45,7 +46,7 @@ class Vector:
 
     @classmethod
     def of(cls, numbers: Sequence[float]) -> "Vector":
-        """From a model's numbers. Raises ValueError for none, or for zeros."""
+        """From a model's numbers. Raises ValueError if there are none, or only zeros."""
         most = max(map(abs, numbers), default=0.0)
         if not 0 < most < float("inf"):
             raise ValueError("a vector needs numbers other than zero")
@@ -53,7 +54,7 @@ class Vector:
 
     @classmethod
     def from_bytes(cls, numbers: bytes) -> "Vector":
-        """From what ``numbers`` was; raises ValueError for zeros."""
+        """From the bytes of ``numbers``; raises ValueError for zeros."""
         signed = memoryview(numbers).cast("b")
         length = sqrt(sum(x * x for x in signed))
         if not length:
@@ -62,7 +63,7 @@ class Vector:
         return cls(numbers, length, signs)
 
     def cosine(self, other: "Vector") -> float:
-        """From -1 to 1; 0 for vectors of different models."""
+        """The cosine, from -1 to 1; 0 for vectors of different models."""
         if len(self.numbers) != len(other.numbers):
             return 0.0
         pairs = zip(
@@ -75,7 +76,7 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A question that was answered, and the key of its answer."""
+    """An answered question, and the key of its answer."""
 
     key: str
     question: str
@@ -83,7 +84,7 @@ class Neighbour:
 
 
 class _Partition:
-    """What this process has read of one log. All but ``shown`` is guarded by its lock."""
+    """The read records of one log. Its lock guards everything except ``shown``."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -92,12 +93,12 @@ class _Partition:
         self.known: dict[str, Neighbour] = {}  # by key, the oldest first
 
     def show(self) -> None:
-        """Let readers see all questions that are known, and their vectors' signs."""
+        """Publish all known questions, and their vectors' signs, to readers."""
         found = list(self.known.values())
         self.shown = found, [one.vector.signs for one in found]
 
     def add(self, neighbour: Neighbour) -> None:
-        """Know a question; its answer's key may have had another one before."""
+        """Add a question; it may replace another question of the same key."""
         self.known.pop(neighbour.key, None)
         self.known[neighbour.key] = neighbour
         if len(self.known) > MAX_QUESTIONS:
@@ -110,7 +111,7 @@ class Index:
     def __init__(self, store: Store, cipher_key: bytes | None) -> None:
         self._store = store
         self._cipher_key = cipher_key
-        self._partitions: dict[str, _Partition] = {}  # the one used longest ago first
+        self._partitions: dict[str, _Partition] = {}  # in the order of their last use
         self._lock = threading.Lock()  # guards _partitions
 
     def nearest(
@@ -118,10 +119,10 @@ class Index:
     ) -> list[tuple[float, Neighbour]]:
         """The nearest questions of a log with their cosines. Raises StoreError.
 
-        ``whole`` reads all that is new; else one read has to do, for somebody waits.
+        With ``whole`` it reads all new records; else only once, because a caller waits.
         """
         partition = self._partition(log)
-        # Who is in a hurry waits for no other reader: what is known has to do.
+        # A caller that waits does not wait for another reader: it uses the known records.
         if partition.lock.acquire(blocking=whole):
             try:
                 if self._follow(log, partition, whole=whole):
@@ -138,7 +139,7 @@ class Index:
     def add(
         self, log: str, key: str, question: str, vector: Vector, life: float = _LIFE
     ) -> None:
-        """Index an answer that was kept, for ``life`` seconds. Raises StoreError."""
+        """Index a kept answer, for ``life`` seconds. Raises StoreError."""
         partition = self._partition(log)
         with partition.lock:
             known = partition.known.get(key)
@@ -152,8 +153,8 @@ class Index:
     def _partition(self, log: str) -> _Partition:
         with self._lock:
             found = self._partitions.pop(log, None) or _Partition()
-            self._partitions[log] = found  # the one used last
-            # Those that were used longest ago are read again when they are asked for.
+            self._partitions[log] = found  # the last used one
+            # Dropped partitions are read again at their next use.
             known = sum(len(one.known) for one in self._partitions.values())
             while len(self._partitions) > 1 and (
                 known > _MAX_ALL or len(self._partitions) > _MAX_PARTITIONS
@@ -163,7 +164,7 @@ class Index:
             return found
 
     def _follow(self, log: str, partition: _Partition, *, whole: bool) -> bool:
-        """Read what is new; whether there was any."""
+        """Read new records; whether there were any."""
         before = partition.position
         count = _AT_ONCE if whole else _AT_ONCE_FOR_ANSWER
         while True:

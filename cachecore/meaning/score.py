@@ -1,10 +1,10 @@
-"""How likely two questions are the same one: a score from 0 to 1, made on this machine.
+"""The score: how likely two questions are the same, from 0 to 1, computed locally.
 
-A logistic function of cheap features: how near their vectors are, which words of weight one
-has and the other lacks, and whether the difference looks like a word exchanged for
-another, which is how two questions that look alike ask for different things. Its weights
-are learned (``dev/bench/meaning``, from fow-cache's pairs, CC BY 4.0). A score is no
-probability for anybody's own traffic: ``bands`` finds out what it is worth there.
+It is a logistic function of cheap features: the similarity of the vectors, the important
+words that only one question has, and whether one word seems to be exchanged for another, as
+in similar questions about different things. Its weights are learned (``dev/bench/meaning``,
+from fow-cache's pairs, CC BY 4.0). A score is not a probability for the actual traffic;
+``bands`` measures its value there.
 """
 
 import math
@@ -23,9 +23,9 @@ _FEW: Final = 2  # words
 _MANY: Final = 8
 _LONGEST: Final = 24  # letters of a word
 _STEM: Final = 3  # letters that a word keeps
-_LONG: Final = 8  # letters of a word that may have two slips of the pen
+_LONG: Final = 8  # letters; a longer word may have two typing mistakes
 
-# Of each of the ``features``; by python -m bench.meaning.
+# The weight of each of the ``features``; from python -m bench.meaning.
 WEIGHTS: Final = (
     -0.2874,
     5.7126,
@@ -49,7 +49,7 @@ BIAS: Final = 3.8412
 
 
 def score(one: str, other: str, cosine: float) -> float:
-    """How likely the questions are the same; ``cosine`` is of their vectors."""
+    """The score of two questions; ``cosine`` is that of their vectors."""
     total = BIAS + sum(
         weight * value
         for weight, value in zip(WEIGHTS, features(one, other, cosine), strict=True)
@@ -58,7 +58,7 @@ def score(one: str, other: str, cosine: float) -> float:
 
 
 def features(one: str, other: str, cosine: float) -> list[float]:
-    """What tells two questions apart, from how near their vectors are on."""
+    """The features of two questions, beginning with their cosine."""
     first, second = read(one), read(other)
     mine, theirs = _heavy(first.tokens), _heavy(second.tokens)
     only_mine, only_theirs = _apart(mine, theirs)
@@ -108,9 +108,9 @@ def _dice(one: str, other: str) -> float:
 
 
 def _apart(mine: Sequence[str], theirs: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words that only one of two questions has, slips of the pen aside.
+    """The words that only one of two questions has, except typing mistakes.
 
-    Of many such words none is a slip: comparing all with all takes too long.
+    If there are many such words, none counts as a mistake: comparing all takes too long.
     """
     have, had = frozenset(mine), frozenset(theirs)
     only_mine = [word for word in mine if word not in had]
@@ -125,7 +125,7 @@ def _apart(mine: Sequence[str], theirs: Sequence[str]) -> tuple[list[str], list[
 
 @lru_cache(16_384)
 def _is_slip(one: str, other: str) -> bool:
-    """Whether two words are one, but for its ending or a slip of the pen."""
+    """Whether two words differ only in an ending or a typing mistake."""
     short, long = sorted((one, other), key=len)
     if len(short) <= _STEM or len(long) > _LONGEST:
         return False
@@ -136,7 +136,7 @@ def _is_slip(one: str, other: str) -> bool:
 
 
 def _distance(one: str, other: str) -> int:
-    """Letters to change, add, drop or turn round."""
+    """The number of letters to change, add, drop or exchange."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for at, letter in enumerate(one, 1):

@@ -1,21 +1,21 @@
-"""The same question in other words: answered with a kept answer, where that has proved right.
+"""The same question in other words: served a kept answer, after enough right comparisons.
 
-Opt-in (``match: meaning``), and for questions that stand alone. All of a request but its
-question is as exact as ever: it names the partition. A kept answer to another question of the
-partition is a candidate if
+It is opt-in (``match: meaning``), and for questions that are complete by themselves. All of a
+request except its question must be equal: it names the partition. A kept answer to another
+question of the partition is a candidate if
 
-1. no guard tells the two questions apart (``guards``),
-2. their score lies in a band (``score``, ``bands``),
-3. its entry may still be served: the same judgement as of any entry,
-4. the judge model, where one is named, says that it answers this question.
+1. no guard has a veto (``guards``),
+2. the score of the two questions is in a band (``score``, ``bands``),
+3. its entry may still be served, by the same rules as for any entry,
+4. the judge model, if there is one, says that it answers this question.
 
 Then the band decides. Most candidates are only compared: the model is asked as always, and
-its answer shows whether the candidate would have been right. A band that was right
-often enough serves, and goes on being compared at a share. Nothing is served before that.
+its answer shows whether the candidate would have been right. A band that was right often
+enough serves, and a share of its requests is still compared. Nothing is served before that.
 
-The store has two kinds of logs for it: the questions of a partition (``index``), and the
-comparisons of a subject, which is a kind, a model and an app (``evidence``).
-What fails here costs a hit and never an answer.
+The store has two kinds of logs for this: the questions of a partition (``index``), and the
+comparisons of a subject, which is a kind, a model and an app (``evidence``). A failure here
+may cost a hit, but never an answer.
 """
 
 import logging
@@ -48,32 +48,32 @@ from cachecore.stores.base import Store
 
 logger = logging.getLogger(__name__)
 
-# Of guards and score together: what one found is no evidence for another.
+# The version of guards and score: comparisons of one version are no evidence for another.
 _VERSION: Final = 2
-_CANDIDATES: Final = 4  # that are looked at, the nearest first
-_MOST_IN_BACKGROUND: Final = 4  # answers that are learned from at a time, by one cache
+_CANDIDATES: Final = 4  # the most candidates for a question, the nearest first
+_MOST_IN_BACKGROUND: Final = 4  # concurrent comparisons of one cache
 _MAX_MODELS: Final = 256
 _REST: Final = 30.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """The kept answer to another question, that may be right for this one."""
+    """The kept answer to another question, which may be right for this one."""
 
     key: str
     question: str
-    subject: str  # whose comparisons count
+    subject: str  # the subject whose comparisons count
     band: int
     entry: Entry
 
     @property
     def served(self) -> str:
-        """What a vote against it names: the subject and the band."""
+        """The subject and the band, for votes against it."""
         return f"{self.subject}.{self.band}"
 
 
 class MeaningTier:
-    """For one cache. Thread-safe."""
+    """``match: meaning`` for one cache. Thread-safe."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class MeaningTier:
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timer = timer
-        self._rests: dict[str, float] = {}  # models that have failed, until when
+        self._rests: dict[str, float] = {}  # until when a failed model is not asked
         self._store = store
         self._keyspace = keyspace
         self._lookup = lookup
@@ -98,9 +98,9 @@ class MeaningTier:
         self._refreshes = threading.BoundedSemaphore(_MOST_IN_BACKGROUND)
 
     def find(self, request: Request, look: Look) -> Near | None:
-        """What may be served in place of a miss. Raises StoreError.
+        """The answer to serve instead of a miss. Raises StoreError.
 
-        None where no band of the subject serves: then nothing is in the answer's way.
+        None if no band of the subject serves: then the request does not wait for vectors.
         """
         meaning = request.meaning
         if meaning is None or not _is_open(request, look):
@@ -113,7 +113,7 @@ class MeaningTier:
             band.serves(meaning.max_wrong) and number not in meaning.locked
             for number, band in enumerate(trust.bands)
         ]
-        # What serves has to be compared as well: not while no more can be learned from.
+        # Served answers need comparisons too: none is served if no more can be compared.
         if not trust.whole or not any(serving) or not self._may_learn():
             return None
         vector = self._vector(meaning)
@@ -128,7 +128,7 @@ class MeaningTier:
         return None
 
     def begin(self, request: Request) -> None:
-        """An answer will be kept and learned from: its question's vector can be made."""
+        """Begin the vector of a question whose answer will be kept and compared."""
         meaning = request.meaning
         if meaning is None or meaning.in_background or not self._asks(meaning.by):
             return
@@ -142,9 +142,9 @@ class MeaningTier:
         return True
 
     def learn(self, request: Request, key: str, stamps: Stamps, answer: Piece) -> None:
-        """Compare an answer that was kept with its neighbour's, and index it.
+        """Compare a kept answer with its neighbour's, and index it.
 
-        Behind, unless the models can be asked for their caller only.
+        In the background, unless the models can only be asked during the call.
         """
         meaning = request.meaning
         if meaning is None or not guards.stands_alone(meaning.question):
@@ -175,7 +175,7 @@ class MeaningTier:
             vector = self._vector(meaning)
             if vector is None:
                 return
-            # All that is new, unless a caller waits for it.
+            # Read all new records, unless a caller waits.
             all_ = meaning.in_background
             for near in self._candidates(request, meaning, vector, whole=all_, own=key):
                 if self._judged(request, meaning, near) is not None:
@@ -184,8 +184,8 @@ class MeaningTier:
             log = _log(self._keyspace, request, meaning, stamps)
             self._index.add(log, key, meaning.question, vector, request.lifetime)
         except (StoreError, UnkeyableError):
-            pass  # The next one will do.
-        except Exception as error:  # noqa: BLE001 - its caller has been served
+            pass  # The next answer will be compared.
+        except Exception as error:  # noqa: BLE001 - its caller was served
             logger.warning("an answer was not learned from: %s", type(error).__name__)
         finally:
             self._refreshes.release()
@@ -196,13 +196,13 @@ class MeaningTier:
         judged = replace(request, judge=self._judge_of_answers(request, meaning))
         verdict, judgement = compared(judged, near.entry.payload, answer)
         if verdict is Verdict.DIFFERENT and request.judge and judgement is None:
-            return  # The judge of answers has said nothing: that proves nothing.
+            return  # The judge of answers gave no verdict, which proves nothing.
         self._record(request, meaning, near, right=verdict in RIGHT)
 
     def _judge_of_answers(
         self, request: Request, meaning: Meaning
     ) -> Callable[[Piece, Piece], Judgement | None] | None:
-        """The request's judge, left alone for a while when it has failed."""
+        """The request's judge; after a failure it is not asked for a while."""
         judge, name = request.judge, "answers " + meaning.by
         if judge is None or not self._asks(name):
             return None
@@ -210,7 +210,7 @@ class MeaningTier:
         def ask(kept: Piece, fresh: Piece) -> Judgement | None:
             try:
                 return judge(kept, fresh)
-            except Exception as error:  # noqa: BLE001 - whatever it did, it said nothing
+            except Exception as error:  # noqa: BLE001 - a failed judge gives no verdict
                 self._rest(name, error)
                 return None
 
@@ -225,14 +225,14 @@ class MeaningTier:
         whole: bool,
         own: str = "",
     ) -> Iterator[Near]:
-        """Kept answers that guards and score let pass, as they stand now. Raises StoreError.
+        """The current kept answers that pass guards and score. Raises StoreError.
 
-        What was invalidated or switched off since the look-up, however long a vector
-        took, is none.
+        An entry that was invalidated or switched off since the look-up is not a
+        candidate, however long a vector took.
         """
         now = self._look(request, meaning, self._lookup.key(request))
         if now.stamps is None or None in now.stamps.values():
-            return  # Nothing may be kept, or nothing is.
+            return  # Nothing may be kept, or there is no entry.
         stamps = {field: stamp for field, stamp in now.stamps.items() if stamp}
         log = _log(self._keyspace, request, meaning, stamps)
         subject = _subject(self._keyspace, request, meaning)
@@ -247,28 +247,28 @@ class MeaningTier:
                 yield Near(one.key, one.question, subject, band, entry)
 
     def _look(self, request: Request, meaning: Meaning, key: str) -> Look:
-        """What is kept under a key of the request's partition. Raises StoreError."""
+        """The entry under a key of the request's partition. Raises StoreError."""
         look = self._lookup.at(request, key, meaning.read)
         if look.failed:
             raise StoreError("the store failed at a candidate")
         return look
 
     def _judged(self, request: Request, meaning: Meaning, near: Near) -> Near | None:
-        """The candidate, if the judge says yes, and as it stands behind that."""
+        """The candidate, if the judge says yes, in its state after that."""
         if meaning.judge is None:
             return near
         if not self._asks("judge " + meaning.by):
             return None
         try:
             yes = meaning.judge(meaning.question, near.question, near.entry.payload)
-        except Exception as error:  # noqa: BLE001 - whatever it did, it is no yes
+        except Exception as error:  # noqa: BLE001 - a failed judge does not say yes
             self._rest("judge " + meaning.by, error)
             return None
         entry = self._look(request, meaning, near.key).entry if yes else None
         return None if entry is None else replace(near, entry=entry)
 
     def _asks(self, model: str) -> bool:
-        """Whether a model may be asked: one that has failed is left alone for a while."""
+        """Whether a model may be asked: after a failure it is not asked for a while."""
         return self._timer() >= self._rests.get(model, 0.0)
 
     def _rest(self, model: str, error: Exception) -> None:
@@ -278,12 +278,12 @@ class MeaningTier:
         logger.warning("a model for match: meaning failed: %s", type(error).__name__)
 
     def _vector(self, meaning: Meaning) -> Vector | None:
-        """The question's vector; None where its model fails, which makes it a miss."""
+        """The question's vector; None if its model fails, which makes a miss."""
         if not self._asks(meaning.by):
             return None
         try:
             return Vector.of(meaning.embed(meaning.question))
-        except Exception as error:  # noqa: BLE001 - whatever its server did
+        except Exception as error:  # noqa: BLE001 - any error of its server
             self._rest(meaning.by, error)
             return None
 
@@ -292,7 +292,7 @@ class MeaningTier:
     ) -> None:
         self._emit(Compared(request.subject, near.band, right, near.entry.cost))
         trust = self._evidence.add(near.subject, near.band, near.key, right=right)
-        with suppress(StoreError):  # What is only looked at.
+        with suppress(StoreError):  # It is only for operators.
             self._evidence.show(
                 near.subject,
                 request.subject,
@@ -304,12 +304,12 @@ class MeaningTier:
 
 
 def _subject(keyspace: Keyspace, request: Request, meaning: Meaning) -> str:
-    """What names the log of a request's comparisons."""
+    """The form that names the log of a request's comparisons."""
     return keyspace.subject(orjson.dumps([_VERSION, meaning.by, *request.subject]))
 
 
 def _is_open(request: Request, look: Look) -> bool:
-    """Whether a miss may be answered otherwise: not one that asks for a new answer."""
+    """Whether another answer may replace a miss: not if a new answer is requested."""
     missed = look.reason in (Reason.ABSENT, Reason.EXPIRED)
     return missed and look.stamps is not None and request.control in LENIENT
 
@@ -323,7 +323,7 @@ def _log(
 
 
 def _band(meaning: Meaning, other: str, cosine: float) -> int | None:
-    """The band of two questions; None where they are not the same."""
+    """The band of two questions; None if they are different."""
     judged = meaning.judge is not None
     if guards.veto(meaning.question, other, judged=judged):
         return None

@@ -1,4 +1,4 @@
-"""The words that guards and the score know, in English and Chinese, as data."""
+"""The words of guards and score, in English and Chinese, as data."""
 
 import re
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ NEGATIONS: Final = _words(
     "not no never none nothing nobody without neither nor cannot except unless "
     "不 没 無 无 未 别 勿 非 否"
 )
-# Chinese words with a sign of negation that negate nothing, and how people ask yes or no.
+# Chinese words with a negation sign that negate nothing, and forms of yes-no questions.
 NO_NEGATION: Final = re.compile(
     r"是否|能否|可否|有没有|是不是|能不能|可不可以|要不要|不同|不过|不好意思"
 )
@@ -60,7 +60,7 @@ SCOPE: Final = _words("all only each every first last next previous half most wh
 SCOPE_CHINESE: Final = re.compile(
     r"全部|所有|只|仅|每|第一|最后|一半|部分|任何|其他|另外"
 )
-# The two sides of each line mean the contrary of one another.
+# The two sides of each line are opposites.
 CONTRARIES: Final = tuple(
     (_words(left), _words(right))
     for line in """
@@ -124,7 +124,7 @@ CONTRARIES_CHINESE: Final = tuple(
         "买家/卖家 成人/儿童 登录/退出 锁定/解锁 暂停/恢复 开始/结束 左/右 早/晚 新/旧"
     ).split()
 )
-# A word with one of these before it is its own contrary.
+# A word with one of these prefixes is the opposite of the word without it.
 PREFIXES: Final = ("un", "in", "im", "dis", "non", "ir", "de")
 ASKING: Final[Mapping[str, str]] = {
     "when": "time",
@@ -140,13 +140,13 @@ ASKING_CHINESE: Final[Mapping[str, re.Pattern[str]]] = {
     "reason": re.compile(r"为什么|为何"),
     "price": re.compile(r"多少钱|价格|费用"),
 }
-# How a question begins, or in Chinese ends, that goes on with what was said before.
+# The begin, or in Chinese the end, of a question that continues earlier text.
 FOLLOWING: Final = re.compile(
     r"^(?:and|or|but|also|then|plus|instead|otherwise|(?:what|how) about|(?:the )?same|"
     r"(?:the )?other|another|this|that|these|those|it|its|they|them|he|him|she|her)\b|"
     r"^(?:那|还有|以及|或者|但是|可是|然后|另外|其他|这|它|他|她)|^(?:.{1,6}呢|为什么|怎么办)[?？]?$"
 )
-# Words that carry little of what is asked.
+# Words with little meaning for a question.
 LIGHT: Final = _words(
     "a an the my your our their his her its i we you they it me us is are was were be been "
     "am do does did can could will would should shall may might have has had to of for on in "

@@ -68,7 +68,9 @@ class Breaker:
         """
         tries = self.is_open
         if tries and not (forced or self._tries()):
-            raise NotAsked("Redis did not answer a moment ago; it will be asked again soon.")
+            raise NotAsked(
+                "Redis did not answer a moment ago; it will be asked again soon."
+            )
         try:
             yield
         except NotAsked:

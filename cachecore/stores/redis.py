@@ -169,7 +169,9 @@ class RedisStore:
         Its failure is little evidence about look-ups, so it opens no breaker.
         """
         if self._breaker.is_open:
-            raise NotAsked("Redis did not answer a moment ago; it will be asked again soon.")
+            raise NotAsked(
+                "Redis did not answer a moment ago; it will be asked again soon."
+            )
         return self._route.run(commands, max(self._timeout, PATIENCE))
 
     def _write(self, *command: str | bytes | int) -> Reply:
