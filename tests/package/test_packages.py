@@ -222,5 +222,5 @@ def test_the_root_is_small_and_explained() -> None:
     names = {name.partition("/")[0] for name in listed}
     assert len(names) < 25
     text = (ROOT / "docs/architecture.md").read_text("utf-8")
-    table = text[text.index("## What lies where") :]
+    table = text[text.index("## Folders") :]
     assert sorted(name for name in names if f"`{name}" not in table) == []
