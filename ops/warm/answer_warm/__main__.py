@@ -1,11 +1,11 @@
-"""scripts/warm: fills a cache before its users come, or carries one to another Redis.
+"""scripts/warm: fills a cache before its users come, or moves one to another Redis.
 
-ask     asks an app of Dify's, or a model behind RAG Cache's OpenAI endpoints
+ask     asks an app of Dify, or a model through RAG Cache's OpenAI endpoints
 store   keeps answers that people wrote, for Cache Lookup
-export  writes the entries of a namespace to a file, sealed as they are
+export  writes the sealed entries of a namespace to a file
 import  keeps the entries of such a file in another Redis
 
-Keys and the URL of a Redis are read from environment variables, whose names are given.
+Keys and the URL of a Redis are read from environment variables; options name these variables.
 docs/warming.md has an example of each. The exit code is 0 if every row is done.
 """
 
@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     for out in (sys.stdout, sys.stderr):
         if isinstance(out, io.TextIOWrapper):
-            out.reconfigure(errors="backslashreplace")  # Servers say what they like.
+            out.reconfigure(
+                errors="backslashreplace"
+            )  # Texts of servers may contain any character.
     try:
         match given.command:
             case "export":
@@ -116,7 +118,7 @@ def _target(given: argparse.Namespace) -> Target:
 def _source(
     given: argparse.Namespace, columns: Columns
 ) -> tuple[Iterator[Row | BadRow], Path]:
-    """The rows, and the file that says which are done."""
+    """The rows, and the file with the finished rows."""
     if given.rows:
         return rows.read(given.rows, columns), given.rows.with_name(
             given.rows.name + ".done"
@@ -138,7 +140,7 @@ def _source(
 def _env(name: str) -> str:
     value = os.environ.get(name, "")
     if not value:
-        # The name is not repeated: it may be the secret itself.
+        # The name is not repeated, because it may be the secret itself.
         msg = "An option that ends in -env must name an environment variable with the secret."
         raise BadFile(msg)
     return value

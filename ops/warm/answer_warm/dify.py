@@ -1,4 +1,4 @@
-"""Questions and answers that an app of Dify's has: its annotations, and its logs.
+"""Questions and answers of an app of Dify: its annotations, and its logs.
 
 Dify 1.13.2, api/controllers/service_api/app: annotation.py, workflow.py, conversation.py
 and message.py. All take the app's own API key.
@@ -25,13 +25,13 @@ def annotations(api: Api, columns: Columns) -> Iterator[Row | BadRow]:
 
 
 def runs(api: Api, columns: Columns) -> Iterator[Row | BadRow]:
-    """What a workflow app was run with, and what came of it; runs that succeeded."""
+    """The inputs and outputs of the successful runs of a workflow app."""
     for found in _pages(api, "/workflows/logs", status="succeeded"):
         run = _table(found.get("workflow_run"))
         place = f"run {run.get('id')}"
         try:
             detail = api.get(f"/workflows/run/{run.get('id')}")
-        except (Failed, Useless) as error:  # It may have been deleted since.
+        except (Failed, Useless) as error:  # The run may have been deleted meanwhile.
             yield BadRow(place, str(error))
             continue
         given, came = _table(detail.get("inputs")), _table(detail.get("outputs"))
@@ -43,7 +43,7 @@ def first_turns(
 ) -> Iterator[Row | BadRow]:
     """The first question of each conversation that ``users`` had with a chat app.
 
-    Later ones depend on what was said before, so that nobody else asks them.
+    Later questions depend on earlier ones, so other users do not ask them.
     """
     for user in users:
         last: dict[str, str] = {}
@@ -65,7 +65,7 @@ def first_turns(
 
 
 def _first_message(api: Api, user: str, conversation: str) -> dict[str, Any] | None:
-    # The pages go back in time, the messages within one forward.
+    # The pages go back in time; the messages in a page go forward.
     first: dict[str, Any] | None = None
     before: dict[str, str] = {}
     while True:
@@ -101,7 +101,7 @@ def _rows(page: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _table(value: Any) -> dict[str, Any]:
-    """An object, which older versions of Dify give as its text."""
+    """An object, which older versions of Dify send as text."""
     if isinstance(value, str):
         return json_object(value)
     return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""HTTP to Dify: one session, a few more tries, and sentences for what goes wrong."""
+"""HTTP to Dify: one session, a few retries, and a sentence for each error."""
 
 import hashlib
 import re
@@ -19,21 +19,21 @@ _LONGEST_PAUSE: Final = 30.0
 _CONNECT: Final = 5.0
 _READ: Final = 300.0
 _AGAIN: Final = (429, 502, 503, 504)
-_NOT_BEGUN: Final = (429, 503)  # What was refused so has not begun.
+_NOT_BEGUN: Final = (429, 503)  # The server has not begun a request that it refused so.
 
 
 class Useless(Exception):
-    """Nothing more can come of it: the address or the key is wrong."""
+    """Further requests are useless: the address or the key is wrong."""
 
 
 class Failed(Exception):
-    """One request came to nothing; the text says why."""
+    """One request failed; the text has the reason."""
 
 
 def _parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # which is read only here
+        _ = parts.port  # it is checked only here
     except ValueError:
         parts = urlsplit("")
     if parts.username or parts.password:
@@ -44,7 +44,7 @@ def _parts(url: str) -> SplitResult:
 
 
 class _Bearer(requests.auth.AuthBase):
-    """The key as it is: without this, requests takes another one from a .netrc."""
+    """The given key: without this, requests uses another one from a .netrc."""
 
     def __init__(self, key: str) -> None:
         self._key = key
@@ -55,7 +55,7 @@ class _Bearer(requests.auth.AuthBase):
 
 
 class Api:
-    """An address of Dify's and the key to it. Thread-safe."""
+    """An address of Dify and its key. Thread-safe."""
 
     def __init__(self, url: str, key: str) -> None:
         parts = _parts(url)
@@ -68,14 +68,14 @@ class Api:
         self._url = url.rstrip("/")
         self._auth = _Bearer(key)
         self.digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-        self._local = threading.local()  # requests' sessions are for one thread each
+        self._local = threading.local()  # requests' sessions are not thread-safe
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """The JSON object under ``path``. Raises Failed or Useless."""
         return _object(self._ask("GET", path, params=query))
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON object that ``body`` is answered with. Raises Failed or Useless."""
+        """The JSON object in the answer to ``body``. Raises Failed or Useless."""
         return _object(self._ask("POST", path, json=body))
 
     def events(self, path: str, body: Mapping[str, Any]) -> Iterator[bytes]:
@@ -106,7 +106,7 @@ class Api:
                 )
             except requests.ConnectionError as error:
                 if not _was_not_reached(error):
-                    # It may have done its work already, and be paid for it.
+                    # The work may be done already, and paid for.
                     msg = f"{self._place} broke the connection off"
                     raise Failed(msg) from error
                 if not tries_left:
@@ -150,7 +150,7 @@ def _was_not_reached(error: requests.ConnectionError) -> bool:
 
 
 def _sentence(response: requests.Response) -> str:
-    """What Dify or the plugin says itself, in its first hundred characters."""
+    """The first hundred characters of the error of Dify or the plugin."""
     try:
         data = response.json()
     except (ValueError, RecursionError, requests.RequestException):

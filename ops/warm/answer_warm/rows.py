@@ -1,4 +1,4 @@
-"""Questions and answers from a file: CSV with a header, or one JSON object a line."""
+"""Questions and answers from a file: CSV with a header, or a JSON object in each line."""
 
 import csv
 import json
@@ -27,9 +27,9 @@ def json_object(text: str | bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One question. ``place`` says where it stands, for people; ``answer`` may be empty.
+    """One question. ``place`` names its line, for people; ``answer`` may be empty.
 
-    ``inputs`` are what an app is given besides the question.
+    ``inputs`` are the other inputs of an app.
     """
 
     place: str
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that can't be used, and why."""
+    """A row that can't be used, and the reason."""
 
     place: str
     reason: str
@@ -48,7 +48,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Under which names a row has its parts."""
+    """The names of the parts of a row."""
 
     question: str = "question"
     answer: str = "answer"
@@ -78,7 +78,7 @@ class Columns:
 
 
 def read(path: Path, columns: Columns) -> Iterator[Row | BadRow]:
-    """The rows of a file, by its ending. Raises BadFile."""
+    """The rows of a file; its ending decides the format. Raises BadFile."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() in _JSON_LINES:
@@ -127,7 +127,7 @@ def _csv(file: TextIO, columns: Columns, path: Path) -> Iterator[Row | BadRow]:
             raise BadFile(f"{path} has no column {name!r}; it has {has}.")
     for data in table:
         place = f"line {table.line_num}"
-        # DictReader files what is too much under None, and None where there is too little.
+        # DictReader puts extra cells under None, and None into missing cells.
         if None in data or None in data.values():
             yield BadRow(place, f"has not {len(names)} cells, as the header has")
         else:

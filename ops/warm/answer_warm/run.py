@@ -1,4 +1,4 @@
-"""Takes rows to a target: several at once, each once, with progress and a list of faults."""
+"""Sends rows to a target: several at a time, each once, with progress and faults."""
 
 import hashlib
 import json
@@ -19,16 +19,16 @@ from answer_warm.targets import Target
 
 _EVERY: Final = 2.0  # seconds between two lines of progress
 _MOST_SHOWN: Final = 50
-# So many failures without a success between them, and the rest would fail as well.
+# After this many failures in a row, the run stops: the rest would fail too.
 _FAILURES_IN_A_ROW: Final = 20
 _LINE: Final = re.compile(r"([0-9a-f]{32}) ([0-9a-f]{16})")
 
 
 class Done:
-    """Which rows are done, in a file beside them: of each its question's mark and its answer's.
+    """The finished rows, in a file: the digests of each question and answer.
 
-    A run that was stopped goes on where it was. Thread-safe. Raises BadFile for a file that
-    is something else, or that can't be written.
+    A stopped run continues at its place. Thread-safe. Raises BadFile for a file with another
+    content, or one that can't be written.
     """
 
     def __init__(self, path: Path, *, again: bool = False) -> None:
@@ -46,34 +46,34 @@ class Done:
             if again:
                 path.unlink(missing_ok=True)
                 self._known.clear()
-            path.open("a").close()  # Before anything is asked and paid for.
+            path.open("a").close()  # It fails here, before anything is paid for.
         except OSError as error:
             msg = f"{path} can't be written: {error.strerror}; name another --progress."
             raise BadFile(msg) from error
 
     def has(self, question: str, answer: str) -> bool:
-        """Whether an earlier run did this row, with this answer, and none after it."""
+        """Whether this answer is the last one that was sent for the row."""
         return self._known.get(question) == answer
 
     def add(self, digests: Iterable[tuple[str, str]]) -> None:
-        """Note rows as done, on the disk when this returns."""
+        """Note rows as done; they are on the disk when this returns."""
         with self._lock, self._path.open("a", encoding="ascii") as file:
             file.writelines(f"{question} {answer}\n" for question, answer in digests)
 
 
 @dataclass
 class Counts:
-    """How it went. ``faults`` are a place and a reason each, the first few of them."""
+    """The counts of a run. ``faults`` has place and reason of the first few faults."""
 
     done: int = 0
-    before: int = 0  # done by an earlier run, or the same as an earlier row
+    before: int = 0  # done by an earlier run, or equal to an earlier row
     bad: int = 0
     failed: int = 0
     faults: list[str] = field(default_factory=list)
-    stopped: str = ""  # why it did not go on
+    stopped: str = ""  # the reason why it stopped
 
     def fault(self, place: str, reason: str) -> None:
-        """Remember a row that came to nothing."""
+        """Note a row that failed."""
         if len(self.faults) < _MOST_SHOWN:
             self.faults.append(f"{place}: {reason}")
 
@@ -87,7 +87,7 @@ class Counts:
 
 
 def digests(target: Target, row: Row) -> tuple[str, str]:
-    """What tells a row's question from others of a target, and its answer."""
+    """The digests of a row's question, with its target, and of its answer."""
     return _digest([target.name, row.question, row.inputs], 32), _digest(row.answer, 16)
 
 
@@ -98,7 +98,7 @@ def _digest(parts: object, length: int) -> str:
 
 @dataclass
 class _Run:
-    """One run; ``under_way`` has the rows of each request that has not ended."""
+    """One run; ``under_way`` has the rows of each request in progress."""
 
     target: Target
     done: Done
@@ -108,11 +108,11 @@ class _Run:
     in_a_row: int = 0
 
     def begin(self, rows: Sequence[Row]) -> None:
-        """Hand rows to the target."""
+        """Send rows to the target."""
         self.under_way[self.pool.submit(self.target.warm, rows)] = rows
 
     def end(self, future: Future[list[str]]) -> None:
-        """Note what became of rows."""
+        """Note the results of rows."""
         rows, counts = self.under_way.pop(future), self.counts
         if future.cancelled():
             return
@@ -144,7 +144,7 @@ class _Run:
             counts.stopped = f"{self.in_a_row} requests failed one after another."
 
     def give_up(self) -> None:
-        """Begin nothing more, and note what is under way: it is paid for."""
+        """Begin nothing more, and note the rows in progress, which are paid for."""
         for future in self.under_way:
             future.cancel()
         wait(self.under_way)
@@ -161,9 +161,9 @@ def run(
     *,
     workers: int = 4,
 ) -> None:
-    """Warm ``target`` with ``rows``; ``counts`` says how it went, also if this raises.
+    """Warm ``target`` with ``rows``; ``counts`` has the results, also after an error.
 
-    Raises what ``rows`` raises.
+    Raises the errors of ``rows``.
     """
     began = reported = time.monotonic()
     parcels = batched(_wanted(rows, target, done, counts), target.at_once)
@@ -171,7 +171,7 @@ def run(
         state = _Run(target, done, counts, pool)
         try:
             while True:
-                # Not all at once: a file may be larger than the memory.
+                # Only a few rows at a time: a file may be larger than the memory.
                 free = 0 if counts.stopped else 2 * workers - len(state.under_way)
                 for parcel in islice(parcels, max(0, free)):
                     state.begin(parcel)
@@ -201,7 +201,7 @@ def _wanted(
             continue
         question, answer = digests(target, row)
         if question in seen and seen[question] != answer:
-            # They would be kept in any order.
+            # Otherwise the order of equal questions would be random.
             counts.bad += 1
             counts.fault(row.place, "has another answer than an earlier row")
         elif question in seen or done.has(question, answer):

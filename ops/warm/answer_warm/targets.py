@@ -1,6 +1,6 @@
-"""Where rows go: to an app or the gateway as questions, or to ``/store`` as values.
+"""The targets of rows: questions to an app or the gateway, or values for ``/store``.
 
-Each goes through the running plugin, so that the keys are those that its users meet.
+Each goes through the running plugin, so that the keys are those of its users.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from answer_warm.http import Api, Failed, Useless
 from answer_warm.rows import Row, json_object
 
-# Values of one request: the plugin takes 200 and 2 MiB.
+# The most values of one request: the plugin accepts 200 and 2 MiB.
 _VALUES: Final = 100
 _MOST_BYTES: Final = 1_000_000
 _PATHS: Final[Mapping[str, str]] = {
@@ -25,9 +25,9 @@ _ENDS: Final = ("message_end", "workflow_finished")
 
 
 class Target(Protocol):
-    """Takes up to ``at_once`` rows; for each the reason why it failed, empty for none.
+    """Accepts up to ``at_once`` rows; returns the reason of each failure, else an empty text.
 
-    ``name`` tells targets apart. ``warm`` raises Failed for all of its rows, and Useless.
+    ``name`` distinguishes targets. ``warm`` raises Failed for all of its rows, and Useless.
     """
 
     at_once: int
@@ -38,11 +38,11 @@ class Target(Protocol):
 
 @dataclass(slots=True)
 class App:
-    """An app of Dify's, asked as its users ask it."""
+    """An app of Dify, asked like its users do."""
 
     api: Api
     mode: str
-    input_name: str  # the variable of a workflow that takes the question
+    input_name: str  # the variable of a workflow for the question
     user: str
     name: str
     at_once: int = 1
@@ -54,7 +54,7 @@ class App:
         body: dict[str, Any] = {
             "inputs": dict(row.inputs),
             "user": self.user,
-            "response_mode": "streaming",  # Agents know no other.
+            "response_mode": "streaming",  # Agents support only this mode.
         }
         if self.mode in ("workflow", "completion"):
             body["inputs"][self.input_name] = row.question
@@ -79,7 +79,7 @@ class App:
 
 
 def app(api: Api, url: str, input_name: str, user: str) -> App:
-    """The app whose key is given. Raises Failed or Useless."""
+    """The app of the given key. Raises Failed or Useless."""
     mode = str(api.get("/info").get("mode"))
     if mode not in _PATHS:
         raise Useless(
@@ -87,7 +87,7 @@ def app(api: Api, url: str, input_name: str, user: str) -> App:
         )
     if mode == "workflow" and not input_name:
         raise Useless("Name the workflow's variable for the question with --input.")
-    # All apps of a Dify have one address: by their keys they are told apart.
+    # All apps of a Dify have one address; their keys distinguish them.
     name = f"app {url} {api.digest} {input_name} {user}"
     return App(api, mode, input_name or "query", user, name=name)
 

@@ -1,8 +1,8 @@
-"""Entries from one Redis to another, sealed as they are.
+"""Sealed entries from one Redis to another.
 
-The file has a JSON object a line: the namespace first, then its stamps, then entries. What
-Redis has is copied byte by byte, so that a cache with a secret stays sealed with it. Leases,
-streams, statistics and the namespace's own secret stay where they are.
+Each line of the file is a JSON object: first the namespace, then its stamps, then entries. The
+bytes are copied unchanged, so that entries with a secret remain sealed. Leases, streams,
+statistics and the namespace's own secret are not copied.
 """
 
 import base64
@@ -29,17 +29,17 @@ FORMAT: Final = "answer-cache-entries/1"
 _AT_ONCE: Final = 100
 _TIMEOUT: Final = 5.0
 _LATEST: Final = 1e11  # seconds since the epoch
-_STAMP: Final = "t:"  # what the fields of stamps begin with; the others are no stamps
+_STAMP: Final = "t:"  # the prefix of the fields of stamps; other fields are no stamps
 
 
 @dataclass
 class Moved:
-    """What became of the entries. ``faults`` name lines of the file that are no entries."""
+    """The results of a transfer. ``faults`` name the lines that are no entries."""
 
     entries: int = 0
-    there: int = 0  # the Redis had them, or newer ones
-    over: int = 0  # their time had passed
-    other_stamps: int = 0  # tags that were invalidated or first used here otherwise
+    there: int = 0  # the Redis had the same or newer entries
+    over: int = 0  # expired entries
+    other_stamps: int = 0  # tags with another stamp in this Redis
     faults: list[str] = field(default_factory=list)
 
 
@@ -54,7 +54,7 @@ def save(url_text: str, namespace: str, path: Path) -> Moved:
         if field.startswith(_STAMP.encode())
     }
     part = path.with_name(path.name + ".part")
-    # It holds what Redis holds: for nobody else's eyes.
+    # Only the user may read the file: it has the content of the Redis.
     part.unlink(missing_ok=True)
     part.touch(0o600)
     heads = {"format": FORMAT, "namespace": namespace}, {"stamps": stamps}
@@ -79,7 +79,7 @@ def _lines(source: Any, names: tuple[bytes, ...]) -> Iterator[str]:
     now = time.time()
     for name, value, left in zip(names, replies[::2], replies[1::2], strict=True):
         if not isinstance(value, bytes) or not isinstance(left, int) or left <= 0:
-            continue  # It ended in the meantime, or is none of ours.
+            continue  # It expired meanwhile, or is not an entry.
         entry = {
             "key": name.decode(),
             "ends_at": round(now + left / 1000, 3),
@@ -91,8 +91,8 @@ def _lines(source: Any, names: tuple[bytes, ...]) -> Iterator[str]:
 def load(url_text: str, path: Path) -> Moved:
     """Keep the entries of a file. Raises BadFile, StoreError, ConfigError.
 
-    A stamp that stands is left, so that entries which were invalidated in this Redis stay
-    dead; an entry that is newer than the file's is left as well.
+    Present stamps are not replaced, so that entries which were invalidated in this Redis
+    stay invalidated. Newer entries are not replaced either.
     """
     moved = Moved()
     store = RedisStore(parse(url_text), _TIMEOUT)
@@ -166,13 +166,13 @@ def _writes(
 
 
 def _time(value: Any) -> float | None:
-    """Seconds since the epoch, if it is a time at all."""
+    """The seconds since the epoch; None if the value is not a time."""
     valid = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if valid and 0 <= value < _LATEST else None
 
 
 def _client(url: RedisUrl) -> Any:
-    """redis-py's client for any form of URL: the store of the core can't list keys."""
+    """redis-py's client for any form of URL, because the core's store can't list keys."""
     login: dict[str, Any] = {
         "username": url.username,
         "password": url.password,

@@ -1,6 +1,6 @@
-"""The slow work behind the answers: what a cache tells, shipped and looked at elsewhere.
+"""The worker: it ships the events of answers to other systems, outside Dify.
 
-``relay`` reads the stream of a namespace and hands it to Celery; ``tasks`` ships to
-Elasticsearch and runs what the operator has plugged in. No plugin of Dify knows of any
-of this, or waits for it.
+``relay`` reads the stream of a namespace and sends it to Celery. ``tasks`` ships events to
+Elasticsearch and runs the operator's own functions. No plugin of Dify depends on this, or
+waits for it.
 """

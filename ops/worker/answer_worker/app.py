@@ -9,8 +9,8 @@ from answer_worker import settings
 from answer_worker.queues import QUEUE
 
 _MINUTE: Final = 60
-# Between two tries of Elasticsearch, in seconds. A task waits at the worker meanwhile,
-# and the broker must not think it lost.
+# The longest pause between two tries of Elasticsearch, in seconds. A task waits at the worker
+# meanwhile, and the broker must not give it to another worker.
 LONGEST_PAUSE: Final = 600.0
 TIME_LIMIT: Final = 5 * _MINUTE
 

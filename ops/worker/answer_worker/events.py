@@ -1,7 +1,7 @@
 """A record of the stream -> events.
 
-The record's shape is ``cachecore.event_log``'s. What can't be read is one bad record,
-and never a reason to stop.
+``cachecore.event_log`` defines the format. A record that can't be read is skipped; it does
+not stop the worker.
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ type Event = dict[str, Any]
 
 
 class BadRecord(Exception):
-    """What stands in the stream is not a record of ours."""
+    """An item of the stream is not a record of the event log."""
 
 
 class NewerRecord(Exception):
-    """A record of a version that this worker does not know; a newer one will."""
+    """A record has a newer version; a newer worker can read it."""
 
 
 def read(record: bytes) -> list[Event]:
@@ -54,7 +54,7 @@ def read(record: bytes) -> list[Event]:
 
 
 def texts(event: Mapping[str, Any], cipher_key: bytes | None) -> dict[str, str]:
-    """``question`` and ``answer`` of an event; empty where there are none to be had."""
+    """``question`` and ``answer`` of an event; empty if they are not available."""
     sealed = event.get("texts")
     if not sealed:
         return {}
@@ -68,7 +68,7 @@ def texts(event: Mapping[str, Any], cipher_key: bytes | None) -> dict[str, str]:
 
 
 def document(event: Mapping[str, Any]) -> Event:
-    """An event as a document: its time as text, and without what is sealed."""
+    """An event as a document: with its time as text, without its sealed texts."""
     shown = {name: value for name, value in event.items() if name != "texts"}
     at = datetime.fromtimestamp(float(event["at"]), UTC)
     return {**shown, "@timestamp": at.isoformat(timespec="milliseconds")}

@@ -5,11 +5,11 @@ from typing import Final
 from kombu.entity import Exchange, Queue
 
 QUEUE: Final = "answer-cache"
-# What could not be worked off, for people to look at: nobody consumes it.
+# Events that could not be processed, for people to examine: no worker reads this queue.
 DEAD: Final = Queue(
     "answer-cache-dead",
     Exchange(""),
     routing_key="answer-cache-dead",
-    # A broker that is full takes nothing more, from anybody.
+    # Otherwise a full broker would accept nothing more from any client.
     queue_arguments={"x-max-length": 100_000},
 )

@@ -1,8 +1,9 @@
 """The stream of a namespace -> Celery. Start with ``python -m answer_worker.relay``.
 
-A record is acknowledged once the broker has it; until then the stream keeps it, and
-what a dead relay had is claimed by another. If the broker is away the relay waits: the
-stream is bounded, so that the oldest goes, and no answer of Dify's is delayed.
+A record is acknowledged after the broker has confirmed it. Until then the stream keeps it,
+and another relay claims the records of a dead relay. If the broker is not available, the
+relay waits. The stream is bounded, so its oldest records are then lost; no answer of Dify is
+delayed.
 """
 
 import logging
@@ -31,18 +32,18 @@ GROUP: Final = "answer-worker"
 _AT_ONCE: Final = 100
 _WAIT: Final = 2.0  # for new records
 _LIMIT: Final = 5.0  # for a reply of Redis
-# After so long what another relay has read and not acknowledged is taken over.
+# After this time, in ms, a relay takes over the unacknowledged records of another relay.
 _DEAD_AFTER: Final = 60.0
 _LONGEST_PAUSE: Final = 30.0
-_SLICE: Final = 0.1  # of a pause, so that it ends when it shall
-# What a broker that is away, full or short of rights is known by.
+_SLICE: Final = 0.1  # seconds of a pause between two checks for a stop
+# The errors of a broker that is not available, full, or refuses the login.
 _BROKERS: Final = (OperationalError, AMQPError, MessageNacked, OSError)
 
-type Record = tuple[str, str, bytes]  # of which stream, where, what
+type Record = tuple[str, str, bytes]  # stream, position, bytes
 
 
 class Relay:
-    """Hands what the caches tell to Celery, at least once, and then forgets it."""
+    """Sends the records of the streams to Celery, at least once, and acknowledges them."""
 
     def __init__(self, settings: Settings, *, dead_after: float = _DEAD_AFTER) -> None:
         self._route: Route = open_route(settings.redis)
@@ -54,8 +55,8 @@ class Relay:
         self._ready: set[str] = set()
 
     def stop(self, *_: Any) -> None:
-        """End after the record at hand."""
-        # A signal may come at any line: no lock is taken here, and none waited for.
+        """End after the current record."""
+        # A signal may come at any line, so this takes no lock.
         self._stopped = True
 
     def run(self) -> None:
@@ -66,7 +67,7 @@ class Relay:
                 self._round()
                 pause = 1.0
             except (StoreError, *_BROKERS) as error:
-                # A broker's own words may repeat its password; a store's do not.
+                # A broker's error text may repeat its password; a store's does not.
                 reason = str(error) if isinstance(error, StoreError) else "the broker"
                 logger.warning(
                     "waiting %.0f s: %s", pause, reason or type(error).__name__
@@ -88,14 +89,14 @@ class Relay:
         records += self._new(wait=not records)
         for stream, position, data in records:
             if self._stopped:
-                return  # What was read is another's after a while.
+                return  # Another relay takes over the read records after a while.
             if self._hand_over(data):
                 self._ask("XACK", stream, GROUP, position)
         if not records and not self._route.blocks:
             self._rest(_WAIT)
 
     def _hand_over(self, data: bytes) -> bool:
-        """Whether it is done with, and may be forgotten."""
+        """Whether the record was processed, and may be acknowledged."""
         from answer_worker import tasks  # noqa: PLC0415 - it opens the broker
 
         try:
@@ -126,8 +127,8 @@ class Relay:
         yield from _records(stream, reply[1])
 
     def _new(self, *, wait: bool) -> list[Record]:
-        """What nobody has read yet, of all streams; waits for it where that can be."""
-        if not self._route.blocks:  # In a Cluster, where each is a node's.
+        """The new records of all streams; waits for them if the server permits it."""
+        if not self._route.blocks:  # In a Cluster each stream is on its own node.
             return [r for stream in self._streams for r in self._read((), [stream])]
         block = ("BLOCK", int(_WAIT * 1000)) if wait else ()
         return self._read(block, self._streams)
@@ -139,7 +140,7 @@ class Relay:
             *("XREADGROUP", "GROUP", GROUP, self._me, "COUNT", _AT_ONCE),
             *(*block, "STREAMS", *streams, *(">" for _ in streams)),
         )
-        # redis-py's client for a Cluster has made a table of it.
+        # redis-py's Cluster client returns a dict.
         found = reply.items() if isinstance(reply, dict) else reply or ()
         return [r for name, some in found for r in _records(name.decode(), some)]
 
@@ -155,7 +156,7 @@ class Relay:
 
 def _records(stream: str, found: Any) -> Iterator[Record]:
     for item in found:
-        if item is None:  # Redis 6.2 has this in the place of what was trimmed away.
+        if item is None:  # Redis 6.2 returns this instead of a trimmed record.
             continue
         position, fields = item
         if fields is None:
@@ -166,7 +167,7 @@ def _records(stream: str, found: Any) -> Iterator[Record]:
 
 
 def main() -> int:
-    """Relay until SIGTERM; a setting that makes no sense ends it with a sentence."""
+    """Relay until SIGTERM; an invalid setting ends it with a sentence."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     from answer_worker.app import SETTINGS  # noqa: PLC0415 - it reads the settings
 

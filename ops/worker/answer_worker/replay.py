@@ -1,6 +1,6 @@
-"""The queue of the dead, handed over anew: ``python -m answer_worker.replay``.
+"""Queue the dead events again: ``python -m answer_worker.replay``.
 
-For when what they died of is mended. What dies again lies there again.
+Run it after the cause is removed. Events that fail again return to the queue of the dead.
 """
 
 import queue
@@ -12,7 +12,7 @@ from answer_worker.tasks import run, ship
 
 
 def main() -> int:
-    """Hand over what lies there now, and say how much that was."""
+    """Queue all dead events again, and print their number."""
     count = 0
     with app.connection_for_read() as connection:
         DEAD(connection.channel()).declare()

@@ -18,15 +18,14 @@ _YES = {"yes": True, "no": False, "": False}
 
 
 class BadSetting(Exception):
-    """A variable is missing or makes no sense; ``str`` names it and the remedy."""
+    """A variable is missing or invalid; ``str`` names it and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All of the environment that the worker reads.
+    """The settings of the worker, from its environment.
 
-    ``plugged`` are the tasks of the operator's own, as ``module:function``. Times in
-    seconds.
+    ``plugged`` are the operator's own tasks, as ``module:function``. Times are in seconds.
     """
 
     redis: RedisUrl
@@ -41,7 +40,7 @@ class Settings:
     tries: int = 30
 
     def cipher_key(self, namespace: str) -> bytes | None:
-        """What the texts of a namespace are sealed with."""
+        """The key with which the texts of a namespace are sealed."""
         return _cipher_key(self.secret, namespace) if self.secret else None
 
 
@@ -149,7 +148,7 @@ def find(name: str) -> object:
     module, _, function = name.partition(":")
     try:
         found: object = getattr(import_module(module), function)
-    except Exception:  # noqa: BLE001 - the operator's own code, as it is imported
+    except Exception:  # noqa: BLE001 - the import runs the operator's own code
         found = None
     if not callable(found):
         raise BadSetting(

@@ -1,8 +1,8 @@
-"""What is done with events: shipped, and handed to what the operator plugged in.
+"""The tasks: ship events, and run the operator's own functions.
 
-Every task may run twice, for a broker gives again what a dead worker had; so each
-document has an id that its event decides. What can't be done at all lies in the queue of
-the dead, from where ``python -m answer_worker.replay`` hands it over anew.
+Every task may run twice, because a broker gives the tasks of a dead worker to another one.
+So the id of a document is computed from its event. Events that can't be processed are put
+into the queue of the dead; ``python -m answer_worker.replay`` queues them again.
 """
 
 import json
@@ -23,7 +23,7 @@ from answer_worker.queues import DEAD
 
 logger = logging.getLogger(__name__)
 
-# Not the document's fault: it may be taken later.
+# Statuses that do not concern the document: Elasticsearch may accept it later.
 _LATER: Final = (401, 403, 429, 500, 502, 503, 504)
 _TOO_LARGE: Final = 413
 _PATIENCE: Final = 20.0
@@ -38,10 +38,9 @@ def _elasticsearch() -> Elasticsearch:
 
 @app.task(bind=True, name="answer_cache.ship", max_retries=None)
 def ship(self: Task, given: list[Event], tries: int = 0) -> None:
-    """Put documents into Elasticsearch, in bulk; those that are refused are dead.
+    """Put documents into Elasticsearch, in bulk; refused documents are dead.
 
-    ``given`` are documents, or events as they came: their texts are opened here, and
-    were sealed until now.
+    ``given`` are documents, or events with sealed texts, which are decrypted here.
     """
     if not SETTINGS.elasticsearch:
         return
@@ -66,7 +65,7 @@ def ship(self: Task, given: list[Event], tries: int = 0) -> None:
                 bury([one], f"Elasticsearch: {_kind_of(result.get('error'))}")
     except (TransportError, ApiError) as error:
         status = type(error).__name__
-    # What nobody said anything of is as good as not sent.
+    # A document without a result counts as not sent.
     later += left.values()
     if not later:
         return
@@ -96,7 +95,7 @@ def _again(task: Task, documents: list[Event], tries: int, status: Any) -> None:
         bury(documents, f"Elasticsearch: {status}, out of tries")
         return
     pause = min(LONGEST_PAUSE, SETTINGS.first_pause * 2**tries)
-    pause *= random.uniform(0.5, 1)  # noqa: S311 - so that not all come at once
+    pause *= random.uniform(0.5, 1)  # noqa: S311 - so that not all tries come at once
     message = "retry of a bulk of %d in %.1f s: Elasticsearch says %s"
     logger.warning(message, len(documents), pause, status)
     task.apply_async((documents, tries + 1), countdown=pause)
@@ -104,22 +103,24 @@ def _again(task: Task, documents: list[Event], tries: int, status: Any) -> None:
 
 @app.task(bind=True, name="answer_cache.run")
 def run(self: Task, name: str, event: Event) -> None:
-    """Hand an event to a plugged-in task; what it returns is shipped too."""
+    """Give an event to a plugged-in task; its result is shipped too."""
     if (self.request.delivery_info or {}).get("redelivered"):
-        # It may be what its worker died of: once more would kill this one too.
+        # The event may have killed its worker: another try could kill this one too.
         bury([event], "its worker died", name)
         return
     try:
         document = _made(name, event)
         if document is not None:
             ship.delay([document])
-    except Exception as error:  # noqa: BLE001 - somebody else's code
+    except Exception as error:  # noqa: BLE001 - the operator's own code
         bury([event], f"{name}: {type(error).__name__}", name)
 
 
 def _made(name: str, event: Event) -> Event | None:
     """The document that a plugged-in task makes of an event."""
-    if name not in SETTINGS.plugged:  # Who writes to the broker names no code to run.
+    if (
+        name not in SETTINGS.plugged
+    ):  # A writer to the broker must not choose the code to run.
         raise settings.BadSetting("no task of this worker's")
     given = {**event, **_texts(event)}
     given.pop("texts", None)
@@ -136,14 +137,14 @@ def _texts(event: Event) -> dict[str, str]:
 
 
 def shipped(event: Event) -> Event:
-    """An event as it is shipped: with its texts only where the operator says so."""
+    """The document of an event, with its texts only if the operator chose so."""
     found = _texts(event) if SETTINGS.ship_texts else {}
     results = {f"{name}_text": text for name, text in found.items()}
     return {**events.document(event), **results}
 
 
 def bury(dead: Iterable[Event], reason: str, task: str = "") -> None:
-    """Put events where people find them; nothing is lost by an error of ours."""
+    """Put events into the queue of the dead, so that they are not lost."""
     with app.producer_pool.acquire(block=True) as producer:
         for event in dead:
             logger.warning("event %s is dead: %s", event.get("id"), reason)

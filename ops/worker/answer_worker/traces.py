@@ -1,11 +1,12 @@
-"""Each answer as a span of OpenTelemetry, for a collector that speaks OTLP over HTTP.
+"""An OpenTelemetry span for each answer, for a collector with OTLP over HTTP.
 
-Plug it in as ``answer_worker.traces:export``; it needs requirements-traces.txt. Where the
-spans go is said by OpenTelemetry's own variables (``OTEL_EXPORTER_OTLP_ENDPOINT`` and
-others). Names are those of its conventions for generative AI, where there is one.
+Plug it in as ``answer_worker.traces:export``; it needs requirements-traces.txt.
+OpenTelemetry's own variables name the collector (``OTEL_EXPORTER_OTLP_ENDPOINT`` and others).
+Names follow its conventions for generative AI, if there is one.
 
-An answer is a trace of its own: Dify hands plugins no context of a trace. One that came of
-another caller's load is linked to that load's span, whose ids both can tell from the event.
+An answer is a trace of its own, because Dify gives plugins no context of a trace. An answer
+from another caller's load is linked to that load's span, whose ids are computed from the
+event.
 """
 
 import hashlib
@@ -30,16 +31,16 @@ _SHARED: Final = "shared"
 
 
 def export(event: dict[str, Any]) -> None:
-    """Hand an event to the exporter; it goes out with others, a little later."""
+    """Give an event to the exporter, which sends it with others a little later."""
     _processor().on_end(span(event))
 
 
 @cache
 def _processor() -> BatchSpanProcessor:
-    """Its thread begins in the process that works: Celery forks before the first task.
+    """The exporter. Its thread starts in the working process, after Celery has forked.
 
-    A collector that is away costs what waits for it: the queue is bounded, and spans that
-    it has no room for are dropped.
+    If the collector is not available, its bounded queue fills, and further spans are
+    dropped.
     """
     return BatchSpanProcessor(OTLPSpanExporter())
 
@@ -58,7 +59,7 @@ def span(event: Mapping[str, Any]) -> ReadableSpan:
     load = str(event.get("load") or "")
     follows = bool(load) and result == _SHARED
     leads = bool(load) and not follows
-    # By the load where it is the leader's: followers name it so.
+    # The leader's span has the ids of the load, so that followers can link to it.
     own = f"load {load}" if leads else f"event {event['id']}"
     return ReadableSpan(
         name=f"{operation} {model}",

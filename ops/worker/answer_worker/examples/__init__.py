@@ -1,1 +1,1 @@
-"""Tasks to plug in, as examples: each takes an event, and returns a document or None."""
+"""Examples of tasks: each takes an event, and returns a document or None."""

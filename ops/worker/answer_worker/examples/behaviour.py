@@ -1,4 +1,4 @@
-"""Behaviour events: what an analytics pipeline wants of an answer."""
+"""Behaviour events: a row for an analytics pipeline."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Asynchronous scoring: a cheap look at an answer, where its text may be read.
+"""Asynchronous scoring: a cheap check of an answer's text.
 
-It needs ``events: texts`` in Cache Options, and the worker the same cache secret. A
-model as a judge goes in the same place: it may take its time here.
+It needs ``events: texts`` in Cache Options, and the same cache secret in the worker. A model
+as a judge can be called here too, because no answer waits for it.
 """
 
 import re
@@ -17,7 +17,7 @@ _ENOUGH = 3  # words of a question
 
 
 def score(event: dict[str, Any]) -> dict[str, Any] | None:
-    """How good an answer looks, from 0 to 1, and why not better."""
+    """The score of an answer, from 0 to 1, and the reasons for a lower one."""
     answer = event.get("answer")
     if answer is None:
         return None
@@ -34,7 +34,7 @@ def score(event: dict[str, Any]) -> dict[str, Any] | None:
         "event": "answer_scored",
         "score": round(1 - len(faults) / 4, 2),
         "faults": faults,
-        # Drop a bad answer that keeps being given: POST /feedback takes its key.
+        # POST /feedback with its key drops a bad answer that is served again and again.
         "worth_a_look": bool(faults) and event["result"] == "hit",
     }
 

@@ -1,8 +1,7 @@
-"""A satisfaction survey: asks for it after one answer in so many.
+"""A satisfaction survey: it asks after a share of the answers.
 
-Which ones is decided by the event's id, so that a task that runs twice asks once. What
-asks the user is yours: a message, a mail, a form. It hears by a POST to
-``ANSWER_CACHE_WORKER_SURVEY_URL``.
+The event's id decides, so that a task that runs twice asks once. Your own service asks the
+user, with a message, a mail or a form. It gets a POST at ``ANSWER_CACHE_WORKER_SURVEY_URL``.
 """
 
 import hashlib
