@@ -1,1 +1,1 @@
-"""Where entries live. ``base`` is the contract; the other modules keep it."""
+"""Stores for entries. ``base`` is the contract; other modules implement it."""

@@ -1,9 +1,10 @@
 """The contract of a store.
 
 A store holds bytes under keys, each with a time to live, and hashes of short texts (the
-stamps). It also holds leases and streams for the processes that share it. All of them use
-its clock: leases expire on it, and ``order`` numbers are read from it. A store makes no
-decisions. Every method raises only StoreError, if it could not do its work.
+stamps). It also holds leases and streams for the processes that share it. All of these
+processes use the store's clock: leases expire on it, and ``order`` numbers are read
+from it. A store makes no decisions. A method that fails raises StoreError, and no other
+error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +26,8 @@ class Found(NamedTuple):
 class Write:
     """Bytes to keep under a key for ``ttl`` seconds.
 
-    With ``only_if_absent`` it replaces no entry. Otherwise it replaces an entry if
-    ``policy.may_replace`` permits that, by the order in its header.
+    With ``only_if_absent`` the write replaces no entry. Otherwise it replaces an entry
+    if ``policy.may_replace`` permits that, by the order in the header of ``value``.
     """
 
     key: str
@@ -98,7 +99,7 @@ class StreamReply:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Fields to set in a hash, which is kept for ``ttl`` seconds from then."""
+    """Fields to set in a hash, which then expires in ``ttl`` seconds."""
 
     name: str
     fields: Mapping[str, str]
@@ -124,23 +125,26 @@ class Store(Protocol):
     def look_up_many(
         self, keys: Sequence[str], hash_key: str, fields: Sequence[str]
     ) -> tuple[list[bytes | None], tuple[str | None, ...]]:
-        """The same for several entries: the value of each, then the fields."""
+        """``look_up`` for several entries: the value of each, then the fields."""
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
         """Put ``value`` under ``key`` for ``ttl`` seconds; replace an old value."""
 
     def keep_many(self, writes: Sequence[Write]) -> list[bool]:
-        """Keep several entries; whether each was. If it fails, some may be kept."""
+        """Keep several entries; return for each whether it was kept.
+
+        After a StoreError some of them may be kept.
+        """
 
     def delete(self, key: str) -> None:
-        """Remove a key. An absent one is no error."""
+        """Remove a key. An absent key is no error."""
 
     def settle(
         self, hash_key: str, fields: Mapping[str, str], ttl: float | None = None
     ) -> dict[str, str]:
-        """Set each absent field; return the text of every one of them.
+        """Set each absent field; return the texts of all ``fields``.
 
-        The hash expires in ``ttl`` seconds, if it has no end yet.
+        The hash expires in ``ttl`` seconds, if it has no time to live yet.
         """
 
     def replace(
@@ -149,7 +153,7 @@ class Store(Protocol):
         """Set all fields, or only the existing ones; return which fields existed."""
 
     def forget(self, hash_key: str, field: str) -> None:
-        """Remove a field of a hash. An absent one is no error."""
+        """Remove a field of a hash. An absent field is no error."""
 
     def publish(self, pages: Sequence[Page]) -> None:
         """Set the fields of several hashes."""
@@ -157,7 +161,10 @@ class Store(Protocol):
     def append(
         self, stream: str, records: Sequence[bytes], most: int, ttl: float
     ) -> None:
-        """Add records to a stream that keeps about the ``most`` last, for ``ttl`` seconds."""
+        """Add records to a stream, which then expires in ``ttl`` seconds.
+
+        The stream keeps about the last ``most`` records.
+        """
 
     def tail(
         self, stream: str, after: str, count: int, *, in_background: bool = False
@@ -168,12 +175,12 @@ class Store(Protocol):
         """
 
     def gather(self, names: Sequence[str]) -> list[dict[str, str]]:
-        """All fields of each of these hashes; none for an absent one."""
+        """All fields of each of these hashes; an absent hash has none."""
 
     def outages(self) -> tuple[int, float]:
-        """The number of outages, and the seconds of those that are over.
+        """The number of outages, and the total seconds of those that ended.
 
-        It sends nothing to the store.
+        The method sends nothing to the store.
         """
 
     def facts(self) -> list[Facts]:
@@ -182,8 +189,9 @@ class Store(Protocol):
     def check(self, key: str, hash_key: str) -> tuple[str, ...]:
         """Do each kind of operation once, on ``key`` and ``hash_key``; leave no data.
 
-        It runs when credentials are saved. Raises StoreError with a sentence that names
-        the remedy; returns sentences about a setup that works but should be improved.
+        It runs when credentials are saved. It raises StoreError with a sentence that
+        names the remedy. It returns sentences about a setup that works but should be
+        improved.
         """
 
     def advice(self) -> tuple[str, ...]:
@@ -201,17 +209,18 @@ class Store(Protocol):
         """
 
     def heartbeat(self, beats: Sequence[Heartbeat]) -> list[int | None]:
-        """Renew leases and streams, add records; the number of records of each stream.
+        """Renew leases and streams, add records; return each stream's record count.
 
-        An expired lease that nobody has taken is taken again. The number is None for a
+        An expired lease is taken again if no other token holds it. The count is None
+        for a
         heartbeat that was refused; the other heartbeats are still sent.
         """
 
     def commit(self, commit: Commit) -> bool:
         """Keep the entry, end the stream, release the lease: atomically, in this order.
 
-        Returns whether the entry was kept; ``policy.may_replace`` decides that. It makes
-        no stream without a subscription.
+        Returns whether the entry was kept; ``policy.may_replace`` decides that. It does
+        not create a stream if there is no subscription.
         """
 
     def read(
@@ -224,10 +233,10 @@ class Store(Protocol):
         *,
         subscribe: float = 0,
     ) -> StreamReply:
-        """Records after the position ``after``; waits ``wait`` seconds for one.
+        """Records after the position ``after``; waits up to ``wait`` seconds for one.
 
-        With ``subscribe`` it adds a subscription, so that the leader knows its follower.
-        If this creates the stream, the stream lives for ``subscribe`` seconds. It creates
-        no stream of a dead leader, which would then look alive. The first position is
-        ``"0"``.
+        With ``subscribe`` it adds a subscription, so that the leader publishes its
+        pieces. If this creates the stream, the stream expires in ``subscribe`` seconds.
+        If the leader does not hold the lease, no stream is created, because the leader
+        would then look alive. The first position is ``"0"``.
         """

@@ -1,8 +1,8 @@
-"""The breaker: stop asking a store that does not answer, and notice when it does.
+"""The breaker: stop asking a store that does not answer, until it answers again.
 
-The breaker opens on evidence: one call that the store refused or cut off, or several
-calls in a row without an answer in time. A call counts only the time in which its process
-runs (see ``connection.Budget``), so a busy process is no evidence.
+The breaker opens after one call that the store refused or cut off, or after several
+calls in a row without an answer in time. A call counts only the time in
+which its process runs (see ``connection.Budget``), so a busy process opens no breaker.
 
 While the breaker is open every call fails at once. A thread asks the store every
 ``PROBE_EVERY`` seconds; its first answer closes the breaker. The log has one line when the
@@ -28,7 +28,8 @@ PROBE_EVERY: Final = 0.075
 # After this many seconds of an outage, the store is asked less often.
 _LONG_OUTAGE: Final = 30.0
 _PROBE_SELDOM: Final = 0.5
-# If no thread asks the store (a frozen process, no more threads), a caller does.
+# If no thread has asked the store for this long, a caller does: the process was frozen,
+# or no thread could be started.
 _NOBODY_ASKS: Final = 2.0
 
 
@@ -61,10 +62,10 @@ class Breaker:
 
     @contextmanager
     def call(self, *, forced: bool = False) -> Iterator[None]:
-        """Raise NotAsked at once while open; else watch the errors of the body.
+        """Raise NotAsked at once while open; otherwise count the errors of the body.
 
-        A StoreError of the body is a failure, except NotAsked, for which nothing was sent.
-        A ``forced`` call always passes, because a person waits for its result.
+        A StoreError of the body is a failure. NotAsked is none, because nothing was
+        sent. A ``forced`` call always passes, because a person waits for its result.
         """
         tries = self.is_open
         if tries and not (forced or self._tries()):
@@ -127,7 +128,7 @@ class Breaker:
 
     @property
     def outages(self) -> tuple[int, float]:
-        """The number of outages, and the seconds of those that are over."""
+        """The number of outages, and the total seconds of those that ended."""
         with self._lock:
             return self._opened, self._away
 

@@ -1,4 +1,4 @@
-"""Connections to a Redis: redis-py's, with calls that end in time.
+"""Connections of redis-py to a Redis, with a time limit for each call.
 
 With redis-py's defaults a call retries for up to a minute (8.1: ten tries of 5 s). So this
 module sets every limit:
@@ -38,16 +38,17 @@ type Command = tuple[str | bytes | int, ...]
 type Reply = Any
 
 CONNECT_LIMIT: Final = 2.0
-# The most connections to one server: for calls, and for followers that wait at the server.
-# A process answers from one thread, so more connections would only queue elsewhere.
+# The most connections to one server: for calls, and for followers that wait at the
+# server. A process answers from one thread, so with more connections the calls would
+# only wait elsewhere.
 MAX_CONNECTIONS: Final = 16
 MAX_BLOCKING: Final = 32
 # The longest wait of a caller for its turn, in seconds.
 TURN_LIMIT: Final = 10.0
-# A connection that was unused for longer is tested before use, in seconds.
+# A connection that was unused for more seconds than this is tested before use.
 _FRESH: Final = 1.0
-# Connections of one pool that are made at a time, and how often who waits for its turn
-# looks again, in seconds.
+# The most connections of one pool that are made at a time, and the seconds after which
+# a caller that waits for its turn looks again.
 _AT_ONCE: Final = 2
 _TURN_LOOK: Final = 0.05
 # The number of looks into which a limit is divided.
@@ -57,9 +58,9 @@ _LOOKS: Final = 5
 class Budget:
     """The time that a caller may wait for Redis, in seconds.
 
-    It is spent in looks. A look costs at most its share, however long it really took: a
-    process that was stopped, or that served other requests meanwhile, did not look. Time
-    without a look proves nothing about Redis.
+    The budget is spent in looks. A look costs at most its share, however long it really
+    took: a process that was stopped, or that served other requests meanwhile, did not
+    look. Time without a look shows nothing about Redis.
     """
 
     __slots__ = ("_look", "left")
@@ -74,7 +75,7 @@ class Budget:
         return min(self._look, self.left) if self.left > 0 else 0.0
 
     def spend(self, seconds: float) -> None:
-        """Pay for a look that took ``seconds``."""
+        """Subtract a look that took ``seconds``."""
         self.left -= min(seconds, self._look)
 
 
@@ -97,7 +98,8 @@ class BudgetedSocket:
             except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
                 if not look:
                     raise TimeoutError from None
-                # Bytes that have arrived are read before the call is given up.
+                # A spent budget still allows one look without waiting, for bytes that
+                # have arrived.
                 budget.spend(max(look, time.monotonic() - began))
                 continue
             budget.spend(time.monotonic() - began)
@@ -110,12 +112,13 @@ class BudgetedSocket:
         with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             sent = self._sock.send(data)
         if sent < len(data):
-            # Redis has read nothing for the whole budget. A partial command is useless.
+            # The buffer is full. The rest may take the remaining budget, because a
+            # partial command is useless.
             self._sock.settimeout(max(0.001, self.budget.left))
             self._sock.sendall(memoryview(data)[sent:])
 
     def is_stale(self) -> bool:
-        """Whether the server has closed it, or sent unexpected bytes."""
+        """Whether the server has closed the connection, or sent unexpected bytes."""
         self._sock.settimeout(0)
         try:
             self._sock.recv(1)
@@ -130,7 +133,7 @@ class BudgetedSocket:
 
 
 class _Budgeted:
-    """A connection of redis-py with such a socket."""
+    """A connection of redis-py with a BudgetedSocket."""
 
     _sock: Any
 
@@ -143,7 +146,7 @@ class _Budgeted:
         self._sock.sendall(_packed(commands))
 
     def is_stale(self) -> bool:
-        """Whether it can't be used any more."""
+        """Whether the connection can no longer be used."""
         return bool(self._sock.is_stale())
 
 
@@ -165,7 +168,7 @@ class Route(Protocol):
         """The replies in order; ``limit`` is the budget in seconds."""
 
     def wait_for(self, commands: Sequence[Command], limit: float) -> list[Reply]:
-        """The same for commands that wait at the server, if ``blocks``."""
+        """``run`` for commands that wait at the server, if ``blocks``."""
 
     def ask_each(self, command: Command, limit: float) -> list[tuple[str, Reply]]:
         """The reply of each server that holds data, with the server's name."""
@@ -179,7 +182,7 @@ def open_route(
 ) -> Route:
     """The route to the Redis of ``url``. It connects when it is first used.
 
-    ``on_failure`` is called when a connection could not be made.
+    ``on_failure`` is called if a connection can't be made.
     """
     limits: dict[str, Any] = {
         "socket_timeout": CONNECT_LIMIT,
@@ -231,9 +234,10 @@ def _maker(url: RedisUrl, limits: dict[str, Any]) -> Callable[[], Any]:
 class _Pool:
     """At most ``most`` connections of one route. Thread-safe.
 
-    ``_ready`` has the unused connections, as (connection, since, age), and the error of a
-    connection that could not be made. If it is empty, a caller waits for the first that
-    is returned or made. ``on_failure`` is called with each error of making one.
+    ``_ready`` has the unused connections, as (connection, since, age), and the errors
+    of connections that could not be made. If ``_ready`` is empty, a caller waits for
+    the first connection that is returned or made. ``on_failure`` is called with each of
+    the errors.
     """
 
     def __init__(
@@ -247,14 +251,15 @@ class _Pool:
         self._on_failure = on_failure
         self._ready: SimpleQueue[tuple[Any, float, int]] = SimpleQueue()
         self._lock = threading.Lock()  # guards all below
-        self._age = 0  # older connections than this age are not used
+        self._age = 0  # connections of a lower age are not used
         self._count = 0  # connections that exist or are being made
         self._making = 0
-        # Whether a caller has waited for the first one without success: no other waits.
+        # Whether a caller has waited for the first connection without success; then no
+        # other caller waits.
         self._late = False
 
     def take(self, budget: Budget) -> tuple[Any, int]:
-        """A connection and its age. Raises NotAsked, or the error of making one."""
+        """A connection and its age. Raises NotAsked, or the error of the connection."""
         came, turn = time.monotonic(), None
         while True:
             try:
@@ -270,7 +275,7 @@ class _Pool:
                 connection, since, age = found
             if isinstance(connection, Exception):
                 if since < came:
-                    continue  # An old error, whose caller did not wait for it.
+                    continue  # It is older than this call.
                 raise connection
             idle = time.monotonic() - since
             if age == self._age and (idle < _FRESH or not connection.is_stale()):
@@ -355,7 +360,7 @@ def _packed(commands: Sequence[Command]) -> bytes:
 
 
 class Pooled:
-    """One server, or the master that Sentinel names."""
+    """The route to one server, or to the master that Sentinel names."""
 
     blocks = True
 
@@ -368,7 +373,7 @@ class Pooled:
         self._url = url
 
         def failed(error: Exception) -> None:
-            # A failed connection is evidence, even one that timed out (CONNECT_LIMIT).
+            # It opens the breaker, even if it timed out (after CONNECT_LIMIT).
             on_failure(StoreError(store_error(error, url).remedy))
 
         self._calls = _Pool(make, MAX_CONNECTIONS, failed)
@@ -396,14 +401,14 @@ class Pooled:
                 if whole:
                     pool.give_back(connection, age)
                 else:
-                    # Its late reply would be read by the next caller.
+                    # The next caller would read its late reply.
                     pool.drop(connection)
         except StoreError:
             raise
         except (TimeoutError, redis.exceptions.TimeoutError):
             raise store_error(redis.exceptions.TimeoutError(), self._url) from None
-        except Exception as error:  # whatever it is, it must not fail an answer
-            # The unused connections lead to the same server.
+        except Exception as error:  # no error may fail an answer
+            # The unused connections lead to the same server, so they are dropped too.
             self.close()
             raise store_error(error, self._url) from error
         return replies
@@ -416,7 +421,8 @@ class Pooled:
             return connection.read_response()
         except ResponseError as error:
             if isinstance(error, ReadOnlyError):
-                # It is no longer the master: a new connection finds the new one.
+                # The server is no longer the master. New connections find the new
+                # master.
                 self.close()
             return error_reply(error, self._url)
 
@@ -426,10 +432,10 @@ class Pooled:
 
 
 class Clustered:
-    """A Redis Cluster. An entry and its namespace's stamps are in two slots.
+    """A Redis Cluster. An entry and the stamps of its namespace are in two slots.
 
-    If a slot has moved, the client asks several nodes, each with its own limit. So it
-    works in threads, and the caller spends its own budget.
+    If a slot has moved, the client asks several nodes, each with its own limit. So the
+    client works in threads, and the caller waits only until its own budget is spent.
     """
 
     blocks = False
@@ -491,7 +497,7 @@ class Clustered:
             return _result(workers.submit(ask, client), budget)
         except StoreError:
             raise
-        except Exception as error:  # whatever it is, it must not fail an answer
+        except Exception as error:  # no error may fail an answer
             raise store_error(error, self._url) from error
         finally:
             self._turns.release()

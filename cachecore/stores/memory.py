@@ -1,7 +1,7 @@
 """Entries in this process's memory, bounded in bytes: to try the cache without a Redis.
 
-They are lost when the process ends, and no other process sees them. The core's tests use
-this store too: its clock is a parameter.
+The entries are lost when the process ends, and no other process sees them. The core's
+tests also use this store, because its clock is a parameter.
 """
 
 import threading
@@ -41,7 +41,7 @@ def _size(kept: _Kept) -> int:
 
 
 class MemoryStore:
-    """A store in a bounded dict; it drops the entry that was unused longest."""
+    """A store in a bounded dict; it drops the least recently used entry."""
 
     shared = False
 
@@ -55,7 +55,7 @@ class MemoryStore:
         self._last_order = 0
         self._entries: LRUCache[str, _Kept] = LRUCache(max_bytes, getsizeof=_size)
         self._hashes: LRUCache[str, LRUCache[str, str]] = LRUCache(_MAX_HASHES)
-        self._ends: dict[str, float] = {}  # of the hashes that expire
+        self._ends: dict[str, float] = {}  # the times at which hashes expire
         self._logs: LRUCache[str, deque[tuple[int, bytes]]] = LRUCache(_MAX_LOGS)
         self._appended = 0  # records to all logs
 

@@ -75,7 +75,7 @@ _REMEDIES: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 def _remedy(error: Exception, url: RedisUrl) -> str:
     """One sentence for an operator: the error of Redis, and the remedy."""
-    # A cluster's client wraps the error of a node.
+    # The Cluster's client wraps the error of a node.
     if isinstance(error, RedisClusterException) and error.__cause__ is not None:
         error = error.__cause__  # type: ignore[assignment]
     place, text = f"Redis at {url.shown}", str(error)
@@ -106,9 +106,9 @@ NAMES_OF_DIFY: Final = (
 
 
 class Complaint:
-    """One log line when a Redis begins to refuse writes, one when it accepts them again.
+    """Logs a line when a Redis begins to refuse writes, and when it accepts them again.
 
-    The Redis answers, so the breaker stays closed: entries can still be read.
+    The breaker stays closed, because the Redis answers: entries can still be read.
     """
 
     def __init__(self, name: str) -> None:
@@ -174,10 +174,10 @@ def advice(replies: Sequence[Any]) -> tuple[str, ...]:
 
 
 def numbers(reply: Any) -> dict[str, float]:
-    """The numbers in a reply to INFO; ``keys`` counts those of all databases."""
+    """The numbers in a reply to INFO; ``keys`` counts the keys of all databases."""
     found: dict[str, float] = {}
     keys = 0.0
-    # redis-py's Cluster client has parsed it.
+    # redis-py's Cluster client has parsed the reply already.
     sentences = reply if isinstance(reply, dict) else _facts(reply)
     for name, value in sentences.items():
         if re.fullmatch(r"db\d+", str(name)):

@@ -1,8 +1,8 @@
 """Entries, stamps, leases and streams in Redis or Valkey.
 
-A look-up is one pipeline and, off a cluster, one round trip. Commands used:
-GET SET DEL EXISTS PEXPIRE PTTL TIME, HMGET HGETALL HSETNX HSET HDEL, EVAL,
-XADD XLEN XREAD; on connecting AUTH and SELECT where the URL asks for them; INFO when
+A look-up is one pipeline and, except in a Cluster, one round trip. The commands are GET
+SET DEL EXISTS PEXPIRE PTTL TIME, HMGET HGETALL HSETNX HSET HDEL, EVAL, XADD XLEN XREAD.
+A new connection sends AUTH and SELECT if the URL requires them. INFO is sent when
 credentials are saved, if it is allowed. Values always get a time to live.
 """
 
@@ -30,7 +30,7 @@ from cachecore.stores.messages import ErrorReply
 
 # The limit in seconds of calls for which a person waits, such as an invalidation.
 PATIENCE: Final = 3.0
-# The number of entries that the time limit of one call allows for.
+# The number of entries in one call; a call with more entries has a longer limit.
 _ENTRIES_A_CALL: Final = 8
 # A follower that can't wait at the server reads again after this many seconds.
 _ASK_AGAIN: Final = 0.05
@@ -44,7 +44,7 @@ NO_REDIS: Final = (
 # The keys of one script share a slot of a Cluster. A script delays all other clients, so
 # each has only a few commands. The rules are policy.may_take_over and may_replace.
 
-# KEYS entry lease; ARGV token, ttl in ms, over
+# KEYS entry lease; ARGV token, ttl in ms, take_over
 _CLAIM: Final = """
 local held = redis.pcall('GET', KEYS[2])
 if type(held) == 'table' then redis.call('DEL', KEYS[2]) held = false end
@@ -108,7 +108,7 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return kept
 """
 
-# KEYS stream lease; ARGV token, ttl in ms of a stream that this begins
+# KEYS stream lease; ARGV token, ttl in ms if this creates the stream
 _SUBSCRIBE: Final = """
 if redis.call('EXISTS', KEYS[1]) == 0 and redis.call('GET', KEYS[2]) ~= ARGV[1] then
   return ''
@@ -118,7 +118,7 @@ if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]
 return subscription
 """
 
-# KEYS stream; ARGV about how many records it keeps, its ttl in ms, records…
+# KEYS stream; ARGV approximate number of kept records, ttl in ms, records…
 _APPEND: Final = """
 for i = 3, #ARGV do
   redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'e', ARGV[i])
@@ -134,7 +134,7 @@ if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]
 # KEYS any; ARGV the reply
 _ECHO: Final = "return ARGV[1]"
 
-# KEYS any; the clock of the server that has it
+# KEYS any; returns the time of the server that has this key
 _ORDER: Final = "return redis.call('TIME')"
 
 
@@ -142,7 +142,7 @@ class RedisStore:
     """A store in the Redis of ``url``. It connects at its first call.
 
     ``timeout`` in seconds is the budget of each call. Thread-safe. Users of one Redis
-    share one store, because its breaker must know of every failure.
+    share one store, because its breaker must count every failure.
     """
 
     shared = True
@@ -164,9 +164,9 @@ class RedisStore:
             return self._route.run(commands, limit or self._timeout)
 
     def _run_in_background(self, *commands: Command) -> list[Reply]:
-        """The same for background work, which takes longer and may wait.
+        """``_run`` for background work, which takes longer and may wait.
 
-        Its failure is little evidence about look-ups, so it opens no breaker.
+        A failure shows little about look-ups, so it does not open the breaker.
         """
         if self._breaker.is_open:
             raise NotAsked(
@@ -178,8 +178,8 @@ class RedisStore:
         return self._accepted(self._run(command)[0])
 
     def _probe(self) -> None:
-        # The reply is as long as that of a look-up, to test a slow network. An error is a
-        # valid reply too: the user may lack the right for EVAL.
+        # The reply is as long as a look-up's reply, to test a slow network. An error
+        # reply is an answer too: the user may lack the right for EVAL.
         self._route.run([("EVAL", _ECHO, 1, _PROBE, _PROBE * 10)], self._timeout)
 
     def outages(self) -> tuple[int, float]:
@@ -205,7 +205,7 @@ class RedisStore:
         return [self._value(v) for v in values], tuple(self._texts(texts, len(fields)))
 
     def _limit_for(self, entries: int) -> float:
-        """The limit of a call with this many entries, which may be large."""
+        """The limit of a call with this many entries; entries may be large."""
         return self._timeout * max(1.0, entries / _ENTRIES_A_CALL)
 
     def keep(self, key: str, value: bytes, ttl: float) -> None:
@@ -235,7 +235,7 @@ class RedisStore:
         current = {}
         for field, text in zip(fields, self._texts(texts, len(fields)), strict=True):
             if text is None:
-                # It was evicted between the two commands: there is no stamp to use.
+                # The stamp was evicted between the two commands.
                 msg = "Redis evicts the cache's stamps as soon as they are written."
                 raise StoreError(msg)
             current[field] = text
@@ -436,7 +436,8 @@ class RedisStore:
     def advice(self) -> tuple[str, ...]:
         """Advice on the setup, from the facts of the server."""
         if self._url.form == "cluster":
-            return ()  # Each node has its own memory, and Dify does not use this Cluster.
+            # Each node has its own memory, and Dify does not use this Cluster.
+            return ()
         names = (("EXISTS", name) for name in messages.NAMES_OF_DIFY)
         limit = max(self._timeout, PATIENCE)
         replies = self._run(("INFO", "memory"), *names, limit=limit, forced=True)
@@ -457,7 +458,7 @@ class RedisStore:
         return value
 
     def _texts(self, reply: Reply, count: int) -> list[str | None]:
-        """The texts of an HMGET; the server may be something else than a Redis."""
+        """The texts of an HMGET; raises StoreError if the server is no Redis."""
         if isinstance(reply, ErrorReply):
             self._complaint.refused(reply.remedy)
         items = _checked(reply)
@@ -468,7 +469,7 @@ class RedisStore:
                 None if item is None else item.decode("utf-8", "replace")
                 for item in items
             ]
-        except AttributeError:  # no texts
+        except AttributeError:  # the items are not texts
             raise StoreError(NO_REDIS) from None
 
     def _accepted(self, reply: Reply) -> Reply:
@@ -485,7 +486,10 @@ class RedisStore:
 
 
 def _checked(reply: Reply) -> Reply:
-    """The reply; raises its error. Error replies are fast, and open no breaker."""
+    """The reply; raises an error reply as StoreError.
+
+    An error reply does not open the breaker, because the server has answered.
+    """
     if isinstance(reply, ErrorReply):
         raise StoreError(reply.remedy)
     return reply
@@ -513,7 +517,7 @@ def _order(seconds: bytes, micros: bytes) -> int:
 
 
 def _records(streams: Reply, field: bytes = b"d") -> list[tuple[str, bytes | None]]:
-    """The records of the single stream in a reply to XREAD; a reply may be None."""
+    """The records of the single stream in a reply to XREAD; none if it is None."""
     try:
         return [
             (position.decode(), _fields(pairs).get(field))
@@ -525,7 +529,7 @@ def _records(streams: Reply, field: bytes = b"d") -> list[tuple[str, bytes | Non
 
 
 def _table(reply: Reply) -> dict[str, str]:
-    """The reply to HGETALL; the Cluster's client has parsed it already."""
+    """The fields and texts in a reply to HGETALL."""
     try:
         return {
             name.decode("utf-8", "replace"): text.decode("utf-8", "replace")
@@ -537,6 +541,6 @@ def _table(reply: Reply) -> dict[str, str]:
 
 def _fields(pairs: Reply) -> dict[bytes, bytes]:
     """The names and values of a flat list."""
-    if isinstance(pairs, dict):  # redis-py's Cluster client has parsed it
+    if isinstance(pairs, dict):  # parsed already, by redis-py's Cluster client
         return pairs
     return dict(zip(pairs[::2], pairs[1::2], strict=True))

@@ -15,6 +15,7 @@ from rag_cache.work.reverse import (
     UNPROVEN,
     Limits,
     bounded,
+    message_of,
 )
 
 
@@ -82,7 +83,9 @@ class _AppReader:
                 self._finish(data or {})
             case "error":
                 message = str(event.get("message") or event.get("code") or "")
-                raise ReverseError(f"The app failed: {message[:LONGEST_MESSAGE]}")
+                raise ReverseError(
+                    f"The app failed: {message_of(message)[:LONGEST_MESSAGE]}"
+                )
         return ""
 
     def _show(self, text: Any) -> str:
@@ -94,7 +97,9 @@ class _AppReader:
         status = data.get("status")
         if status in ("failed", "stopped"):
             message = str(data.get("error") or status)
-            raise ReverseError(f"The app failed: {message[:LONGEST_MESSAGE]}")
+            raise ReverseError(
+                f"The app failed: {message_of(message)[:LONGEST_MESSAGE]}"
+            )
         self._ended = self._ended or status == "succeeded"
         self._failed = self._failed or status != "succeeded"
         outputs = data.get("outputs")

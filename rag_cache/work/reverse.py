@@ -81,20 +81,30 @@ def bounded[T](
         ) from None
 
 
+def message_of(text: str) -> str:
+    """The message in an error text of Dify, which may end in, or be, a report as JSON."""
+    message = text.strip()
+    for before_report in (_REPORT, _REPLY):
+        before, found, report = message.partition(before_report)
+        if found:
+            message = _message_in(report, before)
+    return _message_in(message, message) if message.startswith("{") else message
+
+
+def _message_in(report: str, default: str) -> str:
+    try:
+        return str(json.loads(report).get("message") or "")
+    except (ValueError, AttributeError):
+        return default
+
+
 def _read(error: Exception) -> tuple[str, int]:
     """The message of an error of the host, and the HTTP status with the same meaning.
 
     The error is text: with the SDK's words for the class of a model's error, or with
     the plugin's own report as JSON, whose trace must not be shown.
     """
-    message = str(error).strip()
-    for before_reply in (_REPORT, _REPLY):
-        before, found, report = message.partition(before_reply)
-        if found:
-            try:
-                message = str(json.loads(report).get("message") or "")
-            except (ValueError, AttributeError):
-                message = before
+    message = message_of(str(error))
     if _UNPUBLISHED in message:
         return "it is not published; publish it in Dify", 400
     status = next((code for word, code in _STATUSES.items() if word in message), 502)

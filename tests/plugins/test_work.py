@@ -227,6 +227,22 @@ def test_of_difys_own_refusal_only_the_sentence_is_shown(
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        '{"args": {}, "error_type": "InvokeError", "message": "out of credit"}',
+        'req_id: 1 PluginInvokeError: {"args": {}, "message": "out of credit"}',
+        "out of credit",
+    ],
+)
+def test_an_apps_own_error_is_shown_without_its_report(
+    session: FakeSession, caller: Caller, text: str
+) -> None:
+    session.script = lambda: [{"event": "error", "message": text}]
+    with pytest.raises(ReverseError, match=r"^The app failed: out of credit$"):
+        run_app(session, caller)
+
+
+@pytest.mark.parametrize(
     "question", ["When?", 'He said "hi"', "two\nlines", '"', 'a "b": c']
 )
 def test_a_question_of_any_text_may_be_the_one_input_of_an_app(
