@@ -2,7 +2,7 @@
 
 ``of_answers`` decides whether two answers say the same, because models use different words
 each time. ``of_questions`` decides whether the kept answer to another question answers this
-one. Any reply except the expected word is a no.
+one. Any reply except the expected word counts as no.
 """
 
 import json

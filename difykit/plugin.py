@@ -62,8 +62,8 @@ class GuardedPlugin(Plugin):
 
     def run(self) -> None:
         """Serve the host, until it ends."""
-        # The SDK and its imports make some hundred thousand objects that live for ever.
-        # Without freezing them, the collector takes a seventh of a hit's time.
+        # The SDK and its imports make some hundred thousand objects that are never
+        # freed. Without freezing them, the collector takes a seventh of a hit's time.
         gc.collect()
         gc.freeze()
         for name in _OURS:
@@ -75,7 +75,7 @@ class GuardedPlugin(Plugin):
         self, session_id: str, data: Any, reader: Any, writer: Any, *rest: Any
     ) -> None:
         action = str(data.get("action") or "")
-        guarded = LimitedWriter(writer, _REMEDIES.get(action, "ask for less of it"))
+        guarded = LimitedWriter(writer, _REMEDIES.get(action, "request less data"))
         try:
             super()._execute_request(session_id, data, reader, guarded, *rest)
         except Exception as error:  # noqa: BLE001 - every error belongs to its caller
@@ -99,7 +99,7 @@ def _error_object(error: Exception) -> dict[str, Any]:
 
 
 class LimitedWriter(ResponseWriter):
-    """Passes lines on, if the host accepts their length.
+    """Passes on the lines whose length the host accepts.
 
     Raises InvokeBadRequestError, with the remedy, for a line that is too long.
     """
@@ -116,9 +116,9 @@ class LimitedWriter(ResponseWriter):
         self._writer.write(data)
 
     def _refusal(self, data: str, size: int) -> str:
-        limit = f"takes {size} bytes, and Dify takes {MAX_LINE} at once"
+        limit = f"takes {size} bytes, and Dify accepts {MAX_LINE} at once"
         if _INVOKES in data[:_HEAD]:
-            return f"The request to Dify {limit}; send less of it."
+            return f"The request to Dify {limit}; send less data."
         return f"The answer {limit}; {self._remedy}."
 
     def done(self) -> None:

@@ -49,8 +49,9 @@ class _Stale(Exception):
 class _KeptMixin:
     """A connection that raises _Stale if it was kept and the server has closed it.
 
-    A server may close a kept connection while a request is sent. No byte of an answer has
-    arrived then. On a connection's first request this is an ordinary error.
+    A server may close a kept connection while a request is sent. Then no byte of an
+    answer has arrived. On a connection's first request a closed connection is an
+    ordinary error.
     """
 
     _answered = False
@@ -165,7 +166,8 @@ def _proxy(url: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _proxy_to(scheme: str, place: str) -> str | None:
-    # With requests' own rules for NO_PROXY. The environment does not change.
+    # requests' own rules for NO_PROXY apply. The environment does not change, so the
+    # result is cached.
     url = f"{scheme}://{place}"
     proxy: str | None = select_proxy(url, get_environ_proxies(url))
     if proxy is None or "://" in proxy:
@@ -174,12 +176,12 @@ def _proxy_to(scheme: str, place: str) -> str | None:
 
 
 def word(code: Any) -> str:
-    """A server's error code, if it is a word; else empty, as it may hold anything."""
+    """A server's error code if it is a word; otherwise empty: it may be any text."""
     return code if isinstance(code, str) and _WORD.fullmatch(code) else ""
 
 
 def until(deadline: float) -> gevent.Timeout:
-    """Limit a whole blocking call: a socket's own limit applies to each read.
+    """Limit a whole blocking call; a socket's own limit applies to each read only.
 
     ``deadline`` is a time of the monotonic clock. Use it only around single calls: across
     a ``yield`` it could interrupt the caller.

@@ -1,4 +1,4 @@
-"""The core alone: a cache for anything that takes long and is asked for again.
+"""The core alone: a cache for any slow load whose result is requested again.
 
 Run it twice with a Redis: REDIS_URL=redis://127.0.0.1:6379/0 python examples/core.py
 """

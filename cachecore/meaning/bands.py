@@ -1,18 +1,21 @@
 """Bands: the scores that may be served, by the comparisons that were made.
 
-Each score belongs to a band. For each band the last comparisons are known: the answer to
-another question, compared with the model's answer to this one. The rule:
+Each score belongs to a band, and each band remembers its last comparisons. A comparison
+is between the kept answer to another question and the model's answer to this one. The
+rule:
 
-    A band serves only while its comparisons since the last wrong one, which are all right,
-    would occur in fewer than 5 % of the cases if one in ``1 / max_wrong`` were wrong.
+    A band serves only if its right comparisons since the last wrong one are so many
+    that they would occur in fewer than 5 % of the cases if a share ``max_wrong`` were
+    wrong.
 
 With ``max_wrong`` at 1 % this needs 299 comparisons (0.99^299 < 0.05), at 2 % 149. A wrong
-comparison closes the band. Each new start is another chance of luck, so each needs more: with
-k wrong ones among the last comparisons the 5 % become 5 % / (1 + k)², which adds up to less
-than 9 % over all starts.
+comparison closes the band. At each new start the band could open by luck, so each start
+needs more comparisons: with k wrong ones among the last comparisons the limit is
+5 % / (1 + k)². These limits add up to less than 9 % over all starts.
 
-A band that serves is still compared, at a share that falls while its evidence grows. So a
-change is noticed after a few comparisons, and few served answers are wrong until then.
+A share of a serving band's requests is still compared. The share falls while the evidence
+grows. So a change is noticed after a few comparisons, and few served answers are wrong
+until then.
 """
 
 import math
@@ -27,8 +30,9 @@ from cachecore.policy import BAND_STARTS
 ALONE: Final = 0.5
 WINDOW: Final = 2_000  # the remembered comparisons of a band
 _CHANCE: Final = 0.05
-# The served share is lower than the evidence allows by this factor. So wrong answers remain
-# below the limit until a change is noticed; see ``share`` and tests/fuzz/test_streams.py.
+# The compared share is higher than the evidence requires, by this factor. So wrong
+# answers remain below the limit until a change is noticed; see ``share`` and
+# tests/fuzz/test_streams.py.
 _CAUTION: Final = 2.0
 
 
@@ -47,9 +51,10 @@ def needed(max_wrong: float, wrongs: int) -> int:
 
 @dataclass(slots=True)
 class Band:
-    """The evidence of one band: ``right_since`` counts the right ones since the last wrong.
+    """The evidence of one band.
 
-    ``wrongs`` counts the wrong ones among the last comparisons.
+    ``right_since`` counts the right comparisons since the last wrong one, ``wrongs``
+    counts the wrong ones among the last comparisons.
     """
 
     right_since: int = 0
@@ -66,11 +71,11 @@ class Band:
 
     @property
     def rights(self) -> int:
-        """The number of right ones among the last comparisons."""
+        """The number of right comparisons among the last ones."""
         return len(self._last) - self.wrongs
 
     def serves(self, max_wrong: float) -> bool:
-        """Whether the rule above permits it."""
+        """Whether the band serves, by the rule above."""
         return self.right_since >= needed(max_wrong, self.wrongs)
 
     def share(self, max_wrong: float, least: float) -> float:

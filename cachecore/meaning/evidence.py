@@ -1,8 +1,8 @@
-"""Evidence: the comparisons of a subject, from which every process makes the same bands.
+"""Evidence: a subject's comparisons, from which every process computes the same bands.
 
-A log in the store has one record for each: the band, + or -, and the short key of the kept
-answer. The users' votes against an answer to another question are a wrong comparison. The
-state of the bands, for operators, is written beside the log after each comparison.
+A log in the store has one record for each comparison: the band, + or -, and the short key
+of the kept answer. Users' votes against an answer to another question count as a wrong
+comparison. After each comparison the band's state is also written to a hash, for operators.
 """
 
 import base64
@@ -27,8 +27,8 @@ _EACH: Final = 3  # the most right comparisons of one kept answer that count
 _LIFE: Final = 30 * 86400
 _MAX_SUBJECTS: Final = 256
 _AT_ONCE: Final = 1_000
-# Operators see the bands that were compared in this week or the last one. Older ones are
-# dropped, because users choose the names in them.
+# Operators see the bands with comparisons in this week or the last one. Older states
+# are dropped, because users choose the names in them.
 _WEEK: Final = 7 * 86400
 _MOST_SHOWN: Final = 100
 
@@ -37,7 +37,7 @@ _MOST_SHOWN: Final = 100
 class Trust:
     """The comparisons of a subject that this process has read.
 
-    ``whole`` says that it has read all of them; until then no band serves.
+    ``whole`` says that the process has read all of them; until then no band serves.
     """
 
     position: str = ""
@@ -72,7 +72,7 @@ class Trust:
 
 @dataclass(frozen=True, slots=True, order=True)
 class BandState:
-    """The state of a band for operators: it serves after ``missing`` right comparisons.
+    """The state of a band for operators: it needs ``missing`` more right comparisons.
 
     ``rights`` and ``wrongs`` count the last comparisons. ``locked`` says that the cache
     options forbid the band to serve.
@@ -106,14 +106,15 @@ class Evidence:
     def trust(self, subject_id: str, *, whole: bool) -> Trust:
         """The known comparisons of the subject with this id.
 
-        With ``whole`` it reads all new records; else only once, because a caller waits.
+        With ``whole`` all new records are read. Otherwise there is only one read,
+        because a caller waits.
         """
         with self._lock:
             trust = self._trusts.get(subject_id)
             if trust is None:
                 trust = self._trusts[subject_id] = Trust()
         log = self._keyspace.comparisons(subject_id)
-        # A caller that waits does not wait for another reader.
+        # If a caller waits, this call does not also wait for another reader.
         if not trust.lock.acquire(blocking=whole):
             return trust
         try:
@@ -140,8 +141,8 @@ class Evidence:
         try:
             append(self._store, self._keyspace, subject_id, record)
         except StoreError:
-            # A wrong one closes the band at least in this process. A right one may be in
-            # the log nevertheless, and then counts once.
+            # A wrong comparison closes the band at least in this process. A right one
+            # may be in the log in spite of the error, and must count only once.
             if not right:
                 with trust.lock:
                     trust.add(record)
@@ -181,7 +182,7 @@ def vote(store: Store, keyspace: Keyspace, served: str, key: str, now: float) ->
     """
     subject_id, _, band = served.partition(".")
     append(store, keyspace, subject_id, f"{band}-{short_key(key)}")
-    for name in _hashes(keyspace, now):  # Its state has changed.
+    for name in _hashes(keyspace, now):  # The shown state is out of date.
         store.forget(name, served)
 
 

@@ -1,8 +1,9 @@
 """Guards: differences that make two similar questions different.
 
-Each guard is a pure function of two questions. It has a veto if only one of them has a
-number, a name or a negation. A veto is final; without a veto nothing is proved. Guards know
-English and Chinese. In other languages they see numbers, names and signs.
+Each guard is a pure function of two questions. It has a veto if, for example, only one
+of them has a number, a name or a negation. A veto is final. Without a veto the
+questions may still be different. Guards know English and Chinese. In other languages
+they see numbers, names and signs.
 """
 
 import re
@@ -41,7 +42,7 @@ _SYMBOLS: Final = re.compile(r"[+*/^<>=#%€$£¥~|\\]|(?<![^\W_])-|-(?![^\W_])"
 _CODE: Final = re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]+\b")
 _CJK: Final = re.compile(r"[\u3400-\u9fff]")
 _LONGEST_WORD: Final = 4  # characters of a Chinese word
-_SHORTEST: Final = 3  # the least words, or Chinese characters, of a question
+_SHORTEST: Final = 3  # the fewest words, or Chinese characters, of a question
 
 
 _WAYS: Final = re.compile(
@@ -77,7 +78,7 @@ def read(question: str) -> Read:
         for token, is_digit in zip(tokens, digits, strict=True)
         if is_digit or token in NUMBERS
     ]
-    # "One", as in "the blue one", is no number. A first word always has a capital.
+    # A sentence's first word always has a capital, so it does not count as a name.
     named = re.findall(r"(?<![.?!]\s)(?<!^)\b[A-Z][A-Za-z]*\b", text)
     names = {name.lower() for name in named if name != "I"}
     return Read(
@@ -96,6 +97,7 @@ def _differs(one: Read, other: Read, words: frozenset[str]) -> bool:
 
 def numbers(one: Read, other: Read) -> bool:
     """Different numbers, or the same numbers with different units."""
+    # "One", as in "the blue one", is not a number.
     found = [tuple(n for n in read.numbers if n != "1") for read in (one, other)]
     if found[0] != found[1] or one.codes != other.codes:
         return True
@@ -113,7 +115,7 @@ def _units(read: Read) -> dict[str, str]:
 
 
 def signs(one: Read, other: Read) -> bool:
-    """Different signs at letters and numbers: C# and C++, 3 - 2 and 3 + 2, €5 and $5."""
+    """Different signs: C# and C++, 3 - 2 and 3 + 2, €5 and $5."""
     found = [sorted(_SYMBOLS.findall(read.text)) for read in (one, other)]
     return found[0] != found[1]
 
@@ -179,7 +181,7 @@ def order(one: Read, other: Read) -> bool:
         return True
     if sorted(one.tokens) != sorted(other.tokens) or one.tokens == other.tokens:
         return False
-    # A clause that moved to the front means the same: its words are still together.
+    # A question means the same if a clause moved to the front with its words together.
     turned = (one.tokens[n:] + one.tokens[:n] for n in range(len(one.tokens)))
     return other.tokens not in turned
 
@@ -198,9 +200,9 @@ def _asked(read: Read) -> set[str]:
 
 
 def exchanged(one: Read, other: Read) -> bool:
-    """Exchanged Chinese words: the vectors of most models hardly distinguish them.
+    """Exchanged Chinese words, which the vectors of most models hardly distinguish.
 
-    They may mean the same; the veto then costs a hit.
+    If the words mean the same, the veto costs a hit.
     """
     mine, theirs = list(one.tokens), list(other.tokens)
     whole = len(mine)
@@ -232,21 +234,23 @@ GUARDS: Final[Mapping[str, Callable[[Read, Read], bool]]] = {
 def stands_alone(question: str) -> bool:
     """Whether a question is complete by itself; "And in red?" is not.
 
-    A question that continues earlier text is never compared, nor one of a word or two.
+    A question that continues earlier text, or has only a word or two, is never
+    compared.
     """
     found = read(question)
     short = len(found.tokens) < _SHORTEST or LIGHT.issuperset(found.tokens)
     return not (short or FOLLOWING.search(found.text.strip()))
 
 
-# The guards that are nearly always right. A judge model is better than the others.
+# The guards that are nearly always right. A judge model is better than the other
+# guards.
 SURE: Final = ("numbers", "signs", "contraries", "order")
 
 
 def veto(one: str, other: str, *, judged: bool = False) -> str:
-    """The name of the first guard with a veto, or nothing.
+    """The name of the first guard with a veto; empty if there is none.
 
-    ``judged`` says that a judge is asked too; then only the surest guards are used.
+    ``judged`` says that a judge is asked too; then only the guards of SURE are used.
     """
     first, second = read(one), read(other)
     names = SURE if judged else GUARDS

@@ -5,9 +5,9 @@ log has a record for each kept answer: the key, the question and its vector, sea
 entry. A process reads new records before it searches for neighbours. Nothing is deleted from
 a log: the entry itself shows whether an answer may still be served.
 
-It works without numpy. The signs of a vector's numbers are one integer, so that the nearest
-of 10,000 vectors are found by counting bits, in a few milliseconds. The cosine is computed
-for the nearest few only.
+The index works without numpy. The signs of a vector's numbers form one integer, so the
+nearest of 10,000 vectors are found by counting bits, in a few milliseconds. The cosine
+is computed only for the nearest few.
 """
 
 import base64
@@ -84,7 +84,7 @@ class Neighbour:
 
 
 class _Partition:
-    """The read records of one log. Its lock guards everything except ``shown``."""
+    """The records of one log that were read. ``lock`` guards all except ``shown``."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -119,10 +119,12 @@ class Index:
     ) -> list[tuple[float, Neighbour]]:
         """The nearest questions of a log with their cosines. Raises StoreError.
 
-        With ``whole`` it reads all new records; else only once, because a caller waits.
+        With ``whole`` all new records are read. Otherwise there is only one read,
+        because a caller waits.
         """
         partition = self._partition(log)
-        # A caller that waits does not wait for another reader: it uses the known records.
+        # If a caller waits, this call does not also wait for another reader. It then
+        # uses the known records.
         if partition.lock.acquire(blocking=whole):
             try:
                 if self._follow(log, partition, whole=whole):
@@ -153,7 +155,7 @@ class Index:
     def _partition(self, log: str) -> _Partition:
         with self._lock:
             found = self._partitions.pop(log, None) or _Partition()
-            self._partitions[log] = found  # the last used one
+            self._partitions[log] = found  # now the last used
             # Dropped partitions are read again at their next use.
             known = sum(len(one.known) for one in self._partitions.values())
             while len(self._partitions) > 1 and (
@@ -164,7 +166,7 @@ class Index:
             return found
 
     def _follow(self, log: str, partition: _Partition, *, whole: bool) -> bool:
-        """Read new records; whether there were any."""
+        """Read new records; return whether there were any."""
         before = partition.position
         count = _AT_ONCE if whole else _AT_ONCE_FOR_ANSWER
         while True:
@@ -185,5 +187,5 @@ class Index:
             vector = Vector.from_bytes(base64.b85decode(record["vector"]))
             return Neighbour(str(record["key"]), str(record["question"]), vector)
         except (CorruptEntry, ValueError, KeyError, TypeError):
-            logger.warning("a record of a log of questions can't be read")
+            logger.warning("a record in a question log can't be read")
             return None

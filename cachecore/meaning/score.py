@@ -4,7 +4,7 @@ It is a logistic function of cheap features: the similarity of the vectors, the 
 words that only one question has, and whether one word seems to be exchanged for another, as
 in similar questions about different things. Its weights are learned (``dev/bench/meaning``,
 from fow-cache's pairs, CC BY 4.0). A score is not a probability for the actual traffic;
-``bands`` measures its value there.
+``bands`` measures there how often a score is right.
 """
 
 import math
@@ -22,8 +22,8 @@ _ENDINGS: Final = (
 _FEW: Final = 2  # words
 _MANY: Final = 8
 _LONGEST: Final = 24  # letters of a word
-_STEM: Final = 3  # letters that a word keeps
-_LONG: Final = 8  # letters; a longer word may have two typing mistakes
+_STEM: Final = 3  # the fewest letters of a stem
+_LONG: Final = 8  # letters; from this length a word may have two typing mistakes
 
 # The weight of each of the ``features``; from python -m bench.meaning.
 WEIGHTS: Final = (
@@ -49,7 +49,7 @@ BIAS: Final = 3.8412
 
 
 def score(one: str, other: str, cosine: float) -> float:
-    """The score of two questions; ``cosine`` is that of their vectors."""
+    """The score of two questions; ``cosine`` is the cosine of their vectors."""
     total = BIAS + sum(
         weight * value
         for weight, value in zip(WEIGHTS, features(one, other, cosine), strict=True)

@@ -1,17 +1,17 @@
-"""The same question in other words: served a kept answer, after enough right comparisons.
+"""Serve kept answers to the same question in other words, after right comparisons.
 
-It is opt-in (``match: meaning``), and for questions that are complete by themselves. All of a
-request except its question must be equal: it names the partition. A kept answer to another
-question of the partition is a candidate if
+This is opt-in (``match: meaning``), and only for questions that are complete by themselves.
+All parts of a request except its question must be equal; they name the partition. A kept
+answer to another question of the partition is a candidate if
 
 1. no guard has a veto (``guards``),
 2. the score of the two questions is in a band (``score``, ``bands``),
 3. its entry may still be served, by the same rules as for any entry,
-4. the judge model, if there is one, says that it answers this question.
+4. the judge model, if there is one, says that the kept answer answers this question.
 
 Then the band decides. Most candidates are only compared: the model is asked as always, and
-its answer shows whether the candidate would have been right. A band that was right often
-enough serves, and a share of its requests is still compared. Nothing is served before that.
+its answer shows whether the candidate would have been right. A band serves only after it
+was right often enough. A share of its requests is compared even then.
 
 The store has two kinds of logs for this: the questions of a partition (``index``), and the
 comparisons of a subject, which is a kind, a model and an app (``evidence``). A failure here
@@ -87,7 +87,7 @@ class MeaningTier:
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timer = timer
-        self._rests: dict[str, float] = {}  # until when a failed model is not asked
+        self._rests: dict[str, float] = {}  # failed models are not asked until then
         self._store = store
         self._keyspace = keyspace
         self._lookup = lookup
@@ -100,7 +100,7 @@ class MeaningTier:
     def find(self, request: Request, look: Look) -> Near | None:
         """The answer to serve instead of a miss. Raises StoreError.
 
-        None if no band of the subject serves: then the request does not wait for vectors.
+        None if no band of the subject serves, so that the request waits for no vector.
         """
         meaning = request.meaning
         if meaning is None or not _is_open(request, look):
@@ -113,7 +113,8 @@ class MeaningTier:
             band.serves(meaning.max_wrong) and number not in meaning.locked
             for number, band in enumerate(trust.bands)
         ]
-        # Served answers need comparisons too: none is served if no more can be compared.
+        # Served answers need comparisons too. So none is served while no comparison can
+        # start.
         if not trust.whole or not any(serving) or not self._may_learn():
             return None
         vector = self._vector(meaning)
@@ -128,7 +129,7 @@ class MeaningTier:
         return None
 
     def begin(self, request: Request) -> None:
-        """Begin the vector of a question whose answer will be kept and compared."""
+        """Start to compute the vector of a question whose answer will be compared."""
         meaning = request.meaning
         if meaning is None or meaning.in_background or not self._asks(meaning.by):
             return
@@ -142,9 +143,10 @@ class MeaningTier:
         return True
 
     def learn(self, request: Request, key: str, stamps: Stamps, answer: Piece) -> None:
-        """Compare a kept answer with its neighbour's, and index it.
+        """Compare a kept answer with the answer to the nearest question, and index it.
 
-        In the background, unless the models can only be asked during the call.
+        This runs in the background, unless the models can only be asked during the
+        call.
         """
         meaning = request.meaning
         if meaning is None or not guards.stands_alone(meaning.question):
@@ -186,7 +188,7 @@ class MeaningTier:
         except (StoreError, UnkeyableError):
             pass  # The next answer will be compared.
         except Exception as error:  # noqa: BLE001 - its caller was served
-            logger.warning("an answer was not learned from: %s", type(error).__name__)
+            logger.warning("an answer was not compared: %s", type(error).__name__)
         finally:
             self._refreshes.release()
 
@@ -228,7 +230,7 @@ class MeaningTier:
         """The current kept answers that pass guards and score. Raises StoreError.
 
         An entry that was invalidated or switched off since the look-up is not a
-        candidate, however long a vector took.
+        candidate, even if the vector took long.
         """
         now = self._look(request, meaning, self._lookup.key(request))
         if now.stamps is None or None in now.stamps.values():
@@ -250,11 +252,11 @@ class MeaningTier:
         """The entry under a key of the request's partition. Raises StoreError."""
         look = self._lookup.at(request, key, meaning.read)
         if look.failed:
-            raise StoreError("the store failed at a candidate")
+            raise StoreError("the store failed when a candidate was read")
         return look
 
     def _judged(self, request: Request, meaning: Meaning, near: Near) -> Near | None:
-        """The candidate, if the judge says yes, in its state after that."""
+        """The candidate if the judge says yes, with its entry as it is after that."""
         if meaning.judge is None:
             return near
         if not self._asks("judge " + meaning.by):
@@ -292,7 +294,7 @@ class MeaningTier:
     ) -> None:
         self._emit(Compared(request.subject, near.band, right, near.entry.cost))
         trust = self._evidence.add(near.subject, near.band, near.key, right=right)
-        with suppress(StoreError):  # It is only for operators.
+        with suppress(StoreError):  # The shown state is only for operators.
             self._evidence.show(
                 near.subject,
                 request.subject,
@@ -309,7 +311,10 @@ def _subject(keyspace: Keyspace, request: Request, meaning: Meaning) -> str:
 
 
 def _is_open(request: Request, look: Look) -> bool:
-    """Whether another answer may replace a miss: not if a new answer is requested."""
+    """Whether the answer to another question may be served instead of this miss.
+
+    It may not if the caller requests a new answer.
+    """
     missed = look.reason in (Reason.ABSENT, Reason.EXPIRED)
     return missed and look.stamps is not None and request.control in LENIENT
 
@@ -317,7 +322,7 @@ def _is_open(request: Request, look: Look) -> bool:
 def _log(
     keyspace: Keyspace, request: Request, meaning: Meaning, stamps: Mapping[str, str]
 ) -> str:
-    """The log of a partition: a new one for each invalidation."""
+    """The log of a partition; an invalidation starts a new log."""
     around = {"by": meaning.by, "stamps": stamps_digest(stamps)}
     return keyspace.questions(form_of(request, {**meaning.partition, **around}))
 

@@ -140,7 +140,7 @@ ASKING_CHINESE: Final[Mapping[str, re.Pattern[str]]] = {
     "reason": re.compile(r"为什么|为何"),
     "price": re.compile(r"多少钱|价格|费用"),
 }
-# The begin, or in Chinese the end, of a question that continues earlier text.
+# The beginning, or in Chinese also the end, of a question that continues earlier text.
 FOLLOWING: Final = re.compile(
     r"^(?:and|or|but|also|then|plus|instead|otherwise|(?:what|how) about|(?:the )?same|"
     r"(?:the )?other|another|this|that|these|those|it|its|they|them|he|him|she|her)\b|"

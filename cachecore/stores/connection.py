@@ -289,7 +289,7 @@ class _Pool:
             if in_use:
                 raise NotAsked("All connections to Redis are busy.")
             self._late = self._making > 0
-            raise NotAsked("Redis is still being connected to.")
+            raise NotAsked("The connection to Redis is not ready yet.")
         began = time.monotonic()
         try:
             return self._ready.get(timeout=look)

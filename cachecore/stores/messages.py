@@ -69,7 +69,10 @@ _REMEDIES: Final[tuple[tuple[type[Exception], str], ...]] = (
         "did not answer in time; check the address and the network between it and the "
         "plugin daemon.",
     ),
-    (MasterNotFoundError, "is no Sentinel that knows a master of that name."),
+    (
+        MasterNotFoundError,
+        "is not a Sentinel, or it does not know a master of that name.",
+    ),
 )
 
 
@@ -122,7 +125,9 @@ class Complaint:
             begins, self._open = not self._open, True
         if begins:
             logger.warning(
-                "the cache at %s works in part at most: %s", self._name, remedy
+                "the cache at %s works only in part, or not at all: %s",
+                self._name,
+                remedy,
             )
 
     def accepted(self) -> None:
@@ -132,7 +137,7 @@ class Complaint:
         with self._lock:
             ends, self._open = self._open, False
         if ends:
-            logger.warning("the cache at %s works in full again", self._name)
+            logger.warning("the cache at %s works fully again", self._name)
 
 
 def slowness(took: float, timeout: float) -> tuple[str, ...]:
@@ -140,9 +145,9 @@ def slowness(took: float, timeout: float) -> tuple[str, ...]:
     if took < timeout / 2:
         return ()
     return (
-        f"Redis took {took * 1000:.0f} ms for one command, and after "
-        f"{timeout * 1000:.0f} ms an answer no longer waits for it; use a Redis nearer "
-        "to the plugin daemon, or raise redis_timeout_ms in cache_options.",
+        f"Redis took {took * 1000:.0f} ms for one command, and an answer waits at most "
+        f"{timeout * 1000:.0f} ms for it; use a Redis nearer to the plugin daemon, or "
+        "raise redis_timeout_ms in cache_options.",
     )
 
 
@@ -156,14 +161,14 @@ def advice(replies: Sequence[Any]) -> tuple[str, ...]:
     if any(reply == 1 for reply in exist):
         sentences.append(
             "This Redis is the one that Dify itself uses; give the cache a Redis of its "
-            "own, with maxmemory-policy allkeys-lru, so that neither can crowd out the "
-            "other."
+            "own, with maxmemory-policy allkeys-lru, so that neither can use up the "
+            "other's memory."
         )
     facts = {} if isinstance(memory, ErrorReply) else _facts(memory)
     if facts.get("maxmemory") == "0":
         sentences.append(
-            "This Redis has no maxmemory, so the cache may fill its machine; set "
-            "maxmemory, and maxmemory-policy allkeys-lru."
+            "This Redis has no maxmemory, so the cache may fill its machine's "
+            "memory; set maxmemory, and maxmemory-policy allkeys-lru."
         )
     elif facts.get("maxmemory_policy") == "noeviction":
         sentences.append(

@@ -36,7 +36,7 @@ _ENTRIES_A_CALL: Final = 8
 _ASK_AGAIN: Final = 0.05
 _PROBE: Final = "dify:cache:v1:probe"
 NO_REDIS: Final = (
-    "What answers at the Redis URL (redis_url) does not speak as Redis does."
+    "The server at the Redis URL (redis_url) does not reply as a Redis does."
 )
 
 # --- Lua scripts: changes that must be atomic ---------------------------------------

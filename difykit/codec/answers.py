@@ -44,7 +44,7 @@ def to_chunks(
 def to_chunk(model: str, index: int, piece: Piece, price: Price) -> LLMResultChunk:
     """One chunk for the host.
 
-    ``content`` is never None: the daemon refuses the whole stream for it
+    ``content`` is never None, because the daemon would then refuse the whole stream
     (host contract 3.6). Usage is priced here, once, on the last piece.
     """
     return LLMResultChunk(
@@ -82,7 +82,8 @@ def to_usage(usage: Usage, price: Price) -> LLMUsage:
         rate_in = rate_out = _ZERO
     paid_in = usage.prompt_tokens * rate_in * unit
     if usage.billed and (usage.cached_tokens or usage.written_tokens):
-        # The host has one price for input; the provider's own cache has others.
+        # The host has one price for input; the provider's prompt cache has other
+        # prices.
         off = price.saved_by_provider(usage.cached_tokens, usage.written_tokens)
         paid_in -= Decimal(str(off))
     paid_in = paid_in.quantize(_SEVEN_PLACES)

@@ -41,7 +41,7 @@ def from_openai(value: Any) -> list[PromptMessage]:
         msg = "messages must be a list of at least one message."
         raise ValueError(msg)
     if len(value) > _MOST:
-        msg = f"messages must be at most {_MOST}."
+        msg = f"messages must have at most {_MOST} items."
         raise ValueError(msg)
     return [_message(one, f"messages[{n}]") for n, one in enumerate(value)]
 
@@ -59,7 +59,7 @@ def _message(value: Any, where: str) -> PromptMessage:
             return UserPromptMessage(content=_content(value, where), name=name)
         case "assistant":
             return AssistantPromptMessage(
-                # Never null: the daemon refuses that.
+                # The daemon refuses null.
                 content=_content(value, where) if value.get("content") else "",
                 name=name,
                 tool_calls=_calls(value.get("tool_calls"), f"{where}.tool_calls"),
@@ -136,7 +136,7 @@ def _media(value: Any, where: str, standard: str, *, bare: bool = False) -> Any:
     try:
         path = urlsplit(text).path
     except ValueError:
-        msg = f"{where} is no URL."
+        msg = f"{where} is not a URL."
         raise ValueError(msg) from None
     mime = mimetypes.guess_type(path)[0] or standard
     return {"url": text, "mime_type": mime, "format": _format(mime)}
@@ -167,7 +167,7 @@ def _calls(value: Any, where: str) -> list[AssistantPromptMessage.ToolCall]:
 def tools_of(value: Any) -> list[PromptMessageTool]:
     """The tools that a request offers."""
     if isinstance(value, list) and len(value) > _MOST:
-        msg = f"tools must be at most {_MOST}."
+        msg = f"tools must have at most {_MOST} items."
         raise ValueError(msg)
     try:
         return [
@@ -179,7 +179,7 @@ def tools_of(value: Any) -> list[PromptMessageTool]:
             for tool in value or ()
         ]
     except (KeyError, TypeError, ValueError, AttributeError):
-        msg = "tools must be a list of functions with a name each."
+        msg = "tools must be a list of functions, each with a name."
         raise ValueError(msg) from None
 
 

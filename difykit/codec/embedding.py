@@ -1,4 +1,4 @@
-"""Vectors through the cache: never from two models, each with its share of tokens."""
+"""Vectors through the cache: all from one model, each with its share of tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,15 +22,15 @@ def ask(
 ) -> list[Item]:
     """A packed vector for each of ``forms``; see ``Batches.batch``.
 
-    If the vectors differ in size, another model has the name now, and all are loaded
-    again. The vectors of one reply of the model server are returned unchanged.
+    If the vectors differ in size, another model now has this name, and all vectors are
+    loaded again. If all vectors are new, they are returned unchanged.
     """
     items = cache.batch(request, forms, load, outlives_call=outlives_call, alone=alone)
     differ = len({vectors.size(item.payload) for item in items}) > 1
     if not differ or all(item.billed for item in items):
         return items
     if request.control is Control.ONLY:
-        raise NothingCached("what is kept is of several models")
+        raise NothingCached("the kept vectors are from several models")
     anew = replace(request, control=Control.REFRESH)
     return cache.batch(anew, forms, load, outlives_call=outlives_call)
 

@@ -48,7 +48,7 @@ _BY_TOOL: Final = tuple(
 )
 _ROLES: Final = ("user", "assistant", "user", "assistant")
 _ROLES_BY_TOOL: Final = ("user", "assistant", "tool", "assistant") * 2
-# A key's replacement for the ids of the examples' calls, which are new each time.
+# In a key, this replaces the ids of the examples' calls, which are new each time.
 _CALL_ID: Final = "dify-example"
 
 
@@ -66,7 +66,7 @@ def are_all(messages: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def extracts(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether they are from a Parameter Extractor, whose answer is its tool call.
+    """Whether the messages are a Parameter Extractor's; its answer is a tool call.
 
     Dify reads the call's arguments and runs no tool (nodes/parameter_extractor).
     """

@@ -181,7 +181,7 @@ def _urls(messages: Iterable[PromptMessage]) -> Iterator[str]:
 def without_thoughts(text: str) -> str:
     """The text without the reasoning shown in it."""
     kept, at = [], 0
-    # No regular expression, which would search the whole text for each opening tag.
+    # A regular expression would search the whole text for each opening tag.
     while (opening := text.find(_OPENING, at)) >= 0:
         closing = text.find(_CLOSING, opening)
         if closing < 0:

@@ -2,8 +2,8 @@
 
 Dify writes ``/files/<id>/file-preview?timestamp=…&nonce=…&sign=…`` (also
 ``image-preview``, and ``/files/tools/<id>.png``) again for each request, and serves them
-for 300 s (its FILES_ACCESS_TIMEOUT). So a key is made without the signature, and an answer
-with such a URL expires with it.
+for 300 s (its FILES_ACCESS_TIMEOUT). So a key is made without the signature, and an
+answer with such a URL expires with the signature.
 
 Anybody can type such a URL. Only URLs under an address at which this Dify serves its files
 count as its own. The environment that the plugin daemon gives to plugins names these
@@ -25,28 +25,29 @@ _SIGNED: Final = re.compile(
     r"(https?://[^\s/?#\"'<>()]+(?:/[\w.~-]+)*?)"
     r"(/files/(?:tools/)?[0-9A-Fa-f-]{36}(?:/(?:file|image)-preview|\.\w{1,10})?)"
     r"\?timestamp=(\d{1,12})&(?:amp;)?nonce=[0-9a-f]{32}"
-    # Exactly 43 letters of base64 and the padding: the question itself may follow, because
-    # Chinese needs no space before it.
+    # Exactly 43 letters of base64 and the padding. The question may follow directly,
+    # because Chinese needs no space before it.
     r"&(?:amp;)?sign=[A-Za-z0-9_-]{43}(?:=|%3D)",
     re.ASCII,
 )
 
 
 def is_signed(url: str) -> bool:
-    """Whether the URL is one of this Dify's signed ones."""
+    """Whether the URL is a signed URL of this Dify."""
     return any(True for _ in _own(url))
 
 
 def may_change(url: str) -> bool:
-    """Whether a URL's content may change: it is not a data URL, nor Dify's own."""
+    """Whether a URL's content may change: it is neither a data URL nor Dify's own."""
     return bool(url) and not url.startswith("data:") and not is_signed(url)
 
 
 def unsigned(value: Any) -> Any:
     """The value for a key: the same JSON data for every signature of the same files.
 
-    ``value`` is a text, an object, or a list of objects or texts. Its signatures are left
-    out, and a list has their places. So a typed text never equals one with a signature.
+    ``value`` is a text, an object, or a list of objects or texts. Its signatures are
+    left out, and a list of their places is added. So a typed text never equals a text
+    that had a signature.
     """
     places: list[list[Any]] = []
     stripped = _stripped(value, [], places)
@@ -86,9 +87,9 @@ def _stripped(value: Any, path: list[Any], places: list[list[Any]]) -> Any:
 
 
 def expires_at(value: Any) -> float | None:
-    """The time at which the first signature in JSON data ends, since the epoch.
+    """The time at which the first signature in JSON data expires, since the epoch.
 
-    It is never later than the end of a signature made now.
+    It is never later than the expiry of a signature made now.
     """
     if isinstance(value, str):
         latest = time.time()
@@ -114,5 +115,5 @@ def _own(text: str) -> Iterator[re.Match[str]]:
 
 
 def _is_clear(value: Any) -> bool:
-    """Whether a value certainly has no signature, as most values of a request."""
+    """Whether a value certainly has no signature, like most values of a request."""
     return "sign=" not in value if type(value) is str else value is None

@@ -1,7 +1,8 @@
 """Vectors <-> bytes, without a change of any number.
 
-One letter, then the numbers, little-endian: ``f`` with 4 bytes each if that changes none of
-them, as with numbers that arrived in 4 bytes; else ``d`` with 8 bytes.
+The bytes are one letter, then the numbers, little-endian. The letter is ``f`` for 4
+bytes each, if that changes no number, as with numbers that arrived in 4 bytes.
+Otherwise it is ``d`` for 8 bytes each.
 """
 
 import struct
@@ -18,7 +19,7 @@ def pack(vector: Sequence[float]) -> bytes:
     try:
         numbers = array("d", vector)
     except (TypeError, OverflowError):
-        msg = "a vector holds what is no number"
+        msg = "a vector holds something that is not a number"
         raise ValueError(msg) from None
     if not numbers or not all(map(isfinite, numbers)):
         msg = "a vector is empty, or holds a number that is not finite"

@@ -84,7 +84,7 @@ def test_the_door_measures_what_only_the_line_shows(
     upstream.script = Script(body=json.dumps(long).encode())
     wide = {**form, "max_chunks": "64"}
     texts = [f"text {number}" for number in range(64)]
-    with pytest.raises(PluginError, match=r"bytes, and Dify takes .*max_chunks"):
+    with pytest.raises(PluginError, match=r"bytes, and Dify accepts .*max_chunks"):
         embed(host, wide, *texts)
     assert host.plugin(MODEL).process.longest_line <= MAX_LINE
     # They are kept nevertheless: half of them come from the cache, and fit in the line.

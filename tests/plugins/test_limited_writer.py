@@ -40,9 +40,9 @@ def test_a_line_within_the_limit_is_unchanged() -> None:
 def test_the_longest_line_is_measured_in_bytes(letter: str) -> None:
     count = MAX_LINE // len(letter.encode())
     written = Written()
-    strict = LimitedWriter(written, "ask for less of it")
+    strict = LimitedWriter(written, "request less data")
     strict.write(letter * count)
-    with pytest.raises(InvokeBadRequestError, match="; ask for less of it"):
+    with pytest.raises(InvokeBadRequestError, match="; request less data"):
         strict.write(letter * (count + 1))
     assert len(written.lines) == 1
 
