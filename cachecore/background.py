@@ -75,5 +75,5 @@ class Background:
         except StoreError:
             return False
         except Exception as error:  # noqa: BLE001 - the other jobs must run
-            logger.warning("work behind the answers failed: %s", type(error).__name__)
+            logger.warning("background work failed: %s", type(error).__name__)
         return True
