@@ -59,9 +59,8 @@ class Background:
     def _round(self) -> bool:
         """Run every job once; whether all of them succeeded."""
         if not self._lock.acquire(blocking=False):
-            return (
-                False  # Another thread runs the jobs; the next round runs them again.
-            )
+            # Another thread runs the jobs; the next round runs them again.
+            return False
         try:
             done = [self._done(job) for job in self._jobs]
             return all(done)

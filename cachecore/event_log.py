@@ -164,11 +164,19 @@ class EventLog:
         if look is not None:
             reason, key = look.reason, look.key
             saved = look.entry.cost if look.entry else saved
-        number, now = next(self._numbers), self.clock()
         self._waiting.append(
             _Logged(
-                *(number, now, ended, reason, key, load, saved, seen),
-                *(asked, question, size),
+                next(self._numbers),
+                self.clock(),
+                ended,
+                reason,
+                key,
+                load,
+                saved,
+                seen,
+                asked,
+                question,
+                size,
             )
         )
         if not self.background.woken:

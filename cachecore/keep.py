@@ -42,8 +42,10 @@ class Keeper:
         cost: Cost = Cost(),  # noqa: B008 - frozen
         order: int = 0,
     ) -> Sealed | None:
-        """The bytes of an entry; or None, after it has emitted the refusal.
+        """The bytes of an entry; None if it can't be kept.
 
+        A value that can't be written emits its refusal. An entry that would not be fresh
+        emits nothing: the end that the request sets has passed.
         ``order`` is the order of its request (``policy.may_replace``).
         """
         now = self._clock()

@@ -436,10 +436,10 @@ class _Following:
         self._stream, self._lease = flight_key(key, token), lease_key(key)
         self._token = token
         self._after, self._number = "0", 0
-        self._subscription: tuple[int, ...] | None = (
-            None  # where this follower's own stands
-        )
-        self._proven = False  # whether the leader wrote a record after it
+        # The position of this follower's own subscription, and whether the leader wrote
+        # a record after it.
+        self._subscription: tuple[int, ...] | None = None
+        self._proven = False
         self._shown = False
         self._unshown: list[Piece] = []
 

@@ -146,9 +146,8 @@ class Lookup:
         for request, key in zip(requests, keys, strict=True):
             if key is None:
                 look = Look(Reason.UNKEYABLE)
-            elif (
-                failed
-            ):  # The evaluation may have to delete an entry, and the store fails.
+            elif failed:
+                # The evaluation may have to delete an entry, and the store fails.
                 look = Look(Reason.UNAVAILABLE, failed=True)
             else:
                 look = self._evaluate(

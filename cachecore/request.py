@@ -9,8 +9,8 @@ from cachecore.events import Subject
 from cachecore.keys import Kind, canonical
 from cachecore.policy import Control, Rules, Scope, Traits
 
-# The parts of a request. ``context`` is the rest: files, passages, tags.
 _SHOWN: Final = 80  # characters of a name
+# The parts of a request. ``context`` is the rest: files, passages, tags.
 PARTS: Final = ("system", "history", "question", "parameters", "tools", "context")
 
 
@@ -26,14 +26,17 @@ class Judgement:
 class Meaning:
     """How a request may be answered with the answer to a question in other words.
 
-    ``question`` is what is compared, ``partition`` all else of the request's form.
-    ``embed`` gives a text's vector, ``judge`` says whether the answer to another question
-    (its second argument) answers this one; both may raise. Of what was served at most
-    ``max_wrong`` may be wrong; at least ``compare_share`` goes on being compared, and the
-    bands of ``locked`` serve nothing. ``by`` names the models that are asked: what was found
-    with others is no evidence. ``in_background`` says that they can be asked when the caller has
-    its answer; where they can't, ``prepare`` begins to make the vector of a question that
-    ``embed`` will be asked for. ``read`` makes an answer of a kept payload.
+    ``question`` is compared; ``partition`` is the rest of the request's form, which must
+    be equal. ``embed`` returns a text's vector. ``judge`` gets this question, another
+    question and the answer to it, and returns whether that answer answers this question.
+    Both may raise.
+
+    At most the share ``max_wrong`` of the served answers may be wrong. At least the share
+    ``compare_share`` of the requests is still compared. The bands in ``locked`` serve
+    nothing. ``by`` names the models in use, because comparisons with other models are no
+    evidence. ``in_background`` says that these models can be asked after the caller has
+    its answer. If they can't, ``prepare`` begins early to compute the vector that
+    ``embed`` will return. ``read`` converts a kept payload to an answer.
     """
 
     question: str
@@ -51,23 +54,25 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of the cache.
+    """A request to the cache.
 
-    ``form`` is everything that can change the answer, as JSON data. ``tags``
-    are the caller's own, ``belongs`` automatic ones (``model:…``); both are part
-    of the key, for a caller with others would find every entry invalidated.
-    ``label`` is the model or tool and ``app`` the app, for metrics; ``asked`` gives
-    the question as text, and ``parts`` what else it consists of, by name (PARTS), so
-    that two requests can be compared.
-    ``credential`` is a digest of
-    everything that decides how a load fails (the payer, its time limits): followers share
-    an error only with the same credential. ``at_most`` gives the seconds that an answer may live
-    in any case, or None; ``accept`` says whether a whole answer is valid,
-    ``stale_may_replace`` whether an error of the load is one that a stale answer may stand
-    in for, and ``rebuild_error`` makes an error again of its class's name and its text,
-    as another process told them; None for one it does not know. ``judge`` is asked by
-    audits whether a kept answer and a fresh one that differ say the same; None is that
-    it can't tell. ``meaning`` opts in to answers of other questions.
+    ``form`` has everything that can change the answer, as JSON data. ``tags`` are the
+    caller's own, ``belongs`` are automatic ones (``model:…``). Both are part of the key:
+    otherwise a caller with other tags would find every entry invalidated. ``label`` is
+    the model or tool and ``app`` the app, for metrics. ``asked`` returns the question as
+    text, and ``parts`` the other parts of the request by name (PARTS), so that two
+    requests can be compared.
+
+    ``credential`` is a digest of everything that decides how a load fails (the payer, its
+    time limits): followers share an error only with the same credential. ``at_most``
+    returns the longest life of an answer in seconds, or None. ``accept`` returns whether
+    a complete answer is valid. ``stale_may_replace`` returns whether a stale answer may
+    be served instead of an error of the load. ``rebuild_error`` makes the error of
+    another process again, from the name of its class and its text; None if it does not
+    know the class.
+
+    ``judge`` returns for an audit whether two different answers say the same; None if it
+    can't decide. ``meaning`` opts in to the answers to other questions.
     """
 
     kind: Kind

@@ -62,7 +62,7 @@ class GuardedPlugin(Plugin):
 
     def run(self) -> None:
         """Serve the host, until it ends."""
-        # The SDK and its imports make some hundred thousand objects that are never
+        # The SDK and its imports make about a hundred thousand objects that are never
         # freed. Without freezing them, the collector takes a seventh of a hit's time.
         gc.collect()
         gc.freeze()

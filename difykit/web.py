@@ -123,9 +123,8 @@ def ask(
             )
         except _Stale:
             continue  # Try another connection; the last try uses a new one.
-        except (
-            NewConnectionError
-        ) as error:  # urllib3 makes it a subclass of its timeouts
+        except NewConnectionError as error:
+            # urllib3 makes it a subclass of its timeouts.
             raise ConnectionError(str(error)) from error
 
 

@@ -44,8 +44,8 @@ class Invalidation:
 def invalidate(caller: Caller, parameters: Mapping[str, Any]) -> Invalidation:
     """Invalidate, or turn the switch.
 
-    Raises BadInput or ConfigError. A StoreError becomes BadInput, because the caller
-    must know that nothing was invalidated.
+    Raises BadInput or ConfigError. A StoreError becomes CacheUnavailable, because the
+    caller must know that nothing was invalidated.
     """
     cache = settings.open_cache(settings.read(caller.credentials))
     target = inputs.choice(parameters, "target", *TARGETS)

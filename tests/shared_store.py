@@ -79,13 +79,13 @@ class FakeSharedStore(MemoryStore):
             left = ""
             if subscribe and (self._stream(stream) or self._holder(lease) == token):
                 left = self._add(stream, (None,), subscribe)[-1][0]
-            if not self._refreshes(stream, after) and wait:
+            if not self._records_after(stream, after) and wait:
                 self._changed.wait(wait)
-            fresh = self._refreshes(stream, after)
+            fresh = self._records_after(stream, after)
             alive = bool(self._stream(stream)) or self._holder(lease) == token
             return StreamReply(fresh, alive, left)
 
-    def _refreshes(
+    def _records_after(
         self, stream: str, after: str
     ) -> tuple[tuple[str, bytes | None], ...]:
         seen = int(after)

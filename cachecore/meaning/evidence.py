@@ -50,8 +50,8 @@ class Trust:
     def add(self, record: str) -> None:
         """Count a comparison.
 
-        Only a few right comparisons of one kept answer count, however many questions are
-        compared with it. Every wrong comparison counts.
+        At most ``_EACH`` right comparisons of one kept answer count, even if more
+        questions are compared with it. Every wrong comparison counts.
         """
         number = int(record[0]) if record[:1].isdigit() else len(self.bands)
         sign, kept = record[1:2], record[2:]

@@ -242,8 +242,7 @@ def stands_alone(question: str) -> bool:
     return not (short or FOLLOWING.search(found.text.strip()))
 
 
-# The guards that are nearly always right. A judge model is better than the other
-# guards.
+# These guards are nearly always right. A judge model is better than the others.
 SURE: Final = ("numbers", "signs", "contraries", "order")
 
 

@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 # The version of guards and score: comparisons of one version are no evidence for another.
 _VERSION: Final = 2
 _CANDIDATES: Final = 4  # the most candidates for a question, the nearest first
-_MOST_IN_BACKGROUND: Final = 4  # concurrent comparisons of one cache
+_MOST_COMPARISONS: Final = 4  # concurrent comparisons of one cache
 _MAX_MODELS: Final = 256
 _REST: Final = 30.0  # seconds
 
@@ -95,7 +95,7 @@ class MeaningTier:
         self._chance = chance
         self._index = Index(store, cipher_key)
         self._evidence = Evidence(store, keyspace, cipher_key, clock)
-        self._refreshes = threading.BoundedSemaphore(_MOST_IN_BACKGROUND)
+        self._comparisons = threading.BoundedSemaphore(_MOST_COMPARISONS)
 
     def find(self, request: Request, look: Look) -> Near | None:
         """The answer to serve instead of a miss. Raises StoreError.
@@ -137,9 +137,9 @@ class MeaningTier:
             meaning.prepare(meaning.question)
 
     def _may_learn(self) -> bool:
-        if not self._refreshes.acquire(blocking=False):
+        if not self._comparisons.acquire(blocking=False):
             return False
-        self._refreshes.release()
+        self._comparisons.release()
         return True
 
     def learn(self, request: Request, key: str, stamps: Stamps, answer: Piece) -> None:
@@ -151,7 +151,7 @@ class MeaningTier:
         meaning = request.meaning
         if meaning is None or not guards.stands_alone(meaning.question):
             return
-        if not self._refreshes.acquire(blocking=False):
+        if not self._comparisons.acquire(blocking=False):
             return
         work = request, meaning, key, stamps, answer
         if not meaning.in_background:
@@ -163,7 +163,7 @@ class MeaningTier:
         try:
             thread.start()
         except RuntimeError:  # no thread can be started
-            self._refreshes.release()
+            self._comparisons.release()
 
     def _learn(
         self,
@@ -190,7 +190,7 @@ class MeaningTier:
         except Exception as error:  # noqa: BLE001 - its caller was served
             logger.warning("an answer was not compared: %s", type(error).__name__)
         finally:
-            self._refreshes.release()
+            self._comparisons.release()
 
     def _compare(
         self, request: Request, meaning: Meaning, near: Near, answer: Piece

@@ -117,7 +117,7 @@ class Facts:
 class Store(Protocol):
     """The contract. tests/contract/store_contract.py checks it for every store."""
 
-    shared: bool  # whether other processes use it
+    shared: bool  # whether other processes use this store
 
     def look_up(self, key: str, hash_key: str, fields: Sequence[str]) -> Found:
         """Read an entry and fields of a hash, in one round trip."""
@@ -212,8 +212,7 @@ class Store(Protocol):
         """Renew leases and streams, add records; return each stream's record count.
 
         An expired lease is taken again if no other token holds it. The count is None
-        for a
-        heartbeat that was refused; the other heartbeats are still sent.
+        for a heartbeat that was refused; the other heartbeats are still sent.
         """
 
     def commit(self, commit: Commit) -> bool:

@@ -1,8 +1,8 @@
 """The breaker: stop asking a store that does not answer, until it answers again.
 
 The breaker opens after one call that the store refused or cut off, or after several
-calls in a row without an answer in time. A call counts only the time in
-which its process runs (see ``connection.Budget``), so a busy process opens no breaker.
+calls in a row without an answer in time. A call counts only the time in which its
+process runs (see ``connection.Budget``), so a busy process opens no breaker.
 
 While the breaker is open every call fails at once. A thread asks the store every
 ``PROBE_EVERY`` seconds; its first answer closes the breaker. The log has one line when the

@@ -275,7 +275,7 @@ class _Pool:
                 connection, since, age = found
             if isinstance(connection, Exception):
                 if since < came:
-                    continue  # It is older than this call.
+                    continue  # The error is older than this call.
                 raise connection
             idle = time.monotonic() - since
             if age == self._age and (idle < _FRESH or not connection.is_stale()):

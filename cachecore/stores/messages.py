@@ -183,8 +183,8 @@ def numbers(reply: Any) -> dict[str, float]:
     found: dict[str, float] = {}
     keys = 0.0
     # redis-py's Cluster client has parsed the reply already.
-    sentences = reply if isinstance(reply, dict) else _facts(reply)
-    for name, value in sentences.items():
+    facts = reply if isinstance(reply, dict) else _facts(reply)
+    for name, value in facts.items():
         if re.fullmatch(r"db\d+", str(name)):
             counted = value if isinstance(value, dict) else dict(_pairs(str(value)))
             with suppress(TypeError, ValueError):

@@ -155,7 +155,7 @@ class RedisStore:
         self._followers = threading.BoundedSemaphore(MAX_BLOCKING)
         self._route = open_route(url, self._breaker.fail)
 
-    # --- asking -----------------------------------------------------------
+    # --- calls ------------------------------------------------------------
 
     def _run(
         self, *commands: Command, limit: float | None = None, forced: bool = False

@@ -332,14 +332,12 @@ def _redis(servers: list[Facts], translate: Words) -> Json:
         return chart
     used, most = numbers["used_memory"], numbers.get("maxmemory", 0)
     limit = do_filesizeformat(most, binary=True) if most else translate("no_limit")
-    paragraphs = (
-        f"{translate('memory')}: {do_filesizeformat(used, binary=True)} / {limit}"
-    )
+    memory = f"{translate('memory')}: {do_filesizeformat(used, binary=True)} / {limit}"
     chart["full"] = used / most if most else 0
     rest = [f"{charts.count(numbers.get('keys', 0))} {translate('keys')}"]
     if "evicted_keys" in numbers:
         rest.append(f"{charts.count(numbers['evicted_keys'])} {translate('evicted')}")
-    chart["lines"] = [paragraphs, " · ".join(rest)]
+    chart["lines"] = [memory, " · ".join(rest)]
     return chart
 
 

@@ -35,9 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     for out in (sys.stdout, sys.stderr):
         if isinstance(out, io.TextIOWrapper):
-            out.reconfigure(
-                errors="backslashreplace"
-            )  # Texts of servers may contain any character.
+            # Texts of servers may contain any character.
+            out.reconfigure(errors="backslashreplace")
     try:
         match given.command:
             case "export":

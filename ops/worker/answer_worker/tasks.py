@@ -118,9 +118,8 @@ def run(self: Task, name: str, event: Event) -> None:
 
 def _made(name: str, event: Event) -> Event | None:
     """The document that a plugged-in task makes of an event."""
-    if (
-        name not in SETTINGS.plugged
-    ):  # A writer to the broker must not choose the code to run.
+    # A writer to the broker must not choose the code to run.
+    if name not in SETTINGS.plugged:
         raise settings.BadSetting("no task of this worker's")
     given = {**event, **_texts(event)}
     given.pop("texts", None)

@@ -90,8 +90,8 @@ def _is_json(first: bytes, response: BaseHTTPResponse) -> bool:
 
     The content decides, not only its type: some servers label events as JSON.
     """
-    sentence = response.headers.get("Content-Type", "")
-    return first.lstrip().startswith(b"{") and "application/json" in sentence
+    kind = response.headers.get("Content-Type", "")
+    return first.lstrip().startswith(b"{") and "application/json" in kind
 
 
 def fetch(form: Form, url: str, body: Mapping[str, Any]) -> Any:
