@@ -90,8 +90,7 @@ def _said(target: str, existed: Mapping[str, bool]) -> str:
             f"App{plural} invalidated: {', '.join(existed)}. All answers that apps share "
             "are dropped too."
         )
-    known = [name for name, found in existed.items() if found]
-    unknown = [name for name, found in existed.items() if not found]
+    known, unknown = split(existed)
     kind = "knowledge base" if target == "dataset" else target
     sentences = []
     if known:
@@ -104,6 +103,12 @@ def _said(target: str, existed: Mapping[str, bool]) -> str:
             f"Nothing was kept under {', '.join(unknown)}: nothing to invalidate."
         )
     return " ".join(sentences)
+
+
+def split(existed: Mapping[str, bool]) -> tuple[list[str], list[str]]:
+    """The names that had entries, and the names that had none."""
+    known = [name for name, found in existed.items() if found]
+    return known, [name for name, found in existed.items() if not found]
 
 
 def switch(cache: Cache, word: str) -> str:

@@ -7,10 +7,11 @@ from rag_cache.caller import Caller
 class CacheInvalidate(shell.Tool):
     def run(self, caller: Caller, asked: dict[str, Any]) -> shell.Messages:
         said = operating.invalidate(caller, asked)
+        known, never_kept = operating.split(said.names)
         yield from self.variables(
             done=True,
             message=said.message,
-            renewed=sum(said.names.values()),
-            never_kept=[name for name, existed in said.names.items() if not existed],
+            renewed=len(known),
+            never_kept=never_kept,
         )
         yield from self.texts(said.message)

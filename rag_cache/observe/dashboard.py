@@ -110,13 +110,11 @@ def _acted(request: Request, form: Form) -> Response:
         renewed = operating.invalidate(Caller(form), {"target": "tag", "name": tag})
     except (BadInput, ConfigError) as error:
         return _page(request, form, translate("not_done", reason=error), failed=True)
-    never = [name for name, existed in renewed.names.items() if not existed]
-    known = [name for name in renewed.names if name not in never]
+    known, never = operating.split(renewed.names)
     sentences = [translate("done", tag=", ".join(known))] if known else []
     if never:
         sentences.append(translate("never_kept", tags=", ".join(never)))
-    done = " ".join(sentences)
-    return _page(request, form, done)
+    return _page(request, form, " ".join(sentences))
 
 
 def _words(request: Request) -> Words:

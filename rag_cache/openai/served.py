@@ -17,6 +17,10 @@ _PICKS: Final[Mapping[str, Kind]] = {
     "embedding_model_1": "text-embedding",
 }
 _OURS: Final = "cached_model"
+_LEADS_BACK: Final = (
+    "Cached Model's, which may call this gateway again; pick the model of its own "
+    "provider in the endpoint's settings."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +83,14 @@ def find(settings: Mapping[str, Any], wanted: Any, kind: Kind) -> Served:
             f"No model {wanted[:100]!r} of this kind is picked in the endpoint's settings."
         )
     if leads_back(served):
-        raise BadInput(
-            f"The model {served.id} is Cached Model's, which may call this gateway again; "
-            "pick the model of its own provider in the endpoint's settings."
-        )
+        raise BadInput(f"The model {served.id} is {_LEADS_BACK}")
     return served
 
 
 def refused(settings: Mapping[str, Any]) -> list[str]:
     """A sentence for each model that is picked and not served."""
     return [
-        f"The model {served.id} is picked and not served: it is Cached Model's, which may "
-        "call this gateway again; pick the model of its own provider in the endpoint's "
-        "settings."
+        f"The model {served.id} is picked and not served: it is {_LEADS_BACK}"
         for served in models(settings)
         if leads_back(served)
     ]

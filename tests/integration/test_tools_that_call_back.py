@@ -27,14 +27,20 @@ CHOSEN = {
 }
 
 
-def text_of(host: Host, which: str, credentials: dict[str, str], **given: Any) -> str:
+def chunks_of(
+    host: Host, which: str, credentials: dict[str, str], given: dict[str, Any]
+) -> Iterator[Any]:
     request = {
         "provider": "rag_cache",
         "tool": which,
         "credentials": credentials,
         "tool_parameters": given,
     }
-    chunks = host.plugin(TOOLS).process.invoke("tool", "invoke_tool", request)
+    return host.plugin(TOOLS).process.invoke("tool", "invoke_tool", request)
+
+
+def text_of(host: Host, which: str, credentials: dict[str, str], **given: Any) -> str:
+    chunks = chunks_of(host, which, credentials, given)
     return "".join(c["message"]["text"] for c in chunks if c["type"] == "text")
 
 
@@ -45,13 +51,7 @@ def observation(
 
     core/tools/tool_engine.py, _convert_tool_response_to_str.
     """
-    request = {
-        "provider": "rag_cache",
-        "tool": which,
-        "credentials": credentials,
-        "tool_parameters": given,
-    }
-    chunks = host.plugin(TOOLS).process.invoke("tool", "invoke_tool", request)
+    chunks = chunks_of(host, which, credentials, given)
     texts = (c["message"].get("text") or str(c["message"]) for c in chunks)
     return "".join(texts)
 
