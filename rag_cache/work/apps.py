@@ -11,7 +11,6 @@ from rag_cache.errors import ReverseError
 from rag_cache.work.reverse import (
     CUT,
     HOST_QUEUE,
-    LONGEST_MESSAGE,
     UNPROVEN,
     Limits,
     bounded,
@@ -82,10 +81,7 @@ class _AppReader:
             case "workflow_finished":
                 self._finish(data or {})
             case "error":
-                message = str(event.get("message") or event.get("code") or "")
-                raise ReverseError(
-                    f"The app failed: {message_of(message)[:LONGEST_MESSAGE]}"
-                )
+                raise _failure(event.get("message") or event.get("code") or "")
         return ""
 
     def _show(self, text: Any) -> str:
@@ -96,10 +92,7 @@ class _AppReader:
     def _finish(self, data: Mapping[str, Any]) -> None:
         status = data.get("status")
         if status in ("failed", "stopped"):
-            message = str(data.get("error") or status)
-            raise ReverseError(
-                f"The app failed: {message_of(message)[:LONGEST_MESSAGE]}"
-            )
+            raise _failure(data.get("error") or status)
         self._ended = self._ended or status == "succeeded"
         self._failed = self._failed or status != "succeeded"
         outputs = data.get("outputs")
@@ -126,6 +119,10 @@ class _AppReader:
             usage=self._usage,
             data={"outputs": outputs} if outputs else None,
         )
+
+
+def _failure(message: Any) -> ReverseError:
+    return ReverseError(f"The app failed: {message_of(str(message))}")
 
 
 def _text_of(outputs: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ UNPROVEN: Final = "unproven"
 # (D/internal/core/dify_invocation/calldify/http_request.go:112, pkg/utils/stream). So
 # an answer with fewer items is complete.
 HOST_QUEUE: Final = 1024
-LONGEST_MESSAGE: Final = 500
+_LONGEST: Final = 500
 # The finish reasons of a model's answer that was cut or filtered.
 CUT: Final = ("length", "content_filter")
 _QUERY: Final = re.compile(r"(https?://[^\s?]{1,300})\?[^\s'\"]*")
@@ -82,7 +82,17 @@ def bounded[T](
 
 
 def message_of(text: str) -> str:
-    """The message in an error text of Dify, which may end in, or be, a report as JSON."""
+    """The message in an error text of Dify, fit to be shown.
+
+    At most 500 characters, without a report as JSON and without the query of an address.
+    """
+    # Some providers' errors repeat an address, with the key in its query.
+    message = _QUERY.sub(r"\1?…", _reported(text)[: 4 * _LONGEST])
+    return message[:_LONGEST]
+
+
+def _reported(text: str) -> str:
+    """The text without the plugin's own report as JSON, which it may end in, or be."""
     message = text.strip()
     for before_report in (_REPORT, _REPLY):
         before, found, report = message.partition(before_report)
@@ -108,6 +118,4 @@ def _read(error: Exception) -> tuple[str, int]:
     if _UNPUBLISHED in message:
         return "it is not published; publish it in Dify", 400
     status = next((code for word, code in _STATUSES.items() if word in message), 502)
-    # Some providers' errors repeat an address, with the key in its query.
-    message = _QUERY.sub(r"\1?…", message[: 4 * LONGEST_MESSAGE])
-    return message[:LONGEST_MESSAGE] or type(error).__name__, status
+    return message or type(error).__name__, status

@@ -242,6 +242,20 @@ def test_an_apps_own_error_is_shown_without_its_report(
         run_app(session, caller)
 
 
+@pytest.mark.parametrize("ends", ["error", "workflow_finished"])
+def test_an_apps_own_error_does_not_show_the_query_of_an_address(
+    session: FakeSession, caller: Caller, ends: str
+) -> None:
+    text = "no reply from https://models.example/v1?key=secret-of-the-app today"
+    error = {"event": "error", "message": text}
+    finished = {"event": ends, "data": {"status": "failed", "error": text}}
+    session.script = lambda: [error if ends == "error" else finished]
+    with pytest.raises(ReverseError) as raised:
+        run_app(session, caller)
+    shown = "no reply from https://models.example/v1?… today"
+    assert str(raised.value) == f"The app failed: {shown}"
+
+
 @pytest.mark.parametrize(
     "question", ["When?", 'He said "hi"', "two\nlines", '"', 'a "b": c']
 )
