@@ -1,4 +1,4 @@
-"""python -m bench: what scripts/bench runs. Prints a table and writes JSON."""
+"""python -m bench, for scripts/bench: prints a table and writes JSON."""
 
 import argparse
 import json
@@ -18,12 +18,17 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> int:
     """Run every benchmark; 0 if every figure is within its limit."""
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a part, under 60 s")
-    parser.add_argument("--only", nargs="+", choices=GROUPS, help="of these groups")
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measure our code and its references by turns, and print the ratios.",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a part of each, under 60 s in all"
+    )
+    parser.add_argument("--only", nargs="+", choices=GROUPS, help="only these groups")
     asked = parser.parse_args()
     found: dict[str, list[Result]] = {}
-    told = {"machine": machine(), "quick": asked.quick}
+    setting = {"machine": machine(), "quick": asked.quick}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
     with ExitStack() as stack:
@@ -36,17 +41,17 @@ def main() -> int:
                 found.setdefault(name, []).append(result)
                 print(_line(result), flush=True)
             # After each group: a later one may fail.
-            _write(path, told, found)
+            _write(path, setting, found)
     print(f"\n{path}")
     held = all(result.held for results in found.values() for result in results)
     return 0 if held else 1
 
 
 def _write(
-    path: Path, told: Mapping[str, object], found: Mapping[str, Sequence[Result]]
+    path: Path, setting: Mapping[str, object], found: Mapping[str, Sequence[Result]]
 ) -> None:
     groups = {name: [asdict(result) for result in of] for name, of in found.items()}
-    path.write_text(json.dumps({**told, "groups": groups}, indent=2))
+    path.write_text(json.dumps({**setting, "groups": groups}, indent=2))
 
 
 def _line(result: Result) -> str:

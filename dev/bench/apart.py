@@ -1,4 +1,4 @@
-"""A benchmark in a process of its own: under gevent, or with other packages installed.
+"""A benchmark in a separate process: under gevent, or with other packages.
 
 python -m bench.apart MODULE FUNCTION ARGUMENTS [gevent], where the arguments are JSON;
 prints one JSON object for each result.

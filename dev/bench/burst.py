@@ -1,7 +1,7 @@
-"""Many hits at one instant at one plugin process, against the same at its usual pace.
+"""Many hits at one instant at one plugin process, against single hits.
 
-The floor of ``host_hit`` is asked in the same way, by turns: what is ours is the key,
-the look-up and the entry, beside all that the SDK does for a thousand requests at once.
+The floor of ``host_hit`` is called in the same way, by turns. The difference is our
+part: the key, the look-up and the entry, beside the SDK's work for a thousand requests.
 """
 
 import statistics
@@ -24,7 +24,7 @@ IN_FLIGHT = 32
 
 
 def run(host: Host, form: Mapping[str, str], *, rounds: int) -> Iterator[Result]:
-    """The last answer and the median first text of a burst; nothing goes upstream."""
+    """The last answer and the median first text of a burst; no request goes upstream."""
     with paced_upstream() as (url, calls):
         namespace = f"bench-{uuid.uuid4().hex[:8]}"
         own = {**form, "endpoint_url": url, "cache_namespace": namespace}

@@ -1,7 +1,7 @@
 """A hit in the core against a raw GET of the same answer, in one process.
 
-Ours builds the key of a 2 KB prompt each time, asks Redis for the entry and its
-stamps, checks and decodes the entry, and makes the piece that is replayed.
+Our side builds the key of a 2 KB prompt each time, reads the entry and its stamps from
+Redis, checks and decodes the entry, and makes the piece that is replayed.
 """
 
 import uuid
@@ -25,7 +25,7 @@ def hits(
     rules: Rules = Rules(),  # noqa: B008 - frozen
     tags: tuple[str, ...] = (),
 ) -> Callable[[], str]:
-    """What answers ``text`` from the cache, each time it is called."""
+    """A function that answers ``text`` from the cache."""
     namespace = f"bench-{uuid.uuid4().hex[:8]}"
     cache = open_cache(StoreSettings(namespace, redis_url, timeout=2))
     asked, loads = messages(), 0
@@ -34,7 +34,7 @@ def hits(
         nonlocal loads
         loads += 1
         if loads > 1:
-            raise AssertionError("the hits were none")
+            raise AssertionError("the calls were not hits")
         yield Piece(text)
         yield Piece(finish_reason="stop", usage=Usage(500, 500))
 
@@ -72,7 +72,7 @@ def run(
 
 
 def raw_get(redis_url: str, text: str) -> Callable[[], bytes]:
-    """What reads ``text`` from the Redis as it is, each time it is called."""
+    """A function that reads ``text`` from the Redis unchanged."""
     client = redis.Redis.from_url(redis_url)
     key = f"bench-raw-{uuid.uuid4().hex[:8]}"
     client.set(key, text, px=600_000)
@@ -80,7 +80,7 @@ def raw_get(redis_url: str, text: str) -> Callable[[], bytes]:
     def raw() -> bytes:
         found: bytes | None = client.get(key)
         if found is None:
-            raise AssertionError("the plain answer is gone")
+            raise AssertionError("the plain answer is missing")
         return found
 
     if raw() != text.encode():

@@ -1,4 +1,4 @@
-"""A hundred equal questions at two plugin processes: one upstream call, and the lag."""
+"""A hundred equal questions at two plugin processes: the upstream calls, and the lag."""
 
 import statistics
 import threading
@@ -20,7 +20,7 @@ FIRST_TOKEN, BETWEEN = 0.2, 0.03  # seconds
 
 @contextmanager
 def paced_upstream() -> Iterator[tuple[str, list[float]]]:
-    """A fake model server with a model's pace; its base URL and when it was called."""
+    """A fake model server with the pace of a model: its base URL, and the times of its calls."""
     calls: list[float] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -60,7 +60,8 @@ def run(
     with paced_upstream() as (url, calls):
         for _ in range(rounds + 1):
             own = {**form, "endpoint_url": url, "cache_namespace": uuid.uuid4().hex}
-            for host in hosts:  # what a process does once: read the form, connect
+            # work that a process does once: reading the form, connecting
+            for host in hosts:
                 _ask(host, own, "warm", [])
             calls.clear()
             times: list[float] = []

@@ -15,13 +15,13 @@ from devhost.host import Host
 
 TEXTS = 64
 DIMENSIONS = 1536
-# What the model server takes for a call, and for each text of it, in seconds.
+# The model server's seconds for a call, and for each text of it.
 CALL, TEXT = 0.005, 0.02
 
 
 @contextmanager
 def embedding_server() -> Iterator[tuple[str, list[int]]]:
-    """A fake model server; its base URL, and how many texts each call brought."""
+    """A fake model server: its base URL, and the number of texts of each call."""
     calls: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,12 +74,12 @@ def embed(host: Host, form: Mapping[str, str], texts: list[str]) -> float:
     (answer,) = process.invoke("model", "invoke_text_embedding", request)
     taken = (time.perf_counter() - started) * 1e6
     if len(answer["embeddings"]) != len(texts):
-        raise AssertionError("not one vector for each text")
+        raise AssertionError("the vectors are not one for each text")
     return taken
 
 
 def run(host: Host, form: Mapping[str, str], *, rounds: int, limit: float) -> Result:
-    """All known, against none; and where one is new, exactly that one is sent."""
+    """All texts known, against none; and if one is new, exactly that one is sent."""
     texts = [f"{uuid.uuid4().hex} and what follows it" for _ in range(TEXTS)]
     with embedding_server() as (url, calls):
         given = {**form, "endpoint_url": url, "max_chunks": str(TEXTS)}

@@ -1,7 +1,7 @@
-"""What a shop's assistant is asked: questions in our own wording, in two languages.
+"""The questions of a shop's users, in our own wording, in two languages.
 
-Each is of a class that says for how long its answer stays true, and of a topic, by
-which it is invalidated when the topic's page changes.
+Each has a class, which gives its answer's lifetime, and a topic, whose answers are
+invalidated when the topic's page changes.
 """
 
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ _ASKED: Final = (
 
 @dataclass(frozen=True)
 class Question:
-    """A question, and what it is about."""
+    """A question, with its class and topic."""
 
     text: str
     topic: str
@@ -96,7 +96,7 @@ class Question:
 
 
 def questions() -> list[Question]:
-    """All of them, always in the same order."""
+    """All questions, always in the same order."""
     return [
         Question(form.format(thing[place]), thing[0], asked[2], language)
         for thing in _THINGS

@@ -1,6 +1,6 @@
-"""What a hit costs as the cache grows: entries, values, tags, callers.
+"""The time of a hit as the cache grows: entries, values, tags, callers.
 
-Each against the smallest of its kind, by turns, so that flat is 1.
+Each is measured against the smallest of its kind, by turns; 1 means no growth.
 """
 
 import uuid
@@ -24,14 +24,14 @@ SIZES = (1, 10, 100, 1000)  # KB
 TAGS = (0, 4, 16)
 CALLERS = (1, 10, 100, 1000)
 FLAT = 1.2
-_ASKED = 1000  # of the entries are really asked for
+_ASKED = 1000  # of the entries are asked for
 _FILL = """for number = tonumber(ARGV[1]), tonumber(ARGV[2]) do
   redis.call('SET', ARGV[3] .. number .. '}', ARGV[4], 'PX', 86400000)
 end"""
 
 
 def entries(*, rounds: int, times: int, most: int) -> Iterator[Result]:
-    """A hit among ever more entries, each number in a Redis of its own."""
+    """A hit among more and more entries, each number in a separate Redis."""
     counts = [count for count in ENTRIES if count <= most]
     with ExitStack() as stack:
         asks = []
@@ -50,7 +50,7 @@ def entries(*, rounds: int, times: int, most: int) -> Iterator[Result]:
 
 
 def _among(url: str, count: int) -> Callable[[], object]:
-    """What asks in turn for some of ``count`` entries."""
+    """A function that asks by turns for some of ``count`` entries."""
     namespace = f"bench-{uuid.uuid4().hex[:8]}"
     cache = open_cache(StoreSettings(namespace, url, timeout=5, events="off"))
     answer = prose(200)
@@ -87,7 +87,7 @@ def _piece(text: str) -> Piece:
 
 
 def values(redis_url: str, *, rounds: int, times: int) -> Iterator[Result]:
-    """A hit of ever longer answers, against a raw GET of each."""
+    """A hit of longer and longer answers, against a raw GET of each."""
     rules = Rules(max_entry_bytes=4 * 1024 * 1024)
     for size in SIZES:
         text = prose(size * 1024)
@@ -102,7 +102,7 @@ def values(redis_url: str, *, rounds: int, times: int) -> Iterator[Result]:
 
 
 def tags(redis_url: str, *, rounds: int, times: int) -> Iterator[Result]:
-    """A hit of entries with ever more tags, against one with none of its own."""
+    """A hit of entries with more and more tags, against one without tags."""
     text = prose(2048)
     plain = hits(redis_url, text)
     for count in TAGS[1:]:
@@ -117,7 +117,7 @@ def tags(redis_url: str, *, rounds: int, times: int) -> Iterator[Result]:
 
 
 def callers(redis_url: str, *, rounds: int, times: int) -> Iterator[Result]:
-    """A hit of one process with ever more callers, against one; to be run in gevent."""
+    """A hit of one process with more and more callers, against one; needs gevent."""
     hit = hits(redis_url, prose(2048))
     alone: list[float] = []
     crowds: dict[int, list[float]] = {count: [] for count in CALLERS[1:]}

@@ -1,7 +1,7 @@
 """A hit through the real plugin process, against the floor of the same SDK.
 
-The floor is the same package, its model answering a constant after one raw GET: what
-is left to us is the key, the look-up and the entry, beside all that the SDK does.
+The floor is the same package with another model, which answers a constant after one raw
+GET. The difference is our part: the key, the look-up and the entry.
 """
 
 import statistics
@@ -108,7 +108,7 @@ def floor_package(package: Path, scratch: Path) -> Path:
 
 @dataclass
 class Taken:
-    """Microseconds to the first text, and to the end; of processor; hits a second."""
+    """Microseconds to the first text and to the end; processor time; hits a second."""
 
     first: float
     end: float
@@ -125,7 +125,7 @@ def run(
     rounds: int,
     seconds: float,
 ) -> Iterator[Result]:
-    """First text, end, and hits a second; the model of ``form`` says prose(size)."""
+    """First text, end, and hits a second; the model of ``form`` answers prose(size)."""
     own = {**form, "cache_namespace": f"bench-{uuid.uuid4().hex[:8]}"}
     client = redis.Redis.from_url(form["redis_url"])
     client.set(f"{own['cache_namespace']}:floor", prose(size), px=600_000)
@@ -136,7 +136,7 @@ def run(
                 for chunk in ask(host, own, "m", "the same", plugin)
             )
         if said != prose(size):
-            raise AssertionError(f"{plugin} says something else")
+            raise AssertionError(f"{plugin} gives another answer")
     pairs = [
         tuple(turn(host, own, p, in_flight, seconds) for p in (PLUGIN, FLOOR))
         for _ in range(rounds + 1)
@@ -172,7 +172,7 @@ def run(
 def turn(
     host: Host, form: Mapping[str, str], plugin: str, in_flight: int, seconds: float
 ) -> Taken:
-    """One process asked for hits, for about so long."""
+    """One process, asked for hits for about ``seconds``."""
     ends = time.monotonic() + seconds
     firsts: list[float] = []
     lasts: list[float] = []

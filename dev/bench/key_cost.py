@@ -1,4 +1,4 @@
-"""The key of a 20 KB prompt, against what its serialiser and digest take alone."""
+"""The key of a 20 KB prompt, against its serialiser and digest alone."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from cachecore.request import Request
 
 
 def run(*, rounds: int, times: int) -> list[Result]:
-    """Our whole key, then the standard library in orjson's place, each against orjson."""
+    """Our whole key, then the standard library instead of orjson, each against orjson."""
     messages = [
         {"role": "system", "content": prose(20480)},
         {"role": "user", "content": "When does my parcel come?"},

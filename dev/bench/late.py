@@ -1,4 +1,4 @@
-"""The first token of a stale answer that stands in for a model which hangs."""
+"""The first token of a stale answer that is served instead of a model that hangs."""
 
 import json
 import statistics
@@ -15,7 +15,7 @@ from bench.upstream import events, frame
 from devhost.host import Host
 
 _BUDGET = 800  # milliseconds
-_HANGS = 3.0  # seconds: longer than any answer is waited for
+_HANGS = 3.0  # seconds: longer than the limit for any answer
 _AT_ONCE = 4
 
 

@@ -1,4 +1,4 @@
-"""What the figures were measured on; nothing that would name the machine."""
+"""The machine of the figures, without anything that identifies it."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""How things are timed here: by turns, so that a noisy machine disturbs both alike."""
+"""Timing by turns, so that a noisy machine disturbs both sides equally."""
 
 import statistics
 import threading
@@ -10,11 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table: ours, what it is measured against, and the figure.
+    """One line of the table: our value, the reference's, and the figure.
 
-    ``figure`` is what ``limit`` bounds from above, or from below if ``least``; a limit
-    of None bounds nothing. ``of`` is the unit of ours and the reference, ``unit`` that
-    of the figure; ``spread`` has the figure's quartiles.
+    ``figure`` is limited by ``limit`` from above, or from below if ``least``; None is
+    no limit. ``of`` is the unit of both values, ``unit`` that of the figure; ``spread``
+    has the figure's quartiles.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Result:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> "Result":
-        """A result, from what ``asdict`` made of it and JSON gave back."""
+        """A result, from the JSON of ``asdict``."""
         return cls(**{**data, "spread": tuple(data["spread"])})
 
     @property
@@ -41,7 +41,7 @@ class Result:
 
 
 def timed(work: Callable[[], object], times: int, callers: int = 1) -> float:
-    """Microseconds for one call, over ``times`` of them, so many callers at once."""
+    """Microseconds for one call, over ``times`` calls by this many callers at once."""
     if callers == 1:
         started = time.perf_counter()
         for _ in range(times):
@@ -71,7 +71,7 @@ def timed(work: Callable[[], object], times: int, callers: int = 1) -> float:
 def by_turns(
     ours: Callable[[], float], reference: Callable[[], float], rounds: int
 ) -> tuple[list[float], list[float]]:
-    """What both say, called in turn, the first pair thrown away."""
+    """The values of both, called by turns; the first pair is dropped."""
     pairs = [(ours(), reference()) for _ in range(rounds + 1)][1:]
     return [a for a, _ in pairs], [b for _, b in pairs]
 
@@ -94,7 +94,7 @@ def ratio(
 def times_fewer(
     name: str, ours: Sequence[float], reference: Sequence[float], limit: float | None
 ) -> Result:
-    """How many times as much the reference takes: the more, the better."""
+    """The reference's multiple of ours: higher is better."""
     turned = ratio(name, reference, ours, limit)
     return Result(
         name,
@@ -125,6 +125,6 @@ def difference(
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:
-    """The first and the third."""
+    """The first and the third quartile."""
     low, _, high = statistics.quantiles(values, n=4)
     return low, high

@@ -1,7 +1,7 @@
-"""What an entry takes of a Redis, against its answer: the growth of used_memory.
+"""The memory of an entry in Redis, against its answer: the growth of used_memory.
 
-Entries as Cached Model keeps them, of prose that does not repeat itself, in a Redis of
-its own. python -m bench.memory prints the table of docs/operations.md.
+Entries as Cached Model keeps them, of prose without repetition, in a separate Redis.
+python -m bench.memory prints the table of docs/operations.md.
 """
 
 import random
@@ -18,7 +18,7 @@ from cachecore.request import Request
 
 _COUNT = 300
 _SIZES = (500, 2048, 8192, 20480)
-# From here on an answer is to be stored in half of its bytes.
+# From this size on, an answer must be stored in half of its bytes.
 _LONG = 8192
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 

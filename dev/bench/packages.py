@@ -1,4 +1,4 @@
-"""A package like ours, but for some of its files: what ours is measured against."""
+"""A package like ours except for some files: the reference of a measurement."""
 
 import zipfile
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 def changed(
     package: Path, scratch: Path, name: str, files: Mapping[str, bytes]
 ) -> Path:
-    """The package under another name, with these files in place of its own."""
+    """The package under another name, with these files instead of its own."""
     made = scratch / f"{name}.difypkg"
     with zipfile.ZipFile(package) as old, zipfile.ZipFile(made, "w") as new:
         kept = {one: old.read(one) for one in old.namelist()}

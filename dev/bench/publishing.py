@@ -1,9 +1,9 @@
-"""What events and statistics cost: hits of one process with them and without.
+"""The cost of events and statistics: hits of one process with them and without.
 
-The other process runs the same package, but for the three lines that tell.
-A process that answers hits is bound by its processor, so that hits a second are one
-over its processor's time for a hit; that is what is compared, for it holds what runs
-behind the answers, and this machine's other work does not disturb it.
+The other process runs the same package without the three lines that publish. The
+processor limits a process that answers hits, so the processor time of a hit decides the
+hits a second. It is compared here, because it includes the work in the background, and
+other work of the machine does not change it.
 """
 
 import os
@@ -18,10 +18,10 @@ from bench.measure import Result, ratio
 from bench.packages import changed
 from devhost.host import Host
 
-SILENT = "answercache/silent_model"
+UNPUBLISHED = "answercache/unpublished_model"
 IN_FLIGHT = 32
-# What tells, and what is there instead where nothing does.
-_TOLD = (
+# The lines that publish, and their replacements.
+_PUBLISHES = (
     ("cachecore/opening.py", ", hook=statistics, event_log=event_log", ""),
     (
         "cachecore/cache.py",
@@ -34,15 +34,15 @@ _TURN = 0.5  # seconds
 _TURNS = 6  # of each, in a round
 
 
-def silent_package(package: Path, scratch: Path, root: Path) -> Path:
-    """The package, its cache telling nobody anything."""
+def unpublished_package(package: Path, scratch: Path, root: Path) -> Path:
+    """The package without events and statistics."""
     own = {}
-    for path, told, silent in _TOLD:
+    for path, publishes, instead in _PUBLISHES:
         source = (root / path).read_text()
-        if source.count(told) != 1:
-            raise AssertionError(f"{path}: what tells was not found: {told}")
-        own[path] = source.replace(told, silent).encode()
-    return changed(package, scratch, "silent_model", own)
+        if source.count(publishes) != 1:
+            raise AssertionError(f"{path} must have this text once: {publishes}")
+        own[path] = source.replace(publishes, instead).encode()
+    return changed(package, scratch, "unpublished_model", own)
 
 
 def run(
@@ -55,7 +55,7 @@ def run(
 ) -> Result:
     """Microseconds of processor for a hit, with events and statistics and without.
 
-    Each of ``pairs`` runs both packages: no two processes are alike, however equal.
+    Each of ``pairs`` runs both packages, because two equal processes differ.
     """
     ours: list[float] = []
     reference: list[float] = []
@@ -63,26 +63,26 @@ def run(
         options = f"{form['cache_options']}\nevents: {events}"
         namespace = f"bench-{uuid.uuid4().hex[:8]}"
         own = {**form, "cache_options": options, "cache_namespace": namespace}
-        told = _Meter(host, own, through_host.PLUGIN)
-        silent = _Meter(host, own, SILENT)
-        for meter in (told, silent):
+        published = _Meter(host, own, through_host.PLUGIN)
+        unpublished = _Meter(host, own, UNPUBLISHED)
+        for meter in (published, unpublished):
             meter.turn()
             meter.read()
         for _ in range(rounds):
             for turn in range(_TURNS):
-                # Who comes second finds the machine as the first has left it.
-                for meter in (told, silent)[:: 1 if turn % 2 else -1]:
+                # The second finds the machine as the first has left it.
+                for meter in (published, unpublished)[:: 1 if turn % 2 else -1]:
                     meter.turn()
-            # Only now: what runs behind the answers runs in the other's turn too.
-            ours.append(told.read())
-            reference.append(silent.read())
+            # Only now: the background work of one runs in the other's turn too.
+            ours.append(published.read())
+            reference.append(unpublished.read())
     what = f"processor time of a hit, {IN_FLIGHT} in flight"
     name = f"{what}, events published / not published, events: {events}"
     return ratio(name, ours, reference, limit)
 
 
 class _Meter:
-    """Asks one process for hits, and reads what they cost its processor."""
+    """Asks one process for hits, and reads their processor time."""
 
     def __init__(self, host: Host, form: Mapping[str, str], plugin: str) -> None:
         self._host, self._form, self._plugin = host, form, plugin
@@ -115,6 +115,6 @@ class _Meter:
 
 
 def processor(pid: int) -> float:
-    """Seconds of processor that a process has used (proc(5), stat)."""
+    """The processor seconds of a process (proc(5), stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

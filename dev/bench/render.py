@@ -22,7 +22,7 @@ _GIVEN = {
 
 
 def run(*, rounds: int, times: int, limit: float) -> Result:
-    """The ratio of the two."""
+    """The ratio of both times."""
     kept = {"template": _TEMPLATE, "variables": _GIVEN}
     count = iter(range(10**9))
 

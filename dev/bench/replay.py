@@ -1,7 +1,7 @@
 """A kept answer of 20 KB as a stream: the processor's time, ours against LiteLLM's.
 
-Ours is that of the whole plugin process, the SDK and the line to the host in it;
-LiteLLM's is of a process that does nothing but call it.
+Our time is that of the whole plugin process, with the SDK and its connection to the
+host; LiteLLM's is that of a process that only calls it.
 """
 
 import uuid
@@ -26,7 +26,7 @@ def run(
     *,
     limit: float,
 ) -> Result:
-    """How many times as long LiteLLM's processor is busy."""
+    """The multiple of our processor time that LiteLLM needs."""
     own = {**form, "cache_namespace": f"bench-{uuid.uuid4().hex[:8]}"}
     for _ in range(2):
         chunks = list(ask(host, own, "m", "the same"))

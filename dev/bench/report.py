@@ -1,6 +1,7 @@
 """python -m bench.report RESULTS.json …: tables, charts and the README's figures.
 
-Later files replace the groups of earlier ones, so that one group can be measured anew.
+A later file replaces the groups of an earlier one, so that one group can be measured
+again.
 """
 
 import json
@@ -32,7 +33,7 @@ _TITLES = {
     "growth": "Growth",
     "model": "A real model",
 }
-# What the README shows: a result's name, and what to say of it.
+# The README's rows: a result's name, and the text of its row.
 _SHOWN = (
     (
         "core hit / raw GET, 2 KB, 1 caller",
@@ -61,26 +62,26 @@ _SHOWN = (
     ("traffic, Zipf 1.1: paid / without", "Cost of that day, against no cache"),
 )
 
-# Of these the README gives percent.
+# The README gives these in percent.
 _SHARES = ("hit rate", "/ without", "warm / cold, real model")
 
 type Groups = dict[str, list[Result]]
 
 
 def main() -> None:
-    """Read, then write."""
+    """Read the results, then write the documents."""
     groups: Groups = {}
-    told: Mapping[str, Any] = {}
+    results: Mapping[str, Any] = {}
     for name in sys.argv[1:]:
-        told = json.loads(Path(name).read_text("utf-8"))
-        for group, of in told["groups"].items():
+        results = json.loads(Path(name).read_text("utf-8"))
+        for group, of in results["groups"].items():
             groups[group] = [Result.read(one) for one in of]
     tables = "\n\n".join(
         f"### {title}\n\n{_table(groups[name])}"
         for name, title in _TITLES.items()
         if name in groups
     )
-    machine = ", ".join(f"{name} {value}" for name, value in told["machine"].items())
+    machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
     _put(ROOT / "dev/bench/README.md", "tables", f"Measured on: {machine}.\n\n{tables}")
     _put(ROOT / "README.md", "figures", _figures(groups))
     if "memory" in groups:
@@ -145,7 +146,7 @@ def _percent(share: float) -> str:
 
 
 def _sizes(results: Sequence[Result]) -> str:
-    """What an entry takes, by the answer's size and language."""
+    """The memory of an entry, by the answer's size and language."""
     rows: dict[str, list[str]] = {}
     for one in results:
         size = one.name.split(", ")[1]
@@ -155,7 +156,7 @@ def _sizes(results: Sequence[Result]) -> str:
 
 
 def _put(path: Path, mark: str, text: str) -> None:
-    """Write ``text`` between the marks of that name."""
+    """Write ``text`` between the comments with this name."""
     begins, ends = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     before, _, rest = path.read_text("utf-8").partition(begins)
     after = rest.partition(ends)[2]

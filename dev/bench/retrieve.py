@@ -1,4 +1,4 @@
-"""A warm cached_retrieve, against the same tool returning a constant through the same host."""
+"""A warm cached_retrieve, against the same tool with a constant answer, in one host."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from devhost.host import Host
 
 TOOLS = "answercache/rag_cache"
 FLOOR = "answercache/rag_floor"
-# What the article measured of a Knowledge Retrieval node.
+# Milliseconds that the article measured for a Knowledge Retrieval node.
 API_SECONDS = 0.8
 PASSAGES = 3
 _CHECKED = 1  # second
@@ -40,7 +40,7 @@ class CachedRetrieve(Tool):
 
 
 def credentials(form: Mapping[str, str], api: FakeKnowledgeApi) -> dict[str, str]:
-    """The tool's credentials, with the cache of ``form``."""
+    """The tool's credentials, with the Redis of ``form``."""
     return {
         **{name: form[name] for name in ("redis_url", "cache_namespace")},
         "cache_options": "redis_timeout_ms: 1000",
@@ -50,7 +50,7 @@ def credentials(form: Mapping[str, str], api: FakeKnowledgeApi) -> dict[str, str
 
 
 def knowledge(api: FakeKnowledgeApi) -> str:
-    """A dataset whose passages are as long as Dify cuts them; its id."""
+    """A dataset with passages of the length that Dify cuts; its id."""
     api.delay = API_SECONDS
     prose = "Parcels arrive after three days, and lamps are packed in two boxes. " * 12
     documents = [Document(f"page {n}.md", f"{n} {prose}") for n in range(PASSAGES)]
@@ -73,7 +73,7 @@ def call(
 
 
 def floor_of(package: Path, found: Mapping[str, Any], scratch: Path) -> Path:
-    """The same package, whose tool says ``found`` whatever it is asked."""
+    """The same package, whose tool always answers ``found``."""
     own = {"tools/cached_retrieve.py": _TOOL.encode()}
     own["floor.json"] = json.dumps(found).encode()
     return changed(package, scratch, "rag_floor", own)
@@ -89,13 +89,13 @@ def run(
     rounds: int,
     limit: float,
 ) -> Result:
-    """Milliseconds that a warm one adds to the floor."""
+    """Milliseconds that a warm call adds to the floor."""
     given = credentials(form, api)
     dataset = knowledge(api)
     call(host, TOOLS, given, dataset)
     found = call(host, TOOLS, given, dataset)
     if not found["hit"] or len(found["result"]) != PASSAGES:
-        raise AssertionError("the warm call was no hit")
+        raise AssertionError("the warm call was not a hit")
     host.install(floor_of(package, found, scratch))
 
     def timed(plugin: str) -> float:
@@ -106,15 +106,15 @@ def run(
 
     asked = api.retrievals
     ours, reference = by_turns(lambda: timed(TOOLS), lambda: timed(FLOOR), rounds)
-    if api.retrievals > asked + 1:  # one may have been refreshed behind
-        raise AssertionError("the warm calls were no hits")
+    if api.retrievals > asked + 1:  # one may have been refreshed in the background
+        raise AssertionError("the warm calls were not hits")
     return difference("warm cached_retrieve - constant", ours, reference, limit)
 
 
 def after_a_while(
     host: Host, form: Mapping[str, str], api: FakeKnowledgeApi, *, rounds: int
 ) -> Result:
-    """The first hit after a dataset's version has to be read again, against none."""
+    """The first hit after a dataset's version must be read again, against a plain hit."""
     given = credentials(form, api)
     often = f"{given['cache_options']}\ndataset_check_seconds: {_CHECKED}"
     given = {**given, "cache_options": often}
@@ -122,9 +122,9 @@ def after_a_while(
     off = {**given, "cache_ttl": "off"}
     call(host, TOOLS, given, dataset)
     while len(ours) < rounds:
-        time.sleep(2 * _CHECKED)  # until nobody knows the version any more
+        time.sleep(2 * _CHECKED)  # until no process remembers the version
         taken, hit = _timed(host, given, dataset)
-        # What was retrieved when its version was new is retrieved again soon.
+        # A retrieval that was made with a new version is soon made again.
         if hit:
             ours.append(taken)
             reference.append(_timed(host, off, dataset)[0])

@@ -1,4 +1,4 @@
-"""Which benchmarks there are, how long each may take, and what they share."""
+"""The benchmarks, their limits, and the servers and packages that they share."""
 
 import sys
 import tempfile
@@ -38,7 +38,7 @@ from packager.build import RECIPES, build
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS, MODELS = RECIPES[:2]
 _LIMITS = {2048: 2.0, 20480: 3.5}
-# How many times the others' hits are to take, at least, and hits in a round.
+# The required multiple of others' hits, and the hits in a round.
 _PEERS: Mapping[str, tuple[float | None, int]] = {
     "dogpile.cache": (None, 200),
     "LangChain RedisCache": (3.0, 60),
@@ -48,7 +48,7 @@ _PEERS: Mapping[str, tuple[float | None, int]] = {
 
 
 class Bench:
-    """What benchmarks share: a Redis, packages, hosts, model servers."""
+    """The shared parts of benchmarks: a Redis, packages, hosts, model servers."""
 
     def __init__(self, stack: ExitStack, *, quick: bool) -> None:
         self.stack, self.quick = stack, quick
@@ -90,7 +90,7 @@ class Bench:
 
     @property
     def form(self) -> dict[str, str]:
-        """A model's form, all but its endpoint; an idle machine may be slow."""
+        """A model's form without its endpoint; a machine that was idle may be slow."""
         return {
             "context_size": "4096",
             "redis_url": self.redis,
@@ -127,7 +127,7 @@ def _peers(bench: Bench) -> Iterator[Result]:
         return
     python = installing.python()
     if python is None:
-        print("  the others do not install here: left out", file=sys.stderr)
+        print("  the other caches can't be installed here: left out", file=sys.stderr)
         return
     for size in _LIMITS:
         url = bench.upstream(size=size)
@@ -174,7 +174,7 @@ def _miss(bench: Bench) -> Iterator[Result]:
     slow = {**bench.form, "endpoint_url": bench.upstream(0.2)}
     yield through_host.miss_against_plain(bench.host, slow, "slow", rounds=bench.rounds)
     if not bench.quick:
-        # A second, so that 32 in flight do not fill this machine's processors.
+        # A second, so that 32 in flight do not take all of this machine's processors.
         usual = {**bench.form, "endpoint_url": bench.upstream(1.0)}
         yield through_host.misses_at_once(
             bench.host, usual, "usual", rounds=bench.rounds, limit=2
@@ -231,12 +231,12 @@ def _warming(bench: Bench) -> Iterator[Result]:
 def _publishing(bench: Bench) -> Iterator[Result]:
     if bench.quick:
         return
-    silent = publishing.silent_package(bench.package, bench.scratch, ROOT)
+    unpublished = publishing.unpublished_package(bench.package, bench.scratch, ROOT)
     pairs = []
     for _ in range(4):
         host = bench.new_host()
         host.install(bench.package)
-        host.install(silent)
+        host.install(unpublished)
         pairs.append(host)
     form = {**bench.form, "endpoint_url": bench.upstream()}
     for events in ("sizes", "off"):

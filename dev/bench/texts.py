@@ -1,4 +1,4 @@
-"""What is asked and answered in the benchmarks."""
+"""The questions and answers of the benchmarks."""
 
 import random
 
@@ -11,14 +11,14 @@ def prose(size: int) -> str:
 
 
 def messages() -> list[dict[str, str]]:
-    """A prompt of 2 KB, as a workflow asks it."""
+    """A prompt of 2 KB, as a workflow sends it."""
     return [
         {"role": "system", "content": prose(2048)},
         {"role": "user", "content": "When does my parcel come?"},
     ]
 
 
-# Words, for prose that does not repeat itself.
+# Words for prose without repetition.
 _EN = """
 parcel order delivery return refund invoice lamp shade bulb warranty customer service
 please contact within days working the a of and to in for is on that with by as are
@@ -34,7 +34,7 @@ _ZH = """
 
 
 def random_prose(size: int, language: str, rng: random.Random) -> str:
-    """Words that do not repeat themselves in order, of about ``size`` bytes in UTF-8.
+    """Words in an order without repetition, of about ``size`` bytes in UTF-8.
 
     ``language`` is en or zh.
     """

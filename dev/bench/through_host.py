@@ -32,7 +32,7 @@ def ask(
     question: str,
     plugin: str = PLUGIN,
 ) -> Iterator[Any]:
-    """The chunks of an answer, as the host gives them."""
+    """The chunks of an answer, as the host yields them."""
     request: dict[str, Any] = {
         "provider": "cached_model",
         "model_type": "llm",
@@ -60,7 +60,7 @@ def first_token(
     question: str,
     plugin: str = PLUGIN,
 ) -> float:
-    """Microseconds from the request to the first text, all of the answer read."""
+    """Microseconds from the request to the first text; the whole answer is read."""
     started, first = time.perf_counter(), None
     for chunk in ask(host, form, model, question, plugin):
         if first is None and chunk["delta"]["message"]["content"]:
@@ -74,7 +74,7 @@ def warm_against_cold(
     host: Host, form: Mapping[str, str], model: str, *, rounds: int
 ) -> Result:
     """The same question again, against the model's own first token."""
-    # That the warm ones are hits is what scripts/demo checks by the model's counters.
+    # scripts/demo checks by the model's counters that the warm ones are hits.
     cold: list[float] = []
     warm: list[float] = []
     for number in range(rounds):
@@ -108,7 +108,7 @@ def miss_in_pairs(
 ) -> Result:
     """The same between two processes, one with the cache on and one with it off.
 
-    No two processes are alike, however equal: of several pairs the median counts.
+    Two equal processes differ, so the median of several pairs counts.
     """
     off = {**form, "cache_ttl": "off"}
     ours: list[float] = []
@@ -131,14 +131,14 @@ def misses_at_once(
 ) -> Result:
     """The slowest hundredth of misses, 32 in flight, on against off.
 
-    Every caller asks with the cache on and off by turns, so that both meet the same
-    crowd.
+    Each caller asks with the cache on and off by turns, so that both meet the same
+    load.
     """
     off = {**form, "cache_ttl": "off"}
     taken: dict[bool, list[float]] = {True: [], False: []}
 
     def work(number: int) -> None:
-        time.sleep(number / IN_FLIGHT)  # as callers come, not all at one instant
+        time.sleep(number / IN_FLIGHT)  # as callers arrive, not all at one instant
         for turn in range(2 * rounds):
             on = (turn + number) % 2 == 0
             asked = first_token(host, form if on else off, model, uuid.uuid4().hex)
@@ -173,7 +173,7 @@ def _slowest(values: list[float]) -> float:
 
 
 def plain_package(package: Path, scratch: Path) -> Path:
-    """The same package, its model the SDK's own OpenAI-compatible class."""
+    """The same package, whose model is the SDK's own OpenAI-compatible class."""
     own = {"models/llm/llm.py": _SDKS_OWN.encode()}
     return changed(package, scratch, "plain_model", own)
 

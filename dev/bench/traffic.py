@@ -1,8 +1,8 @@
-"""A day of a shop's assistant, replayed: hit rate, times and money, with and without.
+"""A day of a shop's assistant: hit rate, times and money, with and without a cache.
 
-Questions are drawn by a Zipf law from ``faq``, always the same for a seed; a fifth are
-never asked twice. The cache's clock is the day's, and its Redis is real; the model's
-time is drawn for each question and added, not slept. Five times a day a page of the FAQ
+Questions are drawn from ``faq`` by a Zipf law with a fixed seed; a fifth of them occur
+only once. The cache's clock is that of the day, and its Redis is real. The model's time
+is drawn for each question and added, not slept. Five times a day a page of the FAQ
 changes, and all answers of its topic are invalidated.
 """
 
@@ -33,12 +33,12 @@ LAWS = (0.7, 0.9, 1.1)
 _DAY = 86_400
 _NEVER_AGAIN = 0.2
 _PAGES_CHANGED = 5
-# Dollars for a million tokens, in and out, as the small models of today cost; tokens of
-# the prompt around a question.
+# Dollars for a million tokens, in and out, as small models cost today; and the tokens
+# of the prompt around a question.
 _PRICE = Price(0.15, 0.6)
 _PROMPT = 1_500
 _CHARACTERS = {"en": 4.0, "zh": 1.5}  # of a token
-# For so long past its time an answer is served while it is asked for anew.
+# Seconds past its lifetime in which an answer is served while it is refreshed.
 _LAG = 3600
 
 
@@ -47,12 +47,12 @@ class _Asked:
     at: float
     question: Question
     answer: str
-    seconds: float  # that the model takes for it
+    seconds: float  # the model's time for it
 
 
 @dataclass
 class _Day:
-    """What came of a day. ``paid`` in dollars, ``times`` in milliseconds."""
+    """The result of a day. ``paid`` in dollars, ``times`` in milliseconds."""
 
     hits: int = 0
     paid: float = 0.0
@@ -63,7 +63,7 @@ class _Day:
 def run(
     *, requests: int, laws: Sequence[float] = LAWS, quick: bool = False, seed: int = 20
 ) -> Iterator[Result]:
-    """For each law: hit rate against the best possible, P50 and P99, money; then lack."""
+    """For each law: hit rate against the best possible, P50 and P99, money; then a full Redis."""
     for law in laws:
         trace = _trace(law, requests, seed)
         best = 1 - len({asked.question.text for asked in trace}) / requests
@@ -102,7 +102,7 @@ def run(
         with servers.server(*options) as (url, _):
             lacking = _replay(url, trace)
         if not lacking.evicted:
-            raise AssertionError("nothing was evicted: the memory was enough")
+            raise AssertionError("no entry was evicted: the memory was large enough")
         share = lacking.hits / day.hits
         yield Result(
             f"traffic, {where}: hit rate in 2/5 of the memory",
@@ -147,7 +147,7 @@ def _trace(law: float, requests: int, seed: int) -> list[_Asked]:
     rng.shuffle(known)
     answers: dict[str, tuple[str, float]] = {}
     weights = list(accumulate(1 / rank**law for rank in range(1, len(known) + 1)))
-    # The day's middle is busier than its night.
+    # The middle of the day is busier than the night.
     moments = sorted(rng.triangular(0, _DAY, 0.6 * _DAY) for _ in range(requests))
     trace = []
     for number, at in enumerate(moments):
@@ -199,7 +199,7 @@ def _replay(url: str, trace: list[_Asked]) -> _Day:
         said = "".join(piece.text for piece in cache.stream(request, load, state=state))
         took = time.perf_counter() - started
         if said != asked.answer:
-            raise AssertionError("another answer than the question's own")
+            raise AssertionError("the answer of another question")
         hit = state.look is not None and state.look.reason in HITS
         day.hits += hit
         day.times.append(1e3 * (took if hit else took + asked.seconds))
@@ -212,7 +212,7 @@ def _replay(url: str, trace: list[_Asked]) -> _Day:
 
 
 def _settle() -> None:
-    """Wait for a refresh behind: the day has a minute between two questions, we none."""
+    """Wait for a refresh in the background: a day has a minute between two questions."""
     for thread in threading.enumerate():
         if thread.name == "cache-refresh":
             thread.join()

@@ -1,6 +1,6 @@
-"""A model server that answers at once, or after a set time, in a process of its own.
+"""A model server that answers at once, or after a set time, in a separate process.
 
-Not a model: for what a cache adds to a miss, a real one's own noise is in the way.
+It is not a model, because a real one's noise would hide the time that a cache adds.
 """
 
 import json
@@ -20,7 +20,7 @@ _SHORT = "The answer."
 
 
 def answer(size: int) -> str:
-    """What it says: a short answer, or prose of ``size`` characters."""
+    """Its answer: a short one, or prose of ``size`` characters."""
     if not size:
         return _SHORT
     return prose(size)
@@ -55,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
     delay = 0.0  # seconds before the first token
     streamed = whole = b""
     calls = 0
-    wbufsize = -1  # headers and body in one packet, or Nagle's delay is measured
+    wbufsize = -1  # headers and body in one packet, else Nagle's delay is measured
 
     def log_message(self, *_: Any) -> None: ...
 
@@ -64,7 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        _Handler.calls += 1  # near enough: who counts exactly asks one at a time
+        # exact enough: a caller that counts sends one request at a time
+        _Handler.calls += 1
         time.sleep(self.delay)
         if asked.get("stream"):
             self._send(self.streamed, "text/event-stream")

@@ -119,7 +119,7 @@ def audited(
         hit(how)
     ours, reference = [], []
     for number in range(rounds):
-        # Who goes first is served from a warmer processor.
+        # The first one gets a warmer processor.
         for how in (some, form) if number % 2 else (form, some):
             (ours if how is some else reference).append(hit(how))
     middle = _medians(ours), _medians(reference)

@@ -1,1 +1,1 @@
-"""The demo: a real workflow, a real model, a real Redis, asked cold and warm."""
+"""The demo: a real workflow, a real model, a real Redis; all questions asked twice."""

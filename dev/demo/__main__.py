@@ -1,4 +1,4 @@
-"""python -m demo: what scripts/demo runs. The exit code says whether all held."""
+"""python -m demo, for scripts/demo. The exit code is 0 if all checks passed."""
 
 import argparse
 import os
@@ -33,15 +33,15 @@ CONVERSATION = ROOT / "examples" / "conversation.yml"
 SAID = ("Do you ship to Norway?", "And how long does it take?")
 TOOLS = "answercache/rag_cache/rag_cache"
 QUICK = 3
-PRICE = (0.15, 0.60)  # US dollars for a million tokens in and out, unless given
-# A model of this size does not know when to stop: its first sentence is its answer.
+PRICE = (0.15, 0.60)  # US dollars for a million tokens in and out (default)
+# A model of this size does not stop in time; its first sentence is taken as its answer.
 SMALL_MODEL_PARAMS = {
     "stop": [".", "。", "!", "\n"],
     "temperature": 0,
     "frequency_penalty": 1.5,
     "seed": 7,
 }
-MAX_RATIO = 0.05  # of the first token: warm against cold, at the median
+MAX_RATIO = 0.05  # of the first token: warm against cold, median
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Row:
 
     @property
     def equal(self) -> bool:
-        """Whether the second answer is the first one."""
+        """Whether both answers are equal."""
         cold, warm = (run.node_outputs["llm"] for run in (self.cold, self.warm))
         same = ("text", "finish_reason")
         return self.cold.text == self.warm.text and all(
@@ -63,13 +63,13 @@ class Row:
 
     @property
     def usage(self) -> Mapping[str, Any]:
-        """Tokens of the answer."""
+        """The tokens of the answer."""
         found: Mapping[str, Any] = self.warm.node_outputs["llm"]["usage"]
         return found
 
 
 def main() -> int:
-    """Run the demo; 0 if everything held."""
+    """Run the demo; 0 if all checks passed."""
     arguments = _parser().parse_args()
     questions = QUESTIONS.read_text(encoding="utf-8").split("\n")
     questions = [question for question in questions if question.strip()]
@@ -97,7 +97,7 @@ def main() -> int:
         print(f"\nAsking {len(questions)} questions, cold:")
         cold = [_ask(host, dsl, form, question) for question in questions]
         before = model.work_done(upstream)
-        print("\nThe same again, warm:")
+        print("\nThe same questions again, warm:")
         warm = [_ask(host, dsl, form, question) for question in questions]
         after = model.work_done(upstream)
         rows = [Row(*item) for item in zip(questions, cold, warm, strict=True)]
@@ -112,11 +112,11 @@ def main() -> int:
         if arguments.keep:
             _keep_open(host, {name: form[name] for name in _SHARED}, stack)
         else:
-            print("\n--keep shows all of this in the dashboard, and holds it open.")
+            print("\n--keep serves the dashboard with these figures.")
     return 0 if held else 1
 
 
-# What both plugins have in their forms, and the endpoint too.
+# The fields that the forms of both plugins and of the endpoint have.
 _SHARED = ("redis_url", "cache_namespace", "cache_options")
 
 
@@ -137,8 +137,8 @@ def _credentials(
 def _converse(
     host: Host, dsl: Path, credentials: dict[str, Any], upstream: str
 ) -> bool:
-    """A chat with memory, held by two people: the second costs nothing."""
-    print("\nA chat with memory (examples/conversation.yml), two people say the same:")
+    """A chat with memory, with two people: the second needs no work of the model."""
+    print("\nA chat with memory (examples/conversation.yml), two people ask the same:")
     texts: list[list[str]] = []
     work: list[float | None] = []
     for who in ("first", "second"):
@@ -158,15 +158,16 @@ def _converse(
         texts.append(said)
         work.append(None if before is None or after is None else after - before)
     checks = {
-        "the second person is given what the first one was": texts[0] == texts[1],
-        "the model server did no work for the second": not work[1],
-        "it did for the first": work[0] is None or work[0] > 0,
+        "the second person got the same answers as the first": texts[0] == texts[1],
+        "the model server did no work for the second person": not work[1],
+        "the model server did work for the first person": work[0] is None
+        or work[0] > 0,
     }
-    return _told(checks)
+    return _print_checks(checks)
 
 
 def _keep_open(host: Host, shared: Mapping[str, str], stack: ExitStack) -> None:
-    """Name the dashboard's address, and hold it open until the user ends it."""
+    """Print the dashboard's address, and serve it until the user ends it."""
     endpoints = Endpoints()
     stack.callback(endpoints.close)
     token = secrets.token_urlsafe(12)
@@ -181,11 +182,11 @@ def _keep_open(host: Host, shared: Mapping[str, str], stack: ExitStack) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/demo",
-        description="Ask a shop's FAQ assistant, a real Dify workflow, twice.",
+        description="Ask a shop's FAQ assistant, a real Dify workflow, each question twice.",
     )
     parser.add_argument("--quick", action="store_true", help="3 questions")
     parser.add_argument(
-        "--keep", action="store_true", help="hold the dashboard open at the end"
+        "--keep", action="store_true", help="serve the dashboard at the end"
     )
     parser.add_argument("--upstream", metavar="URL", help="your own model server")
     parser.add_argument("--model", default=model.NAME, help="its model")
@@ -217,7 +218,7 @@ def _form(arguments: argparse.Namespace, upstream: str, store: str) -> dict[str,
         "api_key": os.environ.get(arguments.api_key_env or "", ""),
         "context_size": "4096",
         "redis_url": store,
-        # A name of its own each time: the first pass shall be a cold one.
+        # A new name for each run, so that the first pass is cold.
         "cache_namespace": f"demo-{uuid.uuid4().hex[:8]}",
         "cache_options": f"price: {{input: {price_in}, output: {price_out}}}",
     }
@@ -241,7 +242,7 @@ def _workflow_for(
     scratch: Path,
     dataset: Dataset | None = None,
 ) -> Path:
-    """The example with model and knowledge base put in: what a user does in Dify."""
+    """The example with a model and a knowledge base, as a user completes it in Dify."""
     dsl = yaml.safe_load(example.read_text(encoding="utf-8"))
     for node in dsl["workflow"]["graph"]["nodes"]:
         data = node["data"]
@@ -308,12 +309,14 @@ def _report(
         row for row in rows if row.cold.node_outputs["llm"]["finish_reason"] != "stop"
     ]
     if cut:
-        print(f"\n{len(cut)} answers were cut before their end; such are never kept.")
-    return _told(checks)
+        print(
+            f"\n{len(cut)} answers were cut by a limit; the cache does not keep them."
+        )
+    return _print_checks(checks)
 
 
-def _told(checks: Mapping[str, bool]) -> bool:
-    """Print what held and what did not; whether all did."""
+def _print_checks(checks: Mapping[str, bool]) -> bool:
+    """Print each check's result; whether all passed."""
     print()
     for text, held in checks.items():
         print(f"{'ok  ' if held else 'FAIL'}  {text}")

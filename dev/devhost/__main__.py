@@ -14,8 +14,8 @@ from devhost.host import Host
 
 _DESCRIPTION = """\
 A Dify host for development. It unpacks .difypkg files, installs each one's
-requirements into an environment of its own, runs it over stdio as Dify's plugin
-daemon does, and fails where the daemon fails.
+requirements into a separate environment, runs it over stdio as Dify's plugin
+daemon does, and fails in the cases in which the daemon fails.
 """
 
 
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--root", type=Path, help="keep unpacked plugins here")
+    parser.add_argument("--root", type=Path, help="the folder for unpacked plugins")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, text: str, run: Any) -> argparse.ArgumentParser:
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     invoke = command(
-        "invoke", "send one request to a plugin, print its chunks", _invoke
+        "invoke", "send one request to a plugin and print its chunks", _invoke
     )
     invoke.add_argument("plugin", help="author/name")
     invoke.add_argument("kind", choices=["model", "tool"])
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     invoke.add_argument("data", type=json.loads, help="the request's data as JSON")
 
     workflow = command(
-        "workflow", "run a Dify workflow (DSL), print its text", _workflow
+        "workflow", "run a Dify workflow (DSL) and print its text", _workflow
     )
     workflow.add_argument("dsl", type=Path)
     workflow.add_argument(
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=TEXT",
-        help="a start input",
+        help="an input of the Start node",
     )
     workflow.add_argument(
         "--credentials",
@@ -81,7 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     serve = command("serve", "serve the packages' endpoints over HTTP", _serve)
     serve.add_argument("--port", type=int, default=0)
     serve.add_argument(
-        "--settings", type=json.loads, default={}, help="the endpoints' settings, JSON"
+        "--settings",
+        type=json.loads,
+        default={},
+        help="the endpoints' settings as JSON",
     )
     return parser
 

@@ -1,8 +1,8 @@
 """The endpoints of installed plugins, over HTTP under ``/e/<hook>/…``.
 
+How a request reaches a plugin, and which parts of its reply are lost:
 internal/server/http_server.go:136-145, internal/service/endpoint.go:37-216 and
-internal/core/io_tunnel/endpoint_service.go: how a request reaches a plugin, and
-what of its reply is lost on the way back.
+internal/core/io_tunnel/endpoint_service.go.
 """
 
 import json
@@ -19,10 +19,10 @@ from urllib.parse import quote, quote_plus, unquote_plus, unquote_to_bytes, urls
 from devhost.failures import PluginDied, PluginError
 from devhost.process import PluginProcess
 
-MAX_BODY = 10 * 1024 * 1024  # endpoint.go:48: what is longer is cut without a word
+MAX_BODY = 10 * 1024 * 1024  # endpoint.go:48: cuts a longer body and reports no error
 QUEUE_SIZE = 128  # endpoint_service.go:33
-# endpoint_service.go:88-90 closes the reply if the plugin has ended by the time its
-# first piece is handled, while the rest is still on its way. How long that takes.
+# Seconds. If the plugin has ended when the first piece of its reply is handled,
+# endpoint_service.go:88-90 closes the reply, and the other pieces are lost.
 FIRST_PIECE_HANDLED = 0.002
 DROPPED_HEADERS = {  # endpoint.go:58-63
     *("x-forwarded-for", "x-real-ip", "x-forwarded", "x-original-forwarded-for"),
@@ -35,8 +35,8 @@ WITHOUT_BODY = {101, 204, 304}
 class Endpoints:
     """A server for hooks. ``port`` 0 takes a free one.
 
-    ``handled`` is how long the first piece of a reply takes to be handled, in
-    seconds: a plugin that ends within it loses the rest.
+    ``handled``: the seconds until the first piece of a reply is handled. A plugin that
+    ends within this time loses the other pieces.
     """
 
     def __init__(self, port: int = 0, handled: float = FIRST_PIECE_HANDLED) -> None:
@@ -70,8 +70,8 @@ class _Failed(Exception):
 class _Reply:
     """A plugin's reply, as endpoint_service.go passes it on.
 
-    Its pieces go through a second queue into which they are written without
-    waiting: what does not fit is lost.
+    Its pieces are put into a second queue without waiting. A piece that does not fit is
+    lost.
     """
 
     def __init__(self, chunks: Iterator[Any], handled: float) -> None:
@@ -104,12 +104,12 @@ class _Reply:
         try:
             for chunk in self._chunks:
                 if chunk["result"] is None:
-                    break  # :77 dereferences nil; the rest is lost
+                    break  # :77 dereferences nil; all later pieces are lost
                 self._offer(bytes.fromhex(chunk["result"]))
         except PluginError as error:
             # endpoint.go:208-216: appended to the body
-            told = {"args": None, "error_type": error.error_type}
-            self._offer(json.dumps({**told, "message": error.message}).encode())
+            report = {"args": None, "error_type": error.error_type}
+            self._offer(json.dumps({**report, "message": error.message}).encode())
         except (PluginDied, ValueError):
             pass
         self._ended.set()
@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: a test's output is its own."""
+        """Log nothing: a test's output must not contain the server's lines."""
 
     def _serve(self) -> None:
         parts = urlsplit(self.path)
@@ -161,9 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._answer(_Reply(chunks, self.handled))
         except _Failed as error:  # endpoint.go:181-185
-            told = {"message": str(error), "args": None}
-            told["error_type"] = "PluginDaemonInternalServerError"
-            self._json(500, {"code": -500, "message": json.dumps(told), "data": None})
+            report = {"message": str(error), "args": None}
+            report["error_type"] = "PluginDaemonInternalServerError"
+            self._json(500, {"code": -500, "message": json.dumps(report), "data": None})
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = _serve
 
@@ -202,8 +202,8 @@ class _Handler(BaseHTTPRequestHandler):
         if body:
             lines.append(f"Content-Length: {len(body)}")
         elif self.command in ("POST", "PUT"):
-            # A body that is there and empty: Go does not know its length, writes it
-            # chunked, and the SDK reads the last chunk's mark as the body.
+            # A body that is present and empty: Go does not know its length and writes
+            # it chunked. The SDK reads the line that ends the chunks as the body.
             lines.append("Transfer-Encoding: chunked")
             body = b"0\r\n\r\n"
         headers = {
@@ -240,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _query(query: str) -> str:
-    """url.Values.Encode: sorted by name, blank values kept, bad pairs dropped."""
+    """As url.Values.Encode: sorted by name, empty values kept, wrong pairs dropped."""
     pairs = []
     for pair in query.split("&"):
         if not pair or ";" in pair:

@@ -1,8 +1,8 @@
-"""A clean virtual environment from the package's own requirements.
+"""A clean virtual environment with the package's requirements.
 
-As internal/core/local_runtime/setup_python_environment.go does it: ``uv venv
---python 3.12`` (:422), ``uv pip install -r requirements.txt`` (:75-93), and a
-flag file that says it was finished (:372-401).
+It is made as internal/core/local_runtime/setup_python_environment.go makes it: ``uv
+venv --python 3.12`` (:422), ``uv pip install -r requirements.txt`` (:75-93), and a file
+that says that the installation has finished (:372-401).
 """
 
 import os
@@ -15,7 +15,7 @@ INSTALL_TIMEOUT = 600  # seconds; setup_python_environment.go:166
 
 
 class InstallFailed(Exception):
-    """uv could not install what the package asks for."""
+    """uv could not install a requirement of the package."""
 
 
 def find_uv() -> str:
@@ -25,14 +25,17 @@ def find_uv() -> str:
 
 
 def python_of(folder: Path, uv: str) -> Path:
-    """The interpreter of an unpacked plugin, installed first if need be."""
+    """The interpreter of an unpacked plugin; installs the requirements first if needed."""
     venv = folder / ".venv"
     python, flag = venv / "bin" / "python", venv / "dify" / "plugin.json"
     if flag.exists():
         return python
     if (folder / "pyproject.toml").exists():
-        # It would win over requirements.txt (:135-158); ours must not ship one.
-        raise InstallFailed("the package has a pyproject.toml, which devhost lacks")
+        # The daemon prefers it to requirements.txt (:135-158); our packages must not
+        # contain one.
+        raise InstallFailed(
+            "the package has a pyproject.toml, which devhost does not support"
+        )
     if not (folder / "requirements.txt").exists():
         raise InstallFailed(
             "neither pyproject.toml nor requirements.txt found in plugin directory"

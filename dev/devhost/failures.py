@@ -1,4 +1,4 @@
-"""How a call of a plugin may fail."""
+"""The ways in which a call of a plugin fails."""
 
 
 class PluginError(Exception):
@@ -11,8 +11,8 @@ class PluginError(Exception):
 
 
 class PluginDied(Exception):
-    """The process is gone.
+    """The process has ended.
 
-    The daemon lets a waiting caller hang until EXECUTION_TIMEOUT; here it is
-    told at once.
+    The daemon's caller waits until EXECUTION_TIMEOUT; here the caller gets this error
+    at once.
     """

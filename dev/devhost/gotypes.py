@@ -1,7 +1,7 @@
 """Go's types, as far as they change the JSON that passes through them.
 
-A converter takes a value of decoded JSON and returns what Go would write again;
-it raises UnmarshalError where encoding/json or the daemon's validator refuses.
+A converter takes a value of decoded JSON and returns the value that Go would write. It
+raises UnmarshalError where encoding/json or the daemon's validator refuses the value.
 """
 
 import re
@@ -18,7 +18,7 @@ _PLAIN_BELOW = 1e21  # encoding/json writes larger floats with an exponent
 
 
 class UnmarshalError(Exception):
-    """The daemon's ``unmarshal_error``: it closes the stream with it.
+    """The daemon's ``unmarshal_error``, which ends the stream.
 
     internal/core/io_tunnel/generic.go:97-104
     """
@@ -42,7 +42,7 @@ def anything(value: Any) -> Any:
 
 
 def _float64(value: float) -> int | float:
-    """As encoding/json writes it: the shortest digits, whole ones without ``.0``."""
+    """A float as encoding/json writes it: the shortest digits, whole numbers without ``.0``."""
     try:
         number = float(value)
     except OverflowError:
@@ -62,7 +62,7 @@ def text(value: Any) -> str:
 
 
 def integer(value: Any) -> int:
-    """A Go int: null is 0, and ``1.0`` is none."""
+    """A Go int: null is 0, and ``1.0`` is refused."""
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int):
@@ -91,9 +91,10 @@ def boolean(value: Any) -> bool:
 
 
 def decimal(value: Any) -> str:
-    """shopspring/decimal: from a string or a number, to a plain string; null is 0.
+    """shopspring/decimal: a string or a number becomes a plain string; null is 0.
 
-    ``required`` is not enforced on it, for it is a struct (model_entities/llm.go:267-280).
+    ``required`` has no effect on it, because it is a struct
+    (model_entities/llm.go:267-280).
     """
     if value is None:
         return "0"
@@ -121,7 +122,7 @@ def texts(value: Any) -> Any:
 
 
 def one_of(*choices: str) -> Convert:
-    """A string that the validator knows."""
+    """A string from the list of the daemon's validator."""
 
     def converted(value: Any) -> str:
         word = text(value)
@@ -162,7 +163,7 @@ def required(convert: Convert) -> Convert:
 
 
 def required_pointer(convert: Convert) -> Convert:
-    """The same on a pointer: only absent and null fail."""
+    """``validate:"required"`` on a pointer: only absent and null fail."""
 
     def converted(value: Any) -> Any:
         if value is None:
@@ -178,12 +179,12 @@ def omitted_if_empty(value: Any) -> Any:
 
 
 def raw(value: Any) -> Any:
-    """json.RawMessage with omitempty: as it came, null too; absent stays so."""
+    """json.RawMessage with omitempty: unchanged, also null; an absent field stays absent."""
     return value
 
 
 def struct(**fields: Convert) -> Convert:
-    """A Go struct: these fields and no other; null is a struct of zero values."""
+    """A Go struct: these fields and no others; null is a struct of zero values."""
 
     def converted(value: Any) -> Any:
         value = {} if value is None else value

@@ -1,4 +1,4 @@
-"""The host: installs packages, routes calls to them, answers theirs."""
+"""The host: installs packages, routes calls to them, and answers their calls."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -11,8 +11,9 @@ from devhost.gotypes import UnmarshalError
 from devhost.package import Package
 from devhost.process import PluginProcess
 
-# D/internal/core/io_tunnel/backwards_invocation/task.go:71-196, those served here:
-# the permission a manifest needs, the action it becomes, and the message it comes as.
+# D/internal/core/io_tunnel/backwards_invocation/task.go:71-196, as far as devhost has
+# them: the permission that a manifest needs, the action's name, and the message's
+# field.
 REVERSE = {
     "llm": (("model", "llm"), "invoke_llm", "stream"),
     "text_embedding": (
@@ -24,7 +25,7 @@ REVERSE = {
     "app": (("app",), "invoke_app", "stream"),
 }
 
-# What stands in for a part of Dify that is not here: request -> chunks.
+# The replacement of a part of Dify: request -> chunks.
 type Server = Callable[[dict[str, Any]], Iterable[Any]]
 
 
@@ -44,7 +45,7 @@ class Installed:
 
 
 class Host:
-    """A Dify host with the packages given to it. Close it when done."""
+    """A Dify host with the packages that it was given. Close it at the end."""
 
     def __init__(self, root: Path, uv: str | None = None) -> None:
         self._root = root
@@ -64,8 +65,9 @@ class Host:
         try:
             process.wait_ready()
         except BaseException:
-            # The daemon's install task says "success" here and starts it for ever
-            # (local_runtime/subprocess.go:196-203); nobody would want that.
+            # The daemon's install task reports "success" here and starts the plugin
+            # again and again (local_runtime/subprocess.go:196-203). devhost fails
+            # instead.
             process.kill()
             raise
         installed = Installed(package, process)
@@ -78,7 +80,7 @@ class Host:
 
     @property
     def packages(self) -> list[Package]:
-        """What is installed."""
+        """The installed packages."""
         return [installed.package for installed in self._installed.values()]
 
     def close(self) -> None:
@@ -96,7 +98,7 @@ class Host:
     def set_model(
         self, provider: str, model: str, credentials: Mapping[str, Any]
     ) -> None:
-        """Credentials of a model, as its form would hold them."""
+        """Set the credentials of a model, as its form would keep them."""
         self._model_credentials[(provider, model)] = dict(credentials)
 
     def invoke_model(
@@ -151,7 +153,7 @@ class Host:
         if caller.package.manifest["plugins"].get("models"):
             raise PermissionError("you can not invoke dify from model")  # task.go:46-50
         if call["type"] not in REVERSE:
-            # task.go:183; the daemon serves more than devhost does.
+            # task.go:183; the daemon has more types than devhost.
             raise PermissionError(f"unsupported invoke type: {call['type']}")
         permission, action, message = REVERSE[call["type"]]
         if not caller.package.permission(*permission):

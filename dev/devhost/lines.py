@@ -9,8 +9,9 @@ import orjson
 def parsed(line: bytes) -> Any:
     """The JSON in a line, as Go reads it; None for anything else.
 
-    orjson is quick, for vectors come in lines of megabytes; what it is stricter about
-    than Go (bytes that are no UTF-8, halves of surrogate pairs) is read the slow way.
+    orjson is fast, and a line of vectors has megabytes. Where orjson is stricter than
+    Go (bytes that are not UTF-8, half surrogate pairs), the standard library reads the
+    line.
     """
     try:
         return orjson.loads(line)
@@ -23,5 +24,5 @@ def parsed(line: bytes) -> Any:
 
 
 def _no_constant(name: str) -> None:
-    # Python reads NaN and Infinity, which are not JSON; Go refuses them.
+    # Python accepts NaN and Infinity, which are not JSON; Go refuses them.
     raise ValueError(name)

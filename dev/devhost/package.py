@@ -1,4 +1,4 @@
-"""A ``.difypkg``: what is in it, who it is, and where it is unpacked to."""
+"""A ``.difypkg``: its files, its identity, and the folder that it is unpacked to."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ import yaml
 
 # pkg: internal/types/app/default.go:25
 MAX_PACKAGE_BYTES = 50 * 1024 * 1024
-# Each has a virtual environment of its own beside it.
+# The virtual environment of each is beside it.
 KEPT_BUILDS = 3
 
 
@@ -28,7 +28,7 @@ class BadPackage(Exception):
 
 @dataclass(frozen=True)
 class Package:
-    """One plugin as it is uploaded."""
+    """One plugin, as it is uploaded."""
 
     path: Path
 
@@ -36,8 +36,8 @@ class Package:
     def files(self) -> dict[str, bytes]:
         """Every file by its name.
 
-        A folder entry makes the daemon's Walk fail (pkg/plugin_packager/decoder/
-        zip.go:121-135), and the limit holds for the unpacked sum (:83-101).
+        An entry for a folder makes the daemon's Walk fail (pkg/plugin_packager/decoder/
+        zip.go:121-135). The limit applies to the unpacked sum (:83-101).
         """
         with zipfile.ZipFile(self.path) as archive:
             names = archive.namelist()
@@ -54,12 +54,12 @@ class Package:
     def yaml(self, name: str) -> Any:
         """A YAML file of the package."""
         if name not in self.files:
-            raise BadPackage(f"the package lacks {name}")
+            raise BadPackage(f"the package has no {name}")
         return yaml.safe_load(self.files[name])
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """The manifest, with the one rule about what may go together.
+        """The manifest, checked for kinds that can't be provided together.
 
         pkg/entities/plugin_entities/plugin_declaration.go:291-295
         """
@@ -70,7 +70,7 @@ class Package:
         # pkg/entities/plugin_entities/identity.go:22
         identity = "{author}/{name}:{version}".format_map(manifest)
         if not _IDENTITY.fullmatch(identity):
-            raise BadPackage(f"{identity!r} is no identity that the daemon takes")
+            raise BadPackage(f"{identity!r} is not an identity that the daemon accepts")
         if kinds.get("models") and (kinds.get("tools") or kinds.get("endpoints")):
             raise BadPackage("model and tool or endpoint cannot be provided together")
         return manifest
@@ -118,7 +118,7 @@ class Package:
         return bool(granted)
 
     def unpack(self, root: Path) -> Path:
-        """Unpack unless it is there already; return the plugin's folder.
+        """Unpack unless the folder exists; return the plugin's folder.
 
         internal/core/local_runtime/constructor.go:63-86, environment.go:35-64
         """
@@ -133,7 +133,7 @@ class Package:
 
 
 def _prune(author: Path, name: str) -> None:
-    """Remove all but the newest builds of a plugin; the daemon keeps every one."""
+    """Remove all but the newest builds of a plugin; the daemon keeps all of them."""
     builds = sorted(author.glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
     for build in builds[:-KEPT_BUILDS]:
         shutil.rmtree(build, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""One plugin process, spoken to over its standard streams.
+"""One plugin process, and the lines on its standard streams.
 
 JSON lines, as in internal/core/local_runtime: instance.go, subprocess.go, io.go.
 """
@@ -21,16 +21,16 @@ from devhost.failures import PluginDied, PluginError
 from devhost.gotypes import UnmarshalError
 from devhost.lines import parsed
 
-# internal/types/app/config.go:228-234: bufio.Scanner fails on a longer line, and
-# instance.go:175-236 then kills the process.
+# internal/types/app/config.go:228-234: bufio.Scanner fails on a longer line. Then
+# instance.go:175-236 kills the process.
 MAX_LINE = 5 * 1024 * 1024
-# instance.go:22: the first heartbeat must come within this time, and so must each.
+# Seconds; instance.go:22: the limit for the first heartbeat and between two heartbeats.
 HEARTBEAT_LIMIT = 120.0
 # internal/types/app/default.go:29
 EXECUTION_TIMEOUT = 600.0
 # io_tunnel/model.gen.go:18-21, tool.gen.go:18-22, endpoint_service.go:21-25: a full
-# queue stops the reading of every session of the process. (Endpoints drain theirs
-# at once, into another one that drops: endpoints.py.)
+# queue stops the reading of all sessions of the process. (An endpoint's queue is
+# emptied at once into another one, which drops items: endpoints.py.)
 QUEUE_SIZES = {"invoke_llm": 512, "invoke_tool": 1024, "invoke_endpoint": 128}
 _CLOSED = object()
 
@@ -39,7 +39,7 @@ type Reverse = Callable[["PluginProcess", str, dict[str, Any]], None]
 
 
 class PluginProcess:
-    """A running plugin. ``reverse`` serves what it asks of the host."""
+    """A running plugin. ``reverse`` answers its calls to the host."""
 
     def __init__(
         self,
@@ -53,8 +53,8 @@ class PluginProcess:
         self._heartbeat_limit = heartbeat_limit
         self._sessions: dict[str, queue.Queue[Any]] = {}
         self._lock = threading.Lock()  # guards _sessions
-        # Its own: a write may block until the plugin reads, which it does only
-        # while somebody reads from it.
+        # A separate lock: a write may block until the plugin reads, and the plugin
+        # reads only while its output is read.
         self._write_lock = threading.Lock()
         self._ready = threading.Event()
         self._gone = threading.Event()
@@ -63,8 +63,8 @@ class PluginProcess:
         self.longest_line = 0
         self.why_gone = ""
         self._process = subprocess.Popen(
-            # subprocess.go:20-48: the entry point, in the folder, with the whole
-            # environment of the daemon.
+            # subprocess.go:20-48: the entry point, in the plugin's folder, with the
+            # whole environment of the daemon.
             [str(python), "-m", "main"],
             cwd=folder,
             env={**os.environ, **(environ or {}), "INSTALL_METHOD": "local"},
@@ -81,7 +81,7 @@ class PluginProcess:
         return self._process.pid
 
     def wait_ready(self) -> None:
-        """Return at the first heartbeat; raise PluginDied if it does not come."""
+        """Return at the first heartbeat; raise PluginDied if none arrives in time."""
         deadline = time.monotonic() + self._heartbeat_limit
         while not self._ready.wait(0.02):
             if self._gone.is_set() or time.monotonic() > deadline:
@@ -89,7 +89,7 @@ class PluginProcess:
                 raise PluginDied(f"the plugin did not start: {tail}")
 
     def kill(self) -> None:
-        """Stop as the daemon does: SIGKILL, no farewell (instance.go:197-236)."""
+        """Stop as the daemon does: SIGKILL without a message (instance.go:197-236)."""
         self._process.kill()
         self._gone.wait(5)
 
@@ -103,10 +103,10 @@ class PluginProcess:
         timeout: float = EXECUTION_TIMEOUT,
         **ids: str | None,
     ) -> Iterator[Any]:
-        """Send a request; give its chunks, re-typed as the daemon re-types them.
+        """Send a request; yield its chunks with the types that the daemon gives them.
 
-        ``ids``: conversation_id, message_id, app_id, endpoint_id. Raises
-        PluginError for the plugin's error, PluginDied if it goes.
+        ``ids``: conversation_id, message_id, app_id, endpoint_id. Raises PluginError
+        for the plugin's error, PluginDied if the process ends.
         """
         body = retyping.request(action, data)
         return self._run(kind, action, body, user_id, ids, timeout)
@@ -150,9 +150,9 @@ class PluginProcess:
                     except UnmarshalError as error:
                         raise PluginError("unmarshal_error", str(error)) from error
                 case "error":
-                    told = retyping.error(message["data"])
-                    if told is not None:
-                        raise PluginError(*told)
+                    typed = retyping.error(message["data"])
+                    if typed is not None:
+                        raise PluginError(*typed)
                 case "end":
                     return
                 case _:  # generic.go:153-158
@@ -200,7 +200,7 @@ class PluginProcess:
                     f"ERROR {type(error).__name__} in a line: {line[:200]!r}"
                 )
         self.why_gone = self.why_gone or why
-        # instance.go:185-236: the end of stdout, however it came, kills the process.
+        # instance.go:185-236: the end of stdout, for any cause, kills the process.
         self._process.kill()
         self._process.wait()
         with self._lock:
@@ -216,7 +216,7 @@ class PluginProcess:
     def _take(self, line: bytes) -> None:
         event = parsed(line)
         if not isinstance(event, dict):
-            # plugin_entities/event.go:38-49: logged as an error, else ignored.
+            # plugin_entities/event.go:38-49: logged as an error, or ignored.
             self.log.append(f"ERROR not JSON on stdout: {line[:200]!r}")
             return
         match event.get("event"):
@@ -237,7 +237,7 @@ class PluginProcess:
             or not message["type"]
             or "data" not in message
         ):
-            # event.go:94-106: what does not validate is dropped.
+            # event.go:94-106: an invalid event is dropped.
             self.log.append(
                 f"ERROR a session message without type or data: {message!r:.200}"
             )
@@ -252,7 +252,7 @@ class PluginProcess:
                     target=self._reverse, args=(self, session, call), daemon=True
                 ).start()
                 return
-            # generic.go:112-133: the caller's own stream ends with it.
+            # generic.go:112-133: the caller's stream ends with this error.
             text = "invoke dify failed: the call has no type or id"
             failed = {"error_type": "invoke_dify_error", "message": text, "args": {}}
             message = {"type": "error", "data": failed}
@@ -260,11 +260,13 @@ class PluginProcess:
             with self._lock:
                 waiting = self._sessions.get(session)
             if waiting is None:
-                return  # instance.go:243-250: the caller has left; dropped.
+                # instance.go:243-250: the caller has left; the event is dropped.
+                return
             try:
                 waiting.put(message, timeout=0.2)
             except queue.Full:
-                continue  # Nothing else is read meanwhile: head-of-line blocking.
+                # Nothing else is read in the meantime (head-of-line blocking).
+                continue
             return
 
     def _read_stderr(self) -> None:
@@ -273,7 +275,7 @@ class PluginProcess:
                 self.log.append("stderr " + line.decode("utf-8", "replace").rstrip())
 
     def _watch(self) -> None:
-        """instance.go:343-378: no heartbeat for the limit, and the process is killed."""
+        """instance.go:343-378: a process without a heartbeat within the limit is killed."""
         while not self._gone.wait(min(1.0, self._heartbeat_limit / 4)):
             if time.monotonic() - self._last_heartbeat > self._heartbeat_limit:
                 self.why_gone = "no heartbeat"

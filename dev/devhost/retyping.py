@@ -1,13 +1,12 @@
-"""What the daemon's structs leave of requests and responses on their way through.
+"""How the daemon's structs change requests and responses.
 
-Fields that a struct lacks disappear, null becomes a zero value, maps are sorted,
-numbers pass through float64, and what is required and missing fails the whole
+Fields that a struct does not have are removed, null becomes a zero value, maps are
+sorted, numbers pass through float64, and a missing required field fails the whole
 stream. Files are those of langgenius/dify-plugin-daemon, under pkg/entities.
 
-Stricter than the daemon in one thing, on purpose: a request whose fields have
-wrong types is refused here. There its bind error is ignored and the plugin gets
-zero values (internal/server/controllers/base.go:16-26), which would hide a
-test's own mistake.
+One rule is stricter than the daemon's: a request with a field of a wrong type is
+refused. The daemon ignores its bind error, and the plugin gets zero values
+(internal/server/controllers/base.go:16-26); this would hide a mistake of a test.
 """
 
 from collections.abc import Mapping
@@ -42,8 +41,8 @@ _PARTS = ("text", "image", "audio", "video", "document")  # llm.go:88-101
 def _message(role: Convert, part: Convert) -> Convert:
     """A PromptMessage (model_entities/llm.go:54-62, 170-206).
 
-    Its values are checked in responses only: requests do not dive into them
-    (requests/model.go:21).
+    Its values are checked in responses only: the validator does not enter the messages
+    of a request (requests/model.go:21).
     """
     parts = list_of(
         struct(  # llm.go:104-115
@@ -169,8 +168,8 @@ REQUESTS: Mapping[str, Convert] = {
     "validate_tool_credentials": struct(provider=required(text), credentials=mapping),
 }
 
-# dify_invocation/types.go: what becomes of a plugin's own calls. Models' are those of
-# a host's, but for the name of the parameters (:44).
+# dify_invocation/types.go: how a plugin's own calls are changed. Calls of models are
+# like the host's, except for the name of the parameters (:44).
 REVERSE: Mapping[str, Convert] = {
     "invoke_llm": struct(
         **_model("llm"),
@@ -263,8 +262,9 @@ def response(action: str, data: Any) -> Any:
 def error(data: Any) -> tuple[str, str] | None:
     """The type and message of a plugin's error; None if the daemon drops it.
 
-    It does so for wrong types and more than ten args (plugin_entities/event.go:112-115,
-    io_tunnel/generic.go:134-139): the caller then sees success.
+    The daemon drops wrong types and more than ten args
+    (plugin_entities/event.go:112-115, io_tunnel/generic.go:134-139): then the caller
+    sees a success.
     """
     if not isinstance(data, Mapping):
         return None

@@ -1,9 +1,9 @@
-"""Runs Dify workflow DSL on the plugins of a Host, through graphon.
+"""Runs Dify workflow DSL on the plugins of a Host, by graphon.
 
-graphon (pinned: private names of 0.8.0 are used) reaches plugins by starting
-``dify-plugin-daemon-slim`` for each call. Here its client is replaced by one
-that asks the Host's long-lived processes, so that what a process remembers is
-tested too. Nothing else of graphon is touched.
+graphon (pinned, because private names of 0.8.0 are used) starts
+``dify-plugin-daemon-slim`` for each call of a plugin. Here its client is replaced by
+one that calls the Host's processes, which live longer, so that the memory of a process
+is tested too. No other part of graphon is changed.
 """
 
 import os
@@ -40,17 +40,17 @@ _KINDS = {
 
 
 class WorkflowFailed(Exception):
-    """A node failed; the text is what Dify would show."""
+    """A node failed; the text is the one that Dify would show."""
 
 
 class _Answers:
-    """What a reader of a chatflow is sent, by Dify's rules.
+    """The text that the reader of a chatflow gets, by Dify's rules.
 
-    An Answer node names variables, and Dify sends the reader what was streamed under
-    their names; the value of a variable that nothing was streamed under is sent when its
-    turn comes. A tool's variable is streamed as one empty piece that ends it, so that the
-    reader is sent nothing of it (1.13.2: nodes/tool/tool_node.py:442-447,
-    response_coordinator/coordinator.py:398-401; graphon 0.8.0 has the same).
+    An Answer node names variables. Dify sends the text that was streamed under these
+    names; if nothing was streamed under a name, it sends the variable's value in its
+    turn. The stream of a tool's variable is one empty piece that ends it, so the reader
+    gets nothing of it (1.13.2: nodes/tool/tool_node.py:442-447,
+    response_coordinator/coordinator.py:398-401; graphon 0.8.0 does the same).
     """
 
     def __init__(self, dsl: str) -> None:
@@ -60,12 +60,13 @@ class _Answers:
             for node in nodes
             if node["data"].get("type") == "answer"
         }
-        # What may be sent as it comes: it stands first in an answer.
+        # The variables that are sent while they are streamed: those at the start of an
+        # answer.
         self.first = {parts[1] for parts in self._parts.values() if not parts[0]}
         self.streamed: dict[str, str] = {}
 
     def of(self, node_id: str, outputs: Mapping[str, Mapping[str, Any]]) -> str:
-        """The text of an Answer node that has run."""
+        """The text of an Answer node that has finished."""
         said = []
         for place, part in enumerate(self._parts.get(node_id, [""])):
             if place % 2 == 0:
@@ -80,9 +81,9 @@ class _Answers:
 
 @dataclass
 class Run:
-    """What a run gave: ``text`` is what the reader was sent.
+    """The result of a run; ``text`` is the text that the reader got.
 
-    Times are seconds since its start.
+    Times are seconds since the start.
     """
 
     text: str = ""
@@ -106,8 +107,8 @@ def run(
 ) -> Run:
     """Run a workflow to its end. ``credentials`` are graphon's.
 
-    ``conversation`` has the values of conversation variables before; the run has those
-    after it.
+    ``conversation`` has the values of conversation variables before the run; the result
+    has those after it.
     """
     result = Run()
     for _ in stream(
@@ -135,7 +136,7 @@ def stream(
     credentials: Mapping[str, Any] | None = None,
     conversation: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
-    """The text as it comes, and everything else in ``result``."""
+    """Yield the text in pieces; put everything else into ``result``."""
     client = _client_for(host, app_id, user_id)
     graphon.dsl.slim.llm.SlimClient = client
     graphon.dsl.tool_runtime.SlimClient = client
@@ -180,10 +181,10 @@ def stream(
 
 
 def _prepared(host: Host, dsl: str, conversation: Mapping[str, Any]) -> str:
-    """The workflow as graphon's loader wants it.
+    """The workflow in the form that graphon's loader needs.
 
-    It names the plugins that are installed, which Dify looks up by itself, and its
-    conversation variables begin with these values.
+    It names the installed plugins, which Dify finds without this, and its conversation
+    variables start with these values.
     """
     data = yaml.safe_load(dsl)
     _check_by_hand(host, data["workflow"]["graph"]["nodes"])
@@ -201,7 +202,7 @@ def _prepared(host: Host, dsl: str, conversation: Mapping[str, Any]) -> str:
 
 
 def _check_by_hand(host: Host, nodes: list[dict[str, Any]]) -> None:
-    """Raise WorkflowFailed for a tool's parameter that nobody can fill in by hand."""
+    """Raise WorkflowFailed for a tool's parameter that a person can't fill in."""
     tools = {
         tool["identity"]["name"]: tool
         for package in host.packages
@@ -220,8 +221,8 @@ def as_app(
 ) -> Callable[[dict[str, Any]], Iterator[dict[str, Any]]]:
     """A chat app made of a workflow, for ``Host.serve``: request -> its events.
 
-    The events are those of Dify's service API (core/app/entities/task_entities.py),
-    as far as a caller reads them.
+    The events are those of Dify's service API (core/app/entities/task_entities.py), as
+    far as a caller reads them.
     """
 
     def serve(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -247,7 +248,7 @@ def as_app(
 
 def _client_for(host: Host, app_id: str, user_id: str) -> type[SlimClient]:
     class HostClient(SlimClient):
-        """graphon's client, asking the Host."""
+        """graphon's client, which calls the Host."""
 
         def __post_init__(self) -> None:
             self._binary_path = os.devnull
@@ -257,8 +258,8 @@ def _client_for(host: Host, app_id: str, user_id: str) -> type[SlimClient]:
         ) -> Generator[SlimEvent, None, None]:
             request = jsonable_encoder(dict(data))
             if action == "invoke_llm":
-                # Dify takes the stop words out of a node's completion params;
-                # graphon's loader leaves them there.
+                # Dify removes the stop words from a node's completion params; graphon's
+                # loader keeps them.
                 stop = request["model_parameters"].pop("stop", [])
                 request["stop"] = request["stop"] or stop
             chunks = host.plugin(plugin_id).process.invoke(

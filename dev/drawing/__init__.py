@@ -1,1 +1,1 @@
-"""The pictures in docs/pictures, drawn from what they show."""
+"""The pictures in docs/pictures, drawn from the code and from measured figures."""

@@ -1,4 +1,4 @@
-"""python -m drawing: draw docs/pictures, but for the charts, which bench.report draws."""
+"""python -m drawing: draws docs/pictures without the charts (see bench.report)."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ PICTURES = ROOT / "docs" / "pictures"
 
 
 def pictures() -> dict[str, str]:
-    """Those that need nothing measured."""
+    """The pictures that need no measured figures."""
     return overview.draw(ROOT)
 
 
 def main() -> None:
-    """Write them."""
+    """Write the pictures."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     for name, svg in pictures().items():
         (PICTURES / name).write_text(svg, "utf-8")

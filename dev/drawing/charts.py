@@ -1,4 +1,4 @@
-"""Bars of measured ratios, from what scripts/bench wrote."""
+"""Bars of measured ratios, from the results of scripts/bench."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -27,7 +27,7 @@ class Measured(Protocol):
 
 
 def draw(groups: Mapping[str, Sequence[Measured]]) -> dict[str, str]:
-    """The charts by their names; one for which nothing was measured is left out."""
+    """The charts by their names; a chart without results is left out."""
     found = {one.name: one for of in groups.values() for one in of}
     charts = {}
     rows = _hits(found)
@@ -43,7 +43,7 @@ def draw(groups: Mapping[str, Sequence[Measured]]) -> dict[str, str]:
 
 
 def _hits(found: Mapping[str, Measured]) -> list[Row]:
-    """Others' hits as so many of ours, for each was measured in turn with ours."""
+    """Others' hits as multiples of ours, because each was measured by turns with ours."""
     core = found.get("core hit / raw GET, 2 KB, 1 caller")
     if core is None:
         return []

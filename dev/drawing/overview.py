@@ -1,4 +1,4 @@
-"""Which folder ships in which package, and the way of a request: the README's picture."""
+"""The README's picture: which package has which folder, and a request's path."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from drawing.shapes import OURS, SOFT, Canvas
 from packager.build import RECIPES, files
 
 _WIDTH = 860
-# What each folder is, in a few words.
+# A few words for each folder.
 _FOLDERS = {
     "cachecore": "keys, policy, flights, replay",
     "difykit": "Dify's messages",

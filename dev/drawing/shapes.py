@@ -1,4 +1,4 @@
-"""A few shapes, as SVG: plain, on white, readable at half size."""
+"""Some shapes as SVG: plain, on white, readable at half size."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 
 @dataclass
 class Canvas:
-    """A picture of ``width`` pixels, as high as what is put on it."""
+    """A picture of ``width`` pixels; its height fits its content."""
 
     width: int
     title: str
@@ -47,7 +47,7 @@ class Canvas:
         anchor: str = "start",
         bold: bool = False,
     ) -> None:
-        """A line of text, ``y`` at its foot."""
+        """A line of text; ``y`` is its baseline."""
         self._reach(y + 4)
         weight = ' font-weight="600"' if bold else ""
         self.parts.append(
@@ -58,7 +58,7 @@ class Canvas:
     def arrow(
         self, x: float, y: float, to_x: float, to_y: float, dash: str = ""
     ) -> None:
-        """A line with a head."""
+        """An arrow."""
         self._reach(max(y, to_y))
         dashed = f' stroke-dasharray="{dash}"' if dash else ""
         self.parts.append(

@@ -1,1 +1,1 @@
-"""Builds the packages from an allowlist, byte for byte the same on every run."""
+"""Builds the packages from an allowlist; each run writes the same bytes."""

@@ -1,4 +1,4 @@
-"""Build every package, and a bundle of them, byte for byte the same on every run."""
+"""Build every package, and a bundle of them; each run writes the same bytes."""
 
 import argparse
 import hashlib
@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
-    """What scripts/package does; 0 if all of it could be done."""
+    """Do the work of scripts/package; 0 if all of it succeeded."""
     parser = argparse.ArgumentParser(prog="scripts/package", description=__doc__)
     parser.add_argument(
-        "folder", nargs="?", type=Path, default=ROOT / "dist", help="dist, if not given"
+        "folder", nargs="?", type=Path, default=ROOT / "dist", help="default: dist"
     )
     parser.add_argument(
         "--sign", type=Path, metavar="KEY.PEM", help="sign with this RSA private key"
@@ -24,7 +24,7 @@ def main() -> int:
         "--verify",
         type=Path,
         metavar="KEY.PEM",
-        help="build nothing; check what is in the folder against this public key",
+        help="build nothing; check the folder's packages against this public key",
     )
     asked = parser.parse_args()
     try:
@@ -62,7 +62,7 @@ def _verify(folder: Path, key: Path) -> int:
         return 1
     for path in packages:
         signing.verify(path, key)
-        print(f"{path.name} is as it was signed.")
+        print(f"{path.name} has not changed since it was signed.")
     return 0
 
 

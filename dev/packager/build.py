@@ -1,8 +1,8 @@
-"""What goes into which package, and the bytes of the package.
+"""The files of each package, and the bytes of the package.
 
-A ``.difypkg`` is a plain zip without entries for folders. Names are sorted,
-times fixed and nothing is compressed, so that the same sources give the same
-bytes on every machine; the daemon derives a plugin's identity from them.
+A ``.difypkg`` is a plain zip without entries for folders. Names are sorted, times are
+fixed and nothing is compressed, so that the same sources give the same bytes on every
+machine: the daemon derives a plugin's identity from them.
 """
 
 import fnmatch
@@ -19,7 +19,8 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 _AUTHOR = re.compile(rb"^( *)author: \S+$", re.MULTILINE)
 _VERSION = re.compile(rb"^version: \S+\n", re.MULTILINE)
 
-# Pattern by pattern; ``*`` stays within a folder. What is not here does not ship.
+# A list of patterns; ``*`` does not cross a folder. A file that matches none does not
+# ship.
 _COMMON = (
     *("manifest.yaml", "main.py", "requirements.txt", "PRIVACY.md", "_assets/*.svg"),
     *("provider/*.yaml", "provider/*.py"),
@@ -31,7 +32,7 @@ _KIT = ("difykit/*.py", "difykit/codec/*.py")
 
 @dataclass(frozen=True)
 class Recipe:
-    """One package: from which folders, by which patterns."""
+    """One package: its folders and patterns."""
 
     name: str
     sources: tuple[tuple[str, tuple[str, ...]], ...]
@@ -57,7 +58,7 @@ RECIPES = (
                     *("LICENSE", *_CORE, *_KIT),
                 ),
             ),
-            # The root's are the project's.
+            # The root's README and other files are those of the project.
             ("plugins/rag-cache", ("PRIVACY.md", *_README)),
         ),
     ),
@@ -102,7 +103,7 @@ def build(root: Path, recipe: Recipe, target: Path) -> Path:
 
 
 def published(content: Mapping[str, bytes], release: Release) -> dict[str, bytes]:
-    """The files, bearing the release's author, version, repository and contact."""
+    """The files, with the release's author, version, repository and contact."""
     author = f"author: {release.author}".encode()
     made = {
         name: _AUTHOR.sub(rb"\1" + author, data) if name.endswith(".yaml") else data
@@ -115,7 +116,7 @@ def published(content: Mapping[str, bytes], release: Release) -> dict[str, bytes
 
 
 def write(path: Path, content: Mapping[str, bytes]) -> None:
-    """A zip of these files, the same bytes for the same files."""
+    """A zip of these files; the same files give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(content):

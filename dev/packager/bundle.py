@@ -1,8 +1,9 @@
 """All packages in one ``.difybndl``, which Dify installs together.
 
-A bundle's own manifest is not a plugin's (pkg/bundle_packager/memory_zip.go:19-88):
-``labels`` is plural, and only files called README may lie beside it. Its packages are
-part of it, so that it needs neither a marketplace nor a network.
+A bundle's manifest has other fields than a plugin's
+(pkg/bundle_packager/memory_zip.go:19-88): ``labels`` is plural, and beside it only
+files called README are allowed. Its packages are inside it, so it needs neither a
+marketplace nor a network.
 """
 
 import hashlib

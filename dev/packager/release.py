@@ -1,4 +1,4 @@
-"""What is said once, in release.yaml, and stands in every package."""
+"""The values of release.yaml, which every package repeats."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import yaml
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){2}(-\w{1,16})?", re.ASCII)
 _AUTHOR = re.compile(r"[a-z0-9_-]{1,64}")
 _CONTACT = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-# Validators compare these; others are refused there.
+# Validators compare these characters and refuse others.
 _FORGES = (
     *("github.com", "gitlab.com", "bitbucket.org", "gitee.com", "codeberg.org"),
     "git.sr.ht",
@@ -17,7 +17,7 @@ _FORGES = (
 
 
 class BadRelease(Exception):
-    """release.yaml, or what has to agree with it, can't be published."""
+    """release.yaml, or a file that must agree with it, can't be published."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read(root: Path) -> Release:
 
 
 def other_versions(root: Path, release: Release) -> dict[str, str]:
-    """Where another version stands, by file: all should say the release's."""
+    """The files that have another version than the release."""
     patterns = {
         "pyproject.toml": r'^version = "(.+)"$',
         "manifest.yaml": r"^version: (\S+)$",

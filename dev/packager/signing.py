@@ -1,8 +1,9 @@
 """Signatures as the plugin daemon checks them (pkg/plugin_packager/signer/withkey).
 
 The zip's comment holds ``{"signature", "time"}``: RSA, PKCS#1 v1.5 over SHA-256 of each
-file's SHA-256, in the order of the zip, and the time's digits. Who installs lists the
-public key in THIRD_PARTY_SIGNATURE_VERIFICATION_PUBLIC_KEYS.
+file's SHA-256, in the order of the zip, and the digits of the time. The operator who
+installs the package lists the public key in
+THIRD_PARTY_SIGNATURE_VERIFICATION_PUBLIC_KEYS.
 """
 
 import base64
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 
 class BadSignature(Exception):
-    """A key that can't be used, or a package that is not as it was signed."""
+    """A key that can't be used, or a package that has changed since it was signed."""
 
 
 def sign(package: Path, key: Path, now: int | None = None) -> None:
@@ -30,9 +31,9 @@ def sign(package: Path, key: Path, now: int | None = None) -> None:
     signature = private.sign(
         _signed(package, moment), padding.PKCS1v15(), hashes.SHA256()
     )
-    told = {"signature": base64.b64encode(signature).decode(), "time": moment}
+    signed = {"signature": base64.b64encode(signature).decode(), "time": moment}
     with zipfile.ZipFile(package, "a") as archive:
-        archive.comment = json.dumps(told).encode()
+        archive.comment = json.dumps(signed).encode()
 
 
 def verify(package: Path, key: Path) -> None:
@@ -42,8 +43,8 @@ def verify(package: Path, key: Path) -> None:
     with zipfile.ZipFile(package) as archive:
         comment = archive.comment
     try:
-        told = json.loads(comment)
-        signature, moment = base64.b64decode(told["signature"]), int(told["time"])
+        signed = json.loads(comment)
+        signature, moment = base64.b64decode(signed["signature"]), int(signed["time"])
     except (ValueError, KeyError, TypeError):
         raise BadSignature(f"{package.name} is not signed.") from None
     try:

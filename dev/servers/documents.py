@@ -1,4 +1,4 @@
-"""Documents and knowledge bases of the fake knowledge API, and how Dify shows them."""
+"""Documents and knowledge bases of the fake knowledge API, as Dify shows them."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Document:
 
 @dataclass
 class Dataset:
-    """A dataset; ``settings`` is its own ``retrieval_model``."""
+    """A dataset; ``settings`` is its ``retrieval_model``."""
 
     name: str
     documents: list[Document] = field(default_factory=list)
@@ -53,11 +53,11 @@ class Dataset:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def detail(self) -> Json:
-        """fields/dataset_fields.py: DatasetDetailResponse, what matters of it.
+        """The fields of fields/dataset_fields.py, DatasetDetailResponse, that we read.
 
-        The counters are those of models/dataset.py: all documents, their words,
-        and those that are completed, enabled and not archived. ``updated_at`` is
-        the dataset row's own: no change of a document moves it.
+        The counters are those of models/dataset.py: all documents, their words, and the
+        documents that are completed, enabled and not archived. ``updated_at`` is that
+        of the dataset's row: no change of a document changes it.
         """
         return {
             "id": self.id,
@@ -83,7 +83,7 @@ class Dataset:
 
 
 def passes(document: Document, model: Json) -> bool:
-    """hit_testing_service.py: metadata_filtering_conditions; only ``is`` here."""
+    """hit_testing_service.py: metadata_filtering_conditions; here only ``is``."""
     filtering = model.get("metadata_filtering_conditions") or {}
     return all(
         document.metadata.get(one["name"]) == one["value"]
@@ -127,7 +127,7 @@ def record(document: Document, score: float) -> Json:
 
 
 def listed(document: Document) -> Json:
-    """fields/document_fields.py: DocumentResponse, what matters of it."""
+    """The fields of fields/document_fields.py, DocumentResponse, that we read."""
     return {
         "id": document.id,
         "name": document.name,

@@ -1,8 +1,8 @@
-"""A real Elasticsearch of one node, where there is Java with Maven; else Missing.
+"""A real Elasticsearch of one node, where Java and Maven are installed.
 
-Elasticsearch is in no distribution and on no package index but Maven's. Its jars are
-fetched once into .cache (35 MB), and run as they are. No plugin, no password: it is
-7.17, which the clients of 8 speak to as well.
+Else raises Missing. Elasticsearch is in no distribution; only Maven's index has its
+jars. They are fetched once into .cache (35 MB) and run without a change. No plugin, no
+password. It is version 7.17, which the clients of version 8 can use.
 """
 
 import os
@@ -20,7 +20,7 @@ _CACHE = Path(__file__).parents[2] / ".cache" / "elasticsearch"
 
 
 def _jars() -> Path:
-    """The folder with the jars; fetched where they are not there yet."""
+    """The folder with the jars; fetches them if they are missing."""
     pom, jars = _HERE / "pom.xml", _CACHE / "jars"
     stamp = _CACHE / "pom.xml"
     if stamp.exists() and stamp.read_bytes() == pom.read_bytes():
@@ -43,7 +43,7 @@ def _jars() -> Path:
 def elasticsearch(
     folder: Path, *settings: str, port: int | None = None
 ) -> Iterator[str]:
-    """The URL of a node with its data in ``folder``; $ELASTICSEARCH_URL if that is set."""
+    """The URL of a node with its data in ``folder``; or $ELASTICSEARCH_URL if it is set."""
     given = os.environ.get("ELASTICSEARCH_URL")
     if given and port is None:
         yield given

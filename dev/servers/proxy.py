@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that does to a connection what a bad network does."""
+"""A TCP proxy on loopback that damages connections as a bad network does."""
 
 import socket
 import threading
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from servers.redis import free_port
 
 _READ = 64 * 1024
-# How fast a dribble is: a byte each this often, in seconds.
+# Seconds between two bytes of a dribble.
 _DRIP = 0.01
 
 type Fault = Callable[[socket.socket, bytes], bool]
@@ -23,7 +23,7 @@ def passing(client: socket.socket, data: bytes) -> bool:
 
 
 def slow(client: socket.socket, data: bytes) -> bool:
-    """Every reply 100 ms late."""
+    """Every reply is 100 ms late."""
     time.sleep(0.1)
     client.sendall(data)
     return True
@@ -36,7 +36,7 @@ def cut(client: socket.socket, data: bytes) -> bool:
 
 
 def dribble(client: socket.socket, data: bytes) -> bool:
-    """Byte after byte, each soon enough, the whole never."""
+    """Byte after byte, each in time, but the whole reply never arrives."""
     for position in range(len(data)):
         time.sleep(_DRIP)
         client.sendall(data[position : position + 1])
@@ -44,7 +44,7 @@ def dribble(client: socket.socket, data: bytes) -> bool:
 
 
 def garbage(client: socket.socket, data: bytes) -> bool:
-    """Something that is no Redis answers."""
+    """The reply of a server that is not a Redis."""
     client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + data)
     return True
 
@@ -56,7 +56,7 @@ def silence(client: socket.socket, data: bytes) -> bool:
 
 
 class Proxy:
-    """``port`` to connect to; ``fault`` for everything that passes from now on."""
+    """``port`` to connect to; ``fault`` for all data from now on."""
 
     def __init__(self, target: int) -> None:
         self.fault: Fault = passing
@@ -68,13 +68,13 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def drop(self) -> None:
-        """End every connection that is open."""
+        """End every open connection."""
         for sock in list(self._open):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Stop listening, and drop what is open."""
+        """Stop listening, and end the open connections."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -119,7 +119,7 @@ class Proxy:
 
 @contextmanager
 def proxy(url: str) -> Iterator[tuple[str, Proxy]]:
-    """A proxy before the server at ``redis://host:port``; its URL, and itself."""
+    """A proxy in front of the server at ``redis://host:port``: its URL, and the proxy."""
     running = Proxy(int(url.rpartition(":")[2]))
     try:
         yield f"redis://127.0.0.1:{running.port}", running

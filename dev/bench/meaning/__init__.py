@@ -1,4 +1,4 @@
-"""Questions in other words: how many restatements pass, how many traps, and how fast."""
+"""Questions in other words: the restatements and traps that pass, and the time."""
 
 import json
 import random
@@ -23,20 +23,20 @@ from cachecore.policy import BAND_STARTS
 from cachecore.stores.memory import MemoryStore
 
 _HERE = Path(__file__).parent
-_TRAPS = 0.05  # that may pass where no judge is asked
-_JUDGE = (0.98, 0.01)  # how often it says yes to a restatement, and to a trap
+_TRAPS = 0.05  # that may pass if no judge is asked
+_JUDGE = (0.98, 0.01)  # how often a judge says yes to a restatement, and to a trap
 _FOLDS = 5
 
 
 def vectors(found: Sequence[Pair]) -> dict[str, list[float]] | None:
-    """Of each text, by a small model; None where it does not install."""
+    """The vector of each text, by a small model; None if it can't be installed."""
     texts = sorted({text for pair in found for text in (pair.one, pair.other)})
     made = _in_its_own(_HERE / "requirements.txt", _HERE / "vectors.py", texts)
     return None if made is None else dict(zip(texts, made, strict=True))
 
 
 def _in_its_own(requirements: Path, script: Path, given: Any) -> Any:
-    """What a script says to JSON in an environment of its own; None without one."""
+    """The JSON output of a script in a separate environment; None without one."""
     python = installing.python(requirements)
     if python is None:
         return None
@@ -51,7 +51,7 @@ def _in_its_own(requirements: Path, script: Path, given: Any) -> Any:
 
 
 def cosines(found: Sequence[Pair]) -> list[float] | None:
-    """Of the vectors of each pair; None where their model does not install."""
+    """The cosines of each pair's vectors; None if the model can't be installed."""
     known = vectors(found)
     if known is None:
         return None
@@ -60,7 +60,7 @@ def cosines(found: Sequence[Pair]) -> list[float] | None:
 
 
 def _peers(found: Sequence[Pair]) -> Iterator[Result]:
-    """What caches with a threshold serve of the same pairs, at their defaults."""
+    """The answers that caches with a threshold serve for the same pairs, by default."""
     pairs_of = [(pair.one, pair.other) for pair in found]
     given = {"pairs": pairs_of, "vectors": vectors(found)}
     place = _HERE.parent / "semantic"
@@ -72,11 +72,11 @@ def _peers(found: Sequence[Pair]) -> Iterator[Result]:
 
 
 def weights() -> tuple[list[float], float]:
-    """What ``cachecore.meaning.score`` has, learned anew from all of fow-cache's pairs."""
+    """The weights of ``cachecore.meaning.score``, learned again from fow-cache's pairs."""
     found = [pair for pair in pairs.fow() if not veto(pair.one, pair.other)]
     near = cosines(found)
     if near is None:
-        raise SystemExit("The model for vectors does not install here.")
+        raise SystemExit("The model for vectors can't be installed here.")
     return fit(_features(found, near), [pair.same for pair in found])
 
 
@@ -90,7 +90,7 @@ def run() -> Iterator[Result]:
     near = cosines(found)
     if near is None:
         print(
-            "  the model for vectors does not install here: left out", file=sys.stderr
+            "  the model for vectors can't be installed here: left out", file=sys.stderr
         )
         return
     rows = _features(found, near)
@@ -128,7 +128,8 @@ def _held_out(
         model = fit([rows[n] for n in learned], [found[n].same for n in learned])
         for n in part:
             if not vetoed[n]:
-                scores[n] = _dot(model, rows[n]) + 100  # above any that was vetoed
+                # above the score of any pair that a guard refused
+                scores[n] = _dot(model, rows[n]) + 100
     return scores
 
 
@@ -147,7 +148,7 @@ def _passed(found: Sequence[Pair], scores: Sequence[float], most: float) -> floa
 
 
 def _judged(found: Sequence[Pair], seed: int) -> tuple[float, float]:
-    """What a scripted judge of stated errors lets pass behind the surest guards."""
+    """The pairs that pass a scripted judge with stated errors, after the guards."""
     chance = random.Random(seed)
     passed: dict[bool, list[bool]] = {True: [], False: []}
     for pair in found:
@@ -206,7 +207,7 @@ def lookup(dimensions: int = 384, rounds: int = 25) -> Result:
 
 
 def main() -> None:
-    """Print the weights, to be put into ``cachecore/meaning/score.py``."""
+    """Print the weights for ``cachecore/meaning/score.py``."""
     learned, bias = weights()
     print("WEIGHTS: Final = (")
     for weight in learned:

@@ -11,7 +11,7 @@ _STEPS = 30
 def fit(
     rows: Sequence[Sequence[float]], same: Sequence[bool]
 ) -> tuple[list[float], float]:
-    """Weights and bias, for features as they are; Newton's method, with a ridge."""
+    """Weights and bias for the features, unscaled; Newton's method with a ridge."""
     width = len(rows[0])
     means = [sum(row[n] for row in rows) / len(rows) for n in range(width)]
     spreads = [
@@ -58,7 +58,7 @@ def _solved(matrix: list[list[float]], right: list[float]) -> list[float]:
 
 
 def folds(count: int, parts: int, seed: int = 0) -> list[list[int]]:
-    """Places from 0 to ``count``, in so many parts, mixed."""
+    """The indices from 0 to ``count``, shuffled into this many parts."""
     places = list(range(count))
     random.Random(seed).shuffle(places)
     return [places[part::parts] for part in range(parts)]

@@ -1,7 +1,7 @@
-"""Pairs of questions: fow-cache's, and suites that rules make, in English and Chinese.
+"""Pairs of questions: fow-cache's, and suites made by rules, in English and Chinese.
 
-A trap looks like its question and asks for something else: another number, unit, date, name,
-scope or order, or the contrary. Restatements beside them ask for the same.
+A trap looks like its question and asks for something else: another number, unit, date,
+name, scope or order, or the contrary. A restatement asks for the same.
 """
 
 import json
@@ -331,15 +331,15 @@ def _suite(
         question = frame.format(thing=thing)
         if old == "{all}":
             slip = question.replace(thing, _slip(thing))
-            told = new.format(all=question, lower=question.lower(), slip=slip)
+            restated = new.format(all=question, lower=question.lower(), slip=slip)
         elif old in question:
-            told = question.replace(old, new, 1)
+            restated = question.replace(old, new, 1)
         else:
             continue
-        if told != question:
-            yield Pair(question, told, same=True)
+        if restated != question:
+            yield Pair(question, restated, same=True)
 
 
 def _slip(word: str) -> str:
-    """The word with two letters turned round."""
+    """The word with two letters swapped."""
     return word[:2] + word[3] + word[2] + word[4:] if len(word) > 4 else word

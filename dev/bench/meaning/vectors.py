@@ -1,6 +1,7 @@
 """Vectors of texts by a small model, in an environment that has it: JSON in, JSON out.
 
-all-MiniLM-L6-v2 in int8, with its tokenizer; both come as packages, nothing is fetched.
+all-MiniLM-L6-v2 in int8, with its tokenizer; both are packages, and nothing is
+downloaded.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Caches of others, each through the API that its documentation shows.
+"""Other caches, each through the API that its documentation shows.
 
-They live in an environment of their own; nothing of ours needs them.
+They are installed in a separate environment; no code of ours needs them.
 """

@@ -1,7 +1,7 @@
 """A hit of each other cache, against ours in the same process and the same Redis.
 
-Runs in the environment of ``installing``. What each is asked is the same prompt of
-2 KB; its answer is checked, and so is that the model server was not asked again.
+Runs in the environment of ``installing``. Each gets the same prompt of 2 KB. Its answer
+is compared, and the calls of the model server are counted.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ def run(
     times: int,
     limit: float | None,
 ) -> Iterator[Result]:
-    """How many times as long as ours its hit takes; ``times`` is for the other."""
+    """The multiple of our time that its hit takes; ``times`` is for the other."""
     text = prose(size)
     hit, other = hits(redis_url, text), _PEERS[peer](redis_url, upstream, text)
     called = _calls(upstream)
@@ -43,7 +43,7 @@ def run(
         lambda: timed(hit, 10 * times, callers), lambda: other(times, callers), rounds
     )
     if _calls(upstream) != called:
-        raise AssertionError(f"{peer}: the hits were none")
+        raise AssertionError(f"{peer}: the calls were not hits")
     how = f"{callers} caller{'s' * (callers > 1)}"
     name = f"{peer} / core hit, {size // 1024} KB, {how}"
     yield times_fewer(name, ours, reference, limit)
@@ -63,10 +63,10 @@ def replay(redis_url: str, upstream: str, *, rounds: int) -> Iterator[Result]:
     for _ in range(rounds):
         began = time.process_time()
         if said() != text:
-            raise AssertionError("LiteLLM streams another answer")
+            raise AssertionError("LiteLLM streamed another answer")
         spent.append((time.process_time() - began) * 1e6)
     if _calls(upstream) != called:
-        raise AssertionError("LiteLLM: the hits were none")
+        raise AssertionError("LiteLLM: the calls were not hits")
     middle = statistics.median(spent)
     name = "processor of a streamed hit, 20 KB, LiteLLM"
     yield Result(name, middle, middle, 1.0, (1.0, 1.0))
@@ -84,7 +84,7 @@ def _checked(hit: Callable[[], str], text: str) -> Timer:
     return lambda times, callers: timed(hit, times, callers)
 
 
-# --- each of them, as documented ------------------------------------------
+# --- each cache, as documented ---------------------------------------------
 
 
 def _dogpile(redis_url: str, upstream: str, text: str) -> Timer:
@@ -109,7 +109,7 @@ def _dogpile(redis_url: str, upstream: str, text: str) -> Timer:
 
 
 def _langchain(redis_url: str, upstream: str, text: str) -> Timer:
-    # docs.langchain.com: set_llm_cache, then the model is used as ever.
+    # docs.langchain.com: set_llm_cache, then the model is used as before.
     from langchain_community.cache import RedisCache
     from langchain_core.globals import set_llm_cache
     from langchain_openai import ChatOpenAI
@@ -158,8 +158,8 @@ def _litellm(redis_url: str, upstream: str, text: str) -> Timer:
 
 
 def _betterdb(redis_url: str, upstream: str, text: str) -> Timer:
-    # Its README: llm.check(), and llm.store() on a miss. It tells its makers of its use
-    # unless told not to.
+    # Its README: llm.check(), and llm.store() on a miss. It reports its use to its
+    # authors unless this is turned off.
     os.environ["BETTERDB_TELEMETRY"] = "false"
     from betterdb_agent_cache import AgentCache, AgentCacheOptions
     from betterdb_agent_cache.types import AnalyticsOptions

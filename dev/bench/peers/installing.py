@@ -1,4 +1,4 @@
-"""Environments of others' packages: made once, from hashes, beside the development one."""
+"""Environments of other packages: made once, from hashes, beside the development one."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ _ROOT = _HERE.parents[2]
 
 
 def python(wanted: Path = _HERE / "requirements.txt") -> Path | None:
-    """The interpreter that has what is ``wanted``; None where that does not install."""
+    """The interpreter that has the ``wanted`` packages; None if they can't be installed."""
     made = _ROOT / ".cache" / f"bench-{wanted.parent.name}"
     interpreter, ready = made / "bin" / "python", made / "ready"
     if ready.exists() and ready.read_bytes() == wanted.read_bytes():
@@ -34,6 +34,6 @@ def python(wanted: Path = _HERE / "requirements.txt") -> Path | None:
 
 
 def _runs_at_start(made: Path) -> list[Path]:
-    """Files that make every Python there run something: LiteLLM once shipped a theft so."""
+    """Files that make every Python there run code: LiteLLM once shipped malware this way."""
     found = made.glob("lib/python*/site-packages/*.pth")
     return [path for path in found if path.name != "_virtualenv.pth"]

@@ -1,8 +1,8 @@
-"""Which pairs GPTCache and RedisVL serve at their defaults: JSON in, JSON out.
+"""The pairs that GPTCache and RedisVL serve at their defaults: JSON in, JSON out.
 
-Each pair has a cache of its own: the one question is stored, the other asked. Both use the
-vectors that they are given, for their own models are fetched from a hub. GPTCache runs as it
-is; RedisVL needs a server with RediSearch, so that its own default distance decides here.
+Each pair has a cache of its own: one question is stored, the other is asked. Both use
+the given vectors, because their own models come from a hub. GPTCache runs unchanged.
+RedisVL needs a server with RediSearch; here its default distance is applied directly.
 """
 
 import inspect
@@ -21,7 +21,7 @@ type Vectors = dict[str, list[float]]
 
 
 class _Given(BaseEmbedding):
-    """The vectors that were handed in."""
+    """The vectors of the input."""
 
     def __init__(self, vectors: Vectors) -> None:
         self._vectors = vectors

@@ -1,6 +1,6 @@
-"""What the marketplace and its reviewers check, run on what was built.
+"""The checks of the marketplace and its reviewers, run on the built packages.
 
-Each check is a function of an unpacked package that yields problems; its id is that of
-the marketplace's rules, grouped by letter: L layout, M manifest, D documents,
-P dependencies, S safety, T runtime; U is ours: what a person meets in Dify's pages.
+Each check is a function of an unpacked package that yields problems. Its id is that of
+the marketplace's rules, grouped by letter: L layout, M manifest, D documents, P
+dependencies, S safety, T runtime. U is ours: faults that a person sees on Dify's pages.
 """

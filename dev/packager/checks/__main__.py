@@ -1,4 +1,4 @@
-"""python -m packager.checks: build all, and check it as the marketplace does."""
+"""python -m packager.checks: build all packages, and check them."""
 
 import sys
 import tempfile
@@ -14,7 +14,7 @@ from packager.checks import documents, in_use, layout, manifest, runtime, safety
 from packager.checks.package import Built, Check
 
 ROOT = Path(__file__).resolve().parents[3]
-# What needs a service or a tool that is not part of this checkout.
+# Checks that need a service or a tool outside this checkout.
 _BY_HAND = {
     "P7": "known vulnerabilities, at osv.dev",
     "T2": "packing anew with Dify's CLI",
@@ -30,7 +30,7 @@ STATIC: dict[str, Check] = {
 
 
 def _running() -> dict[str, Check]:
-    """What installs a package and starts it, on each Python that is here."""
+    """The checks that install a package and start it, on each Python of this machine."""
     return {
         "P7, wheels": runtime.wheels,
         **{
@@ -48,7 +48,7 @@ def _running() -> dict[str, Check]:
 
 
 def problems(built: Built, *, running: bool) -> Iterator[tuple[str, list[str]]]:
-    """Each check's id, and what it found."""
+    """Each check's id and problems."""
     for rule, check in (STATIC | _running() if running else STATIC).items():
         yield rule, list(check(built))
 
@@ -62,13 +62,13 @@ def unpacked(path: Path, scratch: Path) -> Built:
 
 
 def main() -> int:
-    """Print each check; 0 if none found anything."""
+    """Print each check; 0 if there are no problems."""
     failed = 0
     with tempfile.TemporaryDirectory() as place:
         scratch = Path(place)
         packages = [unpacked(build(ROOT, one, scratch), scratch) for one in RECIPES]
         with ThreadPoolExecutor(len(packages)) as pool:
-            # Each mostly waits for an index, or for its own process.
+            # A check mostly waits for a package index or for its own process.
             checked = pool.map(lambda one: list(problems(one, running=True)), packages)
         for built, rules in zip(packages, checked, strict=True):
             print(f"\n{built.path.name}")

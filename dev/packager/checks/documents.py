@@ -1,4 +1,4 @@
-"""D: what people read."""
+"""D: the documents."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _FENCE = re.compile(r"```.*?```", re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?://|#)([^)\s#]+)")
 _MOST_WORDS = 600
-# Groups of words, one of each of which a README has to use.
+# Groups of words; a README must use at least one word of each group.
 _NEEDED = ("set up|install", "use|usage", "credential|api key", "require|connect")
 _KEPT = ("retention|expire|ttl", "delete|invalidate", "redis", "author receives")
 

@@ -1,7 +1,7 @@
-"""U: what a person meets in Dify's own pages, as seen in 1.13.2 and 1.16.1.
+"""U: faults that a person sees on Dify's pages, as seen in 1.13.2 and 1.16.1.
 
-Dify says nothing of these: a field without a control, a help text that never shows, a table
-that is cut off. Each was met by hand in a browser.
+Dify reports none of them: a field without a control, a help text that is never shown, a
+table that is cut off. Each was seen in a browser.
 """
 
 import re
@@ -16,12 +16,12 @@ from devhost import panel
 from packager.checks.package import Built, Check, columns, walk
 
 ROOT = Path(__file__).resolve().parents[3]
-# A model selector that may stay empty looks as if it were required: orange, "Configure
-# a model".
+# Dify shows an optional model selector as if it were required: orange, "Configure a
+# model".
 _MOST_SELECTORS = 3
 _MOST_FIRST_FIELDS = 14
 _MOST_COLUMNS = 3
-# Dify breaks a longer one in the middle of a word.
+# Dify breaks a longer line in the middle of a word.
 _MOST_HELP = 75
 _MOST_CELL = 60  # characters
 _LISTED = re.compile(r"\s*([-*+]|\d+\.|\||#|>|```|!?\[)")
@@ -37,7 +37,7 @@ def _tools(built: Built) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def controls(built: Built) -> Iterator[str]:
-    """A parameter that nobody can fill in by hand."""
+    """Parameters that a person can't fill in."""
     for where, parameter in _tools(built):
         found = panel.fault(parameter)
         if found:
@@ -45,7 +45,7 @@ def controls(built: Built) -> Iterator[str]:
 
 
 def _fields(built: Built) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """Fields of credential and endpoint forms; whether they are a tool provider's."""
+    """Fields of credential and endpoint forms, and whether they are a tool provider's."""
     for name, data in built.documents.items():
         for value in walk(data):
             if not isinstance(value, dict):
@@ -60,7 +60,7 @@ def _fields(built: Built) -> Iterator[tuple[str, dict[str, Any], bool]]:
 
 
 def placeholders(built: Built) -> Iterator[str]:
-    """A default fills the field, and its placeholder is never seen; a select has none."""
+    """A placeholder under a default value is never shown; a select shows none."""
     for where, field, _ in _fields(built):
         if not field.get("placeholder"):
             continue
@@ -71,7 +71,7 @@ def placeholders(built: Built) -> Iterator[str]:
 
 
 def helps(built: Built) -> Iterator[str]:
-    """The web shows a tool credential's help with its url only, and in one line."""
+    """The web shows the help of a tool's credential only with its url, and in one line."""
     for where, field, of_tools in _fields(built):
         if of_tools and field.get("help") and not field.get("url"):
             yield f"{where} has help and no url"
@@ -93,7 +93,7 @@ def selectors(built: Built) -> Iterator[str]:
 
 
 def first_fields(built: Built) -> Iterator[str]:
-    """Fields of a model's form that stand there before anything is unfolded."""
+    """Fields of a model's form that are shown before the person opens a section."""
     for name, data in built.documents.items():
         schema = data.get("model_credential_schema")
         if not schema:
@@ -112,7 +112,7 @@ def first_fields(built: Built) -> Iterator[str]:
 
 
 def outputs(built: Built) -> Iterator[str]:
-    """The variable picker takes an object without properties for a file."""
+    """The variable picker shows an object without properties as a file."""
     for name, data in built.documents.items():
         if not name.startswith("tools/"):
             continue
@@ -131,7 +131,7 @@ def _pages(built: Built) -> Iterator[tuple[str, list[str]]]:
 
 
 def wrapped(built: Built) -> Iterator[str]:
-    """The panel breaks a line where the source does."""
+    """The panel breaks a line where the source has a line break."""
     for name, lines in _pages(built):
         for number, (line, following) in enumerate(pairwise(lines), 1):
             goes_on = following.strip() and not _LISTED.match(following)
@@ -140,7 +140,7 @@ def wrapped(built: Built) -> Iterator[str]:
 
 
 def tables(built: Built) -> Iterator[str]:
-    """The panel cuts off what is wider than itself."""
+    """The panel cuts off the part of a line that is too wide."""
     for name, lines in _pages(built):
         for number, line in enumerate(lines, 1):
             if not line.startswith("|"):
@@ -151,7 +151,7 @@ def tables(built: Built) -> Iterator[str]:
 
 
 def examples(_: Built) -> Iterator[str]:
-    """What both 1.13.2 and newer hosts import without a dialog."""
+    """Versions that 1.13.2 and newer hosts import without a dialog."""
     for path in sorted((ROOT / "examples").glob("*.yml")):
         data = yaml.safe_load(path.read_text("utf-8"))
         if data.get("dependencies") != []:

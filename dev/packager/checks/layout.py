@@ -1,4 +1,4 @@
-"""L: which files there are, and how large."""
+"""L: the files of a package, and their sizes."""
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath

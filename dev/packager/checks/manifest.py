@@ -1,4 +1,4 @@
-"""M: the manifest. T4 to T6: the forms and tools that it names."""
+"""M: the manifest. T4 to T6: its forms and tools."""
 
 import re
 from collections.abc import Iterator

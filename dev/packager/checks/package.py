@@ -17,7 +17,7 @@ LANGUAGES = ("en_US", "zh_Hans", "ja_JP", "pt_BR")
 
 @dataclass(frozen=True)
 class Built:
-    """A ``.difypkg``, the release it belongs to, and where it is unpacked."""
+    """A ``.difypkg``, its release, and the folder that it is unpacked to."""
 
     path: Path
     release: Release
@@ -43,7 +43,7 @@ class Built:
 
     @cached_property
     def documents(self) -> dict[str, Any]:
-        """The data of every YAML file that Dify reads; the code's own stand beside it."""
+        """The data of every YAML file that Dify reads, without those of the code."""
         return {
             name: yaml.safe_load(data)
             for name, data in self.files.items()
@@ -57,11 +57,11 @@ class Built:
         return self.text("requirements.txt").split()
 
     def text(self, name: str) -> str:
-        """A file as text; empty if it is not there."""
+        """A file as text; empty if it does not exist."""
         return self.files.get(name, b"").decode("utf-8", "replace")
 
     def sources(self, *ends: str) -> Iterator[tuple[str, str]]:
-        """Names and texts of the files that end so."""
+        """Names and texts of the files with this suffix."""
         for name in self.files:
             if name.endswith(ends):
                 yield name, self.text(name)
@@ -71,12 +71,12 @@ type Check = Callable[[Built], Iterator[str]]
 
 
 def columns(text: str) -> int:
-    """How wide a text is: a Chinese or Japanese character takes two columns."""
+    """The width of a text: a Chinese or Japanese character takes two columns."""
     return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
 def walk(value: Any) -> Iterator[Any]:
-    """A value and all that is in it."""
+    """A value and all values inside it."""
     yield value
     if isinstance(value, dict):
         for item in value.values():
@@ -87,7 +87,7 @@ def walk(value: Any) -> Iterator[Any]:
 
 
 def strings_of(data: Any) -> Iterator[dict[str, str]]:
-    """Every text that a user reads, by language."""
+    """Every text that a user sees, by language."""
     for value in walk(data):
         if isinstance(value, dict) and "en_US" in value:
             yield value

@@ -1,4 +1,4 @@
-"""T1, T3, P7: the package in an environment that has nothing but what it asks for."""
+"""T1, T3, P7: the package in an environment that has only its requirements."""
 
 import os
 import shutil
@@ -29,13 +29,13 @@ import main
 found = main.plugin.registration
 print("loaded", found.configuration.name)
 """
-# The daemon's, and the next one, which the SDK allows.
+# The daemon's version, and the next one, which the SDK allows.
 VERSIONS = ("3.12", "3.13")
 _PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 
 
 def wheels(built: Built) -> Iterator[str]:
-    """Whether all that is needed comes as wheels, on both processors, for each Python."""
+    """Whether all requirements have wheels, on both processors, for each Python."""
     for version, platform in product(VERSIONS, _PLATFORMS):
         done = subprocess.run(
             [
@@ -53,7 +53,7 @@ def wheels(built: Built) -> Iterator[str]:
 
 @cache
 def interpreter(version: str) -> str | None:
-    """A Python of this version that runs here, or None."""
+    """A Python of this version on this machine, or None."""
     pyenv = Path.home() / ".pyenv" / "versions"
     found = sorted(pyenv.glob(f"{version}.*/bin/python"))
     for candidate in (shutil.which(f"python{version}"), *map(str, found)):
@@ -67,7 +67,7 @@ def interpreter(version: str) -> str | None:
 
 
 def installs(built: Built, version: str, resolution: str) -> Iterator[str]:
-    """Whether it starts in serverless mode, with the ``resolution`` of what it needs."""
+    """Whether it starts in serverless mode, with this ``resolution`` of its requirements."""
     base = interpreter(version)
     assert base is not None, version
     made = built.folder.parent / f"{built.folder.name}-{version}-{resolution}"

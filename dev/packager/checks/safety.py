@@ -1,4 +1,4 @@
-"""S: secrets, unsafe calls, and words that a reviewer stops at. P1 to P4: dependencies."""
+"""S: secrets, unsafe calls, and words that a reviewer objects to. P1 to P4: dependencies."""
 
 import ast
 import re
@@ -16,9 +16,10 @@ _LITERAL = re.compile(
 _PLACEHOLDERS = re.compile(
     r"(?i)your|example|test|changeme|xxx|secret-input|text-input|auto"
 )
-_UNSAFE = {"eval", "exec", "compile", "__import__"}  # as they are, of no module
+_UNSAFE = {"eval", "exec", "compile", "__import__"}  # plain functions, not of a module
 _UNSAFE_OF_MODULES = {"import_module", "system", "popen", "Popen"}
-# What one module needs, and the package's README says why under "Security and privacy".
+# Imports that one module needs; the package's README gives the reason under "Security
+# and privacy".
 _EXPLAINED = {
     ("rag_cache/templates.py", "Popen"),
     ("rag_cache/templates.py", "subprocess"),

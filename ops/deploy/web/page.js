@@ -3,8 +3,8 @@ import { DifyStream } from "./stream.js";
 const said = document.getElementById("said");
 const form = document.getElementById("ask");
 const stop = document.getElementById("stop");
-// An example's user. Take yours from the session, on the server: who can name a user
-// here can read that user's conversations.
+// An example's user. Take yours from the session, on the server: a person who can name a
+// user here can read that user's conversations.
 const user = (localStorage.user ??= crypto.randomUUID?.() ?? String(Math.random()).slice(2));
 const stream = new DifyStream({ base: "api", user });
 
@@ -22,7 +22,7 @@ form.addEventListener("submit", async (event) => {
   const send = form.querySelector("button:not([type])");
   line(question.value, "question");
   const answer = line("", "waiting");
-  send.disabled = true; // one at a time: each goes on from the one before
+  send.disabled = true; // one at a time: each question continues the conversation
   stop.disabled = false;
   try {
     for await (const state of stream.ask(question.value)) {

@@ -1,10 +1,10 @@
-// An answer of a Dify app as it is made, over fetch: an EventSource can't POST, and Dify's
-// events have no ids that it could go on from.
+// The stream of a Dify app's answer, over fetch: an EventSource can't POST, and Dify's
+// events have no ids from which it could continue.
 //
-// A connection that breaks is not asked for again by a second POST, which would run the app
-// twice. What had been under way is looked for instead: a chatflow goes on without its
-// reader (Dify 1.13 and later) and tells its end on /workflow/<run>/events; any app's
-// answer is in /messages once it is whole. What was shown until then is replaced.
+// If the connection breaks, a second POST would run the app twice. The client looks for the
+// first run instead: a chatflow continues without its reader (Dify 1.13 and later) and
+// reports its end on /workflow/<run>/events; any app's answer is in /messages when it is
+// complete. The complete answer replaces the text that was shown.
 
 const SILENCE = 35_000; // ms: Dify sends a ping every 10 s
 const PATIENCE = 120_000; // ms, for an answer after its connection broke
@@ -14,7 +14,7 @@ const PAUSES = [500, 1000, 2000, 4000, 8000]; // ms between two looks
 
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** The `data:` events of a response, parsed. Throws where it breaks or falls silent. */
+/** The `data:` events of a response, parsed. Throws if it breaks or is silent too long. */
 async function* events(response, silence) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -22,7 +22,7 @@ async function* events(response, silence) {
     while (true) {
       let timer;
       const late = new Promise((_, fail) => {
-        timer = setTimeout(() => fail(new Error("the connection fell silent")), silence);
+        timer = setTimeout(() => fail(new Error("no data came in time")), silence);
       });
       const { done, value } = await Promise.race([reader.read(), late]).finally(() =>
         clearTimeout(timer),
@@ -39,7 +39,7 @@ async function* events(response, silence) {
   }
 }
 
-/** What Dify itself says went wrong: final, and not to be tried again. */
+/** An error that Dify reports: final, so it is not tried again. */
 export class DifyError extends Error {}
 
 export class DifyStream {
@@ -49,14 +49,14 @@ export class DifyStream {
   #conversation = "";
   #run = {};
 
-  /** `base` is the way to Dify's /v1 on this server, which adds the app's key. */
+  /** `base` is the path of Dify's /v1 on this server, which adds the app's key. */
   constructor({ base, user, silence = SILENCE }) {
     this.#base = base;
     this.#user = user;
     this.#silence = silence;
   }
 
-  /** Ask, and give `{text, done, reconnecting}` each time there is more. */
+  /** Ask, and yield `{text, done, reconnecting}` at each change. */
   async *ask(query, inputs = {}) {
     const run = (this.#run = { text: "", done: false, reconnecting: false });
     const response = await fetch(`${this.#base}/chat-messages`, {
@@ -74,13 +74,13 @@ export class DifyStream {
     try {
       for await (const event of events(response, this.#silence)) {
         if (this.#take(run, event)) yield { ...run };
-        if (run.stopped && !run.told) await this.#tellStop(run);
+        if (run.stopped && !run.stopSent) await this.#sendStop(run);
         if (run.done) return;
       }
     } catch (error) {
       if (error instanceof DifyError) throw error;
     }
-    // It ended before its end, or broke.
+    // The stream ended without an end event, or broke.
     if (!run.stopped) {
       run.reconnecting = true;
       yield { ...run };
@@ -89,17 +89,17 @@ export class DifyStream {
     yield { ...run, done: true, reconnecting: false };
   }
 
-  /** Stop the answer under way, as soon as it has a name to be stopped by. */
+  /** Stop the running answer as soon as its task id is known. */
   async stop() {
     const run = this.#run;
     run.stopped = true;
     run.aside?.abort();
-    if (run.task && !run.told) await this.#tellStop(run);
+    if (run.task && !run.stopSent) await this.#sendStop(run);
   }
 
-  async #tellStop(run) {
+  async #sendStop(run) {
     if (!run.task) return;
-    run.told = true;
+    run.stopSent = true;
     await fetch(`${this.#base}/chat-messages/${run.task}/stop`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
@@ -107,7 +107,7 @@ export class DifyStream {
     }).catch(() => {});
   }
 
-  /** Take an event in; whether there is something new to show. */
+  /** Apply an event; returns whether the text or the state changed. */
   #take(run, event) {
     run.task = event.task_id ?? run.task;
     run.message = event.message_id ?? run.message;
@@ -119,7 +119,7 @@ export class DifyStream {
         run.text += event.answer;
         return true;
       case "message":
-        // An agent ends with one that holds all that it has said.
+        // An agent's last message has its whole text.
         run.text = run.agent ? event.answer : run.text + event.answer;
         return true;
       case "message_replace":
@@ -130,7 +130,7 @@ export class DifyStream {
         run.done = true;
         return true;
       case "workflow_finished":
-        // A failed run may say no more than this.
+        // A failed run may send no other error event.
         if (event.data.status === "failed") throw new DifyError(event.data.error ?? FAILED);
         run.text ||= event.data.outputs?.answer ?? "";
         run.done = true;
@@ -141,9 +141,9 @@ export class DifyStream {
     return false;
   }
 
-  /** The whole answer of a run whose connection broke. */
+  /** The complete answer of a run whose connection broke. */
   async #rest(run) {
-    if (!run.workflow && !run.message) throw new Error(LOST); // nothing to look for
+    if (!run.workflow && !run.message) throw new Error(LOST); // no id to look for
     const ends = Date.now() + PATIENCE;
     for (let look = 0; Date.now() < ends && !run.stopped; look++) {
       run.aside = new AbortController();
@@ -162,14 +162,14 @@ export class DifyStream {
     throw new Error(LOST);
   }
 
-  /** The answer by the end of a chatflow's run; waits for that end. */
+  /** The answer in the last event of a chatflow's run; waits for this event. */
   async #finished(run) {
     if (!run.workflow) return undefined;
     const query = new URLSearchParams({ user: this.#user });
     const response = await fetch(`${this.#base}/workflow/${run.workflow}/events?${query}`, {
       signal: run.aside.signal,
     });
-    if (!response.ok) return undefined; // a Dify, or an app, that has no such thing
+    if (!response.ok) return undefined; // an older Dify, or another type of app
     for await (const event of events(response, this.#silence)) {
       if (event.event !== "workflow_finished") continue;
       if (event.data.status === "failed") throw new DifyError(event.data.error ?? FAILED);
@@ -178,7 +178,7 @@ export class DifyStream {
     return undefined;
   }
 
-  /** The answer by the conversation; empty while it is being made. */
+  /** The answer in the conversation's messages; empty until it is complete. */
   async #kept(run) {
     if (!this.#conversation || !run.message) return undefined;
     const query = new URLSearchParams({
@@ -196,7 +196,7 @@ export class DifyStream {
 
   async #refusal(response) {
     const said = await response.json().catch(() => ({}));
-    if (said.code === "not_found") this.#conversation = ""; // it was deleted
+    if (said.code === "not_found") this.#conversation = ""; // the conversation was deleted
     return new DifyError(said.message ?? `Dify answered HTTP ${response.status}.`);
   }
 }
