@@ -251,14 +251,17 @@ class Auditor:
             raise
         flight.complete()
         verdict, price = self._verdict(request, entry, recorder)
-        sealed: Sealed | None = None
+        self._report(request, entry, verdict, price)
         if verdict is Verdict.DIFFERENT and request.rules.audit_repairs:
             seconds = self._timer() - began
             sealed = self._keeper.seal_answer(
                 request, lead.key, dict(stamps), recorder, seconds, lead.order
             )
-        self._report(request, entry, verdict, price)
-        lead.commit(sealed.data if sealed else None, sealed.ttl if sealed else 1)
+            if isinstance(sealed, Sealed):
+                lead.commit(sealed.data, sealed.ttl)
+                return
+            self._keeper.report(request, sealed)
+        lead.commit(None, 1)
 
     def _report(
         self, request: Request, entry: Entry, verdict: Verdict, judging: float = 0.0

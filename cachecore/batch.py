@@ -281,13 +281,14 @@ class Batches:
         writes: list[Write] = []
         for place, one in led.items():
             item = batch.items[place]
-            if not item.keep:
-                self._keeper.refuse(request, Refusal.INVALID_OUTPUT)
-                continue
-            sealed = self._keeper.seal(
-                request, one.key, one.stamps, item.payload, item.cost, order
-            )
-            if sealed is not None:
+            sealed: Sealed | Refusal = Refusal.INVALID_OUTPUT
+            if item.keep:
+                sealed = self._keeper.seal(
+                    request, one.key, one.stamps, item.payload, item.cost, order
+                )
+            if isinstance(sealed, Refusal):
+                self._keeper.report(request, sealed)
+            else:
                 writes.append(Write(one.key, sealed.data, sealed.ttl, one.absent))
         for start in range(0, len(writes), PER_ROUND_TRIP):
             self._write_some(batch, writes[start : start + PER_ROUND_TRIP])
@@ -300,13 +301,10 @@ class Batches:
                 kept = self._store.keep_many(writes)
             except StoreError:
                 batch.failed = True
+        why = Refusal.UNAVAILABLE if batch.failed else Refusal.SUPERSEDED
         for write, done in zip(writes, kept, strict=True):
-            if done:
-                self._keeper.kept(request, Sealed(write.value, write.ttl))
-            else:
-                failed = batch.failed
-                why = Refusal.UNAVAILABLE if failed else Refusal.SUPERSEDED
-                self._keeper.refuse(request, why)
+            result = Sealed(write.value, write.ttl) if done else why
+            self._keeper.report(request, result)
 
     def _stale_for_rest(self, batch: _Batch, error: Exception) -> bool:
         """Fill the missing places with stale answers; whether all are filled.

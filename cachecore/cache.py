@@ -1,15 +1,19 @@
 """The cache: the way of one request, from its key to its answer.
 
 ``Cache.stream`` reads from top to bottom: key -> look up -> judge -> join or lead ->
-load -> keep. Each step has its own module: ``keys``, ``lookup``, ``policy``, ``flight``
-(one process), ``lease`` (all processes), ``keep``, ``stamps`` (invalidation).
+load -> keep -> emit. Each step has its own module: ``keys``, ``lookup``, ``policy``,
+``flight`` (one process), ``lease`` (all processes), ``keep``, ``reports``. ``stamps`` has
+the rule of invalidation, which every step obeys. A miss may also be answered with a stale
+entry, or with the answer to the same question in other words (``meaning``).
 
 Two promises hold in every line: an error of the loader reaches the caller unchanged, and
 an error of the store never does. After its first store failure a request does not use
-the store again.
+the store again. There is one exception: a caller that has shown a part of another
+process's answer waits for the store, because only the store has the rest.
 """
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from cachecore import entry as entries
 from cachecore.admin import Admin
-from cachecore.answer import Piece, Recorder, Usage, merge, split, unbilled
+from cachecore.answer import Piece, Recorder, Usage, merge, unbilled
 from cachecore.audit import Auditor
 from cachecore.batch import Batches, Item, LoadMany
 from cachecore.entry import Cost, Entry
@@ -36,7 +40,7 @@ from cachecore.event_log import EventLog
 from cachecore.events import Ended, Followed, Hook, Loaded, Result, Stale, guarded
 from cachecore.events import ignore as ignore_events
 from cachecore.flight import CALL_IDLE_LIMIT, IDLE_LIMIT, Flight, FlightTable
-from cachecore.keep import Keeper
+from cachecore.keep import Keeper, Sealed
 from cachecore.keys import Keyspace
 from cachecore.lease import Lead, Leases, Pace
 from cachecore.lookup import Look, Lookup, Read
@@ -149,12 +153,14 @@ class Cache:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         pace: Pace | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         emit = guarded(hook)
         self.store = store
         self._clock = clock
         self._emit = emit
         self._timer = timer
+        self._chance = chance
         self._event_log = event_log
         self._keyspace, self._cipher_key = keyspace, cipher_key
         self._lookup = Lookup(store, keyspace, cipher_key, clock, timer)
@@ -162,7 +168,7 @@ class Cache:
         self._keeper = Keeper(cipher_key, clock, emit)
         self._flights = FlightTable(timer=monotonic)
         self._leases = Leases(store, cipher_key, monotonic, sleep, pace)
-        self._auditor = Auditor(self._leases, self._keeper, clock, timer, emit)
+        self._auditor = Auditor(self._leases, self._keeper, clock, timer, emit, chance)
         self._reports = Reports(keyspace, clock, emit)
         self._batches = Batches(
             store, self._lookup, self._stamps, self._keeper, self._reports, emit, timer
@@ -170,7 +176,7 @@ class Cache:
         self._refreshes = threading.BoundedSemaphore(MAX_REFRESHES)
         self.admin = Admin(store, keyspace, self._stamps, clock, emit)
 
-    # --- asking -----------------------------------------------------------
+    # --- asking -----------------------------------------------------------------
 
     def stream(
         self,
@@ -219,7 +225,7 @@ class Cache:
                 reported = True
                 self._reports.look(request, look)
             if look.entry is not None:
-                yield from split(look.entry.payload)
+                yield look.entry.payload
                 self._auditor.begin(request, look, load, outlives_call=outlives_call)
                 return
             if not wanted:
@@ -239,6 +245,12 @@ class Cache:
                 continue
             return
 
+    # --- look up and judge ------------------------------------------------------
+
+    def look_up(self, request: Request) -> Look:
+        """Look up an answer without a report."""
+        return self._lookup.find(request, Piece.from_payload)
+
     def _looked_up(self, request: Request, state: RequestState) -> Look:
         """A look-up; on a miss also one in other words, if the request opts in."""
         if state.failed and state.look:
@@ -250,6 +262,77 @@ class Cache:
             # current now: an invalidation may have come meanwhile.
             return self.look_up(request)
         return found
+
+    def _in_other_words(self, request: Request, look: Look) -> Look:
+        """The look-up, with the answer to the same question in other words, if any.
+
+        Only for a request that opts in.
+        """
+        if request.meaning is None or look.entry is not None:
+            return look
+        began = self._timer()
+        try:
+            near = self._meaning.find(request, look)
+            served = self.admin.signed(near.key, near.served) if near else ""
+        except StoreError:
+            seconds = look.seconds + self._timer() - began
+            return Look(Reason.UNAVAILABLE, look.key, failed=True, seconds=seconds)
+        except UnkeyableError:
+            return look
+        except Exception as error:  # noqa: BLE001 - it may cost a hit, never an answer
+            logger.warning("a question was not compared: %s", type(error).__name__)
+            return look
+        if near is None:
+            return look
+        return look._replace(
+            reason=Reason.MEANING,
+            key=near.key,
+            own=look.key,
+            entry=near.entry,
+            served=served,
+            seconds=look.seconds + self._timer() - began,
+        )
+
+    def _stale_instead(
+        self,
+        request: Request,
+        look: Look,
+        load: Load,
+        state: RequestState,
+        since: int,
+        began: float,
+    ) -> tuple[Look, _Job | None, bool]:
+        """The look-up, with its stale answer if that may be served now.
+
+        Also the background load, if its first token came in time, and whether it is this
+        caller's own.
+        """
+        rules, stale = request.rules, look.stale
+        if look.entry is not None or request.control not in LENIENT:
+            return look, None, False
+        may = self._lookup.may_serve_stale
+        refreshing = may(request, stale, rules.stale_while_revalidate)
+        budget = rules.first_token_budget
+        if not refreshing and not (
+            budget and may(request, stale, rules.stale_if_error)
+        ):
+            return look, None, False
+        reason = Reason.STALE if refreshing else Reason.LATE
+        served = look._replace(reason=reason, entry=stale)
+        if not self._refreshes.acquire(blocking=False):
+            return served, None, False  # There are enough refreshes already.
+        job, own = self._load_in_background(
+            request, look, load, since, only_if_free=refreshing
+        )
+        if refreshing:
+            return served, None, False
+        if job is not None and not own:
+            job.state = state  # This caller follows the load of another caller.
+        left = budget - (self._timer() - began)
+        late = job is not None and not job.flight.begins_within(left)
+        return served if late else look, job, own
+
+    # --- join or lead -----------------------------------------------------------
 
     def _join(
         self,
@@ -281,8 +364,6 @@ class Cache:
         if flight is None:
             return None, False
         return _Job(request, look.key, stamps, flight, load, state), leads
-
-    # --- following and leading --------------------------------------------
 
     def _follow(self, job: _Job, *, own: bool = False) -> Iterator[Piece]:
         """The load of another caller of this process, or its ``own`` background load."""
@@ -362,13 +443,14 @@ class Cache:
 
     def _replay(self, job: _Job, entry: Entry, shown: Shown) -> Iterator[Piece]:
         shown.begin()
-        for piece in split(entry.payload):
-            rest = shown.take(piece)
-            if rest is not None:
-                job.flight.publish(rest)
-                yield rest
+        rest = shown.take(entry.payload)
+        if rest is not None:
+            job.flight.publish(rest)
+            yield rest
         shown.end()
         job.flight.complete()
+
+    # --- load and keep ----------------------------------------------------------
 
     def _load(self, job: _Job, lead: Lead | None, shown: Shown) -> Iterator[Piece]:
         """Ask the upstream; keep the answer if this caller has the lease."""
@@ -414,26 +496,24 @@ class Cache:
         sealed = keeper.seal_answer(
             request, job.key, job.stamps or {}, recorder, seconds, order
         )
-        refusal: Refusal | None = Refusal.UNAVAILABLE
+        result: Sealed | Refusal = Refusal.UNAVAILABLE
+        if isinstance(sealed, Refusal):
+            result = sealed
         if lead is not None:
             try:
-                if sealed is None:
+                if isinstance(sealed, Refusal):
                     lead.commit(None, 1)
-                elif lead.commit(sealed.data, sealed.ttl):
-                    refusal = None
                 else:
-                    refusal = Refusal.SUPERSEDED
+                    kept = lead.commit(sealed.data, sealed.ttl)
+                    result = sealed if kept else Refusal.SUPERSEDED
             except StoreError:
                 job.state.failed = True
-        if sealed is None:
-            return
-        if refusal is None:
-            keeper.kept(request, sealed)
-            if request.meaning is not None:
-                answer = recorder.answer()
-                self._meaning.learn(request, job.key, job.stamps or {}, answer)
-        else:
-            keeper.refuse(request, refusal)
+        keeper.report(request, result)
+        if request.meaning is not None and isinstance(result, Sealed):
+            answer = recorder.answer()
+            self._meaning.learn(request, job.key, job.stamps or {}, answer)
+
+    # --- the load of another process --------------------------------------------
 
     def _follow_other_process(
         self, job: _Job, token: str, shown: Shown
@@ -487,90 +567,7 @@ class Cache:
         self._emit(Followed(request.subject, other_process=True))
         return True
 
-    # --- answers to other questions ---------------------------------------
-
-    @cached_property
-    def _meaning(self) -> "MeaningTier":
-        # A request that does not opt in does not load these modules.
-        from cachecore.meaning.tier import MeaningTier  # noqa: PLC0415
-
-        parts = self.store, self._keyspace, self._lookup, self._cipher_key, self._emit
-        return MeaningTier(*parts, clock=self._clock)
-
-    def _in_other_words(self, request: Request, look: Look) -> Look:
-        """The look-up, with the answer to the same question in other words, if any.
-
-        Only for a request that opts in.
-        """
-        if request.meaning is None or look.entry is not None:
-            return look
-        began = self._timer()
-        try:
-            near = self._meaning.find(request, look)
-            served = self.admin.signed(near.key, near.served) if near else ""
-        except (StoreError, UnkeyableError):
-            return look
-        except Exception as error:  # noqa: BLE001 - it may cost a hit, never an answer
-            logger.warning("a question was not compared: %s", type(error).__name__)
-            return look
-        if near is None:
-            return look
-        return look._replace(
-            reason=Reason.MEANING,
-            key=near.key,
-            own=look.key,
-            entry=near.entry,
-            served=served,
-            seconds=look.seconds + self._timer() - began,
-        )
-
-    def bands(self) -> "list[BandState]":
-        """The state of each band after its last comparison. Raises StoreError."""
-        from cachecore.meaning import evidence  # noqa: PLC0415 - as above
-
-        of = self.store, self._keyspace, self._cipher_key
-        return evidence.shown(*of, self._clock())
-
-    # --- stale answers ----------------------------------------------------
-
-    def _stale_instead(
-        self,
-        request: Request,
-        look: Look,
-        load: Load,
-        state: RequestState,
-        since: int,
-        began: float,
-    ) -> tuple[Look, _Job | None, bool]:
-        """The look-up, with its stale answer if that may be served now.
-
-        Also the background load, if its first token came in time, and whether it is this
-        caller's own.
-        """
-        rules, stale = request.rules, look.stale
-        if look.entry is not None or request.control not in LENIENT:
-            return look, None, False
-        may = self._lookup.may_serve_stale
-        refreshing = may(request, stale, rules.stale_while_revalidate)
-        budget = rules.first_token_budget
-        if not refreshing and not (
-            budget and may(request, stale, rules.stale_if_error)
-        ):
-            return look, None, False
-        reason = Reason.STALE if refreshing else Reason.LATE
-        served = look._replace(reason=reason, entry=stale)
-        if not self._refreshes.acquire(blocking=False):
-            return served, None, False  # There are enough refreshes already.
-        job, own = self._load_in_background(
-            request, look, load, since, only_if_free=refreshing
-        )
-        if refreshing:
-            return served, None, False
-        if job is not None and not own:
-            job.state = state  # This caller follows the load of another caller.
-        left = budget - (self._timer() - began)
-        late = job is not None and not job.flight.begins_within(left)
-        return served if late else look, job, own
+    # --- stale answers ----------------------------------------------------------
 
     def _load_in_background(
         self,
@@ -633,7 +630,7 @@ class Cache:
             self._emit(Stale(request.subject))
             key = state.look.key if state.look else ""
             state.look = Look(Reason.STALE, key, entry=spare)
-            yield from split(spare.payload)
+            yield spare.payload
 
     def _stale_for(self, request: Request, error: Exception) -> Entry | None:
         """The entry to serve instead of ``error``, from a new look-up.
@@ -649,7 +646,7 @@ class Cache:
         spare = self._lookup.may_serve_stale(request, look.stale, window)
         return look.stale if spare else None
 
-    # --- reports -----------------------------------------------------------
+    # --- emit -------------------------------------------------------------------
 
     def _measured(
         self, request: Request, state: RequestState, pieces: Iterator[Piece]
@@ -682,7 +679,24 @@ class Cache:
             self._reports.miss(request, state.look)
             self._emit(ended)
 
-    # --- many small answers -----------------------------------------------
+    # --- answers to other questions ---------------------------------------------
+
+    @cached_property
+    def _meaning(self) -> "MeaningTier":
+        # A request that does not opt in does not load these modules.
+        from cachecore.meaning.tier import MeaningTier  # noqa: PLC0415
+
+        parts = self.store, self._keyspace, self._lookup, self._cipher_key, self._emit
+        return MeaningTier(*parts, clock=self._clock, chance=self._chance)
+
+    def bands(self) -> "list[BandState]":
+        """The state of each band after its last comparison. Raises StoreError."""
+        from cachecore.meaning import evidence  # noqa: PLC0415 - as above
+
+        of = self.store, self._keyspace, self._cipher_key
+        return evidence.shown(*of, self._clock())
+
+    # --- many small answers -----------------------------------------------------
 
     def batch(
         self,
@@ -698,11 +712,7 @@ class Cache:
             request, forms, load, outlives_call=outlives_call, alone=alone
         )
 
-    # --- values that callers make themselves ------------------------------
-
-    def look_up(self, request: Request) -> Look:
-        """Look up an answer without a report."""
-        return self._lookup.find(request, Piece.from_payload)
+    # --- values that callers make themselves ------------------------------------
 
     def find(self, request: Request, read: Read = entries.as_it_is) -> Look:
         """Look up a value without a report.
@@ -738,25 +748,22 @@ class Cache:
 
         With ``order`` it does not replace a value that was asked for later.
         """
-        sealed = self._keeper.seal(request, key, stamps, payload, cost, order or 0)
-        if sealed is None:
-            return Refusal.INVALID_OUTPUT
-        refusal: Refusal | None = None
-        try:
-            if order is None:
-                self.store.keep(key, sealed.data, sealed.ttl)
-            elif not self._leases.commit_alone(key, sealed.data, sealed.ttl):
-                refusal = Refusal.SUPERSEDED
-        except StoreError:
-            refusal = Refusal.UNAVAILABLE
-        if refusal is None:
-            self._keeper.kept(request, sealed)
-            if request.meaning is not None:
-                answer = request.meaning.read(payload)
-                self._meaning.learn(request, key, stamps, answer)
-        else:
-            self._keeper.refuse(request, refusal)
-        return refusal
+        result = self._keeper.seal(request, key, stamps, payload, cost, order or 0)
+        if isinstance(result, Sealed):
+            try:
+                if order is None:
+                    self.store.keep(key, result.data, result.ttl)
+                elif not self._leases.commit_alone(key, result.data, result.ttl):
+                    result = Refusal.SUPERSEDED
+            except StoreError:
+                result = Refusal.UNAVAILABLE
+        self._keeper.report(request, result)
+        if isinstance(result, Refusal):
+            return result
+        if request.meaning is not None:
+            answer = request.meaning.read(payload)
+            self._meaning.learn(request, key, stamps, answer)
+        return None
 
     def drop(self, request: Request) -> bool:
         """Delete the entry of a request; False if the store failed."""

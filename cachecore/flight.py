@@ -90,7 +90,7 @@ class Flight:
             self._changed.notify()
 
     def fail(self, error: BaseException) -> None:
-        """Say that no more will come. A landed flight can't crash."""
+        """Report that no more pieces will come; without effect on a complete answer."""
         with self._changed:
             if not self._is_complete:
                 self._error = error

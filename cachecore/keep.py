@@ -27,7 +27,7 @@ class Sealed:
 
 @dataclass(eq=False, slots=True)
 class Keeper:
-    """Makes the bytes of entries, or emits a refusal. Thread-safe."""
+    """Makes the bytes of entries, or refuses answers, and reports it. Thread-safe."""
 
     _cipher_key: bytes | None
     _clock: Callable[[], float]
@@ -41,11 +41,9 @@ class Keeper:
         payload: object,
         cost: Cost = Cost(),  # noqa: B008 - frozen
         order: int = 0,
-    ) -> Sealed | None:
-        """The bytes of an entry; None if it can't be kept.
+    ) -> Sealed | Refusal:
+        """The bytes of an entry, or the reason why it can't be kept.
 
-        A value that can't be written emits its refusal. An entry that would not be fresh
-        emits nothing: the end that the request sets has passed.
         ``order`` is the order of its request (``policy.may_replace``).
         """
         now = self._clock()
@@ -58,17 +56,15 @@ class Keeper:
             max(rules.stale_while_revalidate, rules.stale_if_error),
         )
         if fresh_until <= now:
-            return None
+            return Refusal.ENDED
         entry = Entry(payload, now, fresh_until, stale_until, stamps, cost)
         try:
             text = entries.serialise(entry)
         except (TypeError, RecursionError):  # a lone surrogate, a NaN, a cycle
-            self.refuse(request, Refusal.INVALID_OUTPUT)
-            return None
+            return Refusal.INVALID_OUTPUT
         # The size before compression counts: a hit writes this much in one line.
         if len(text) > rules.max_entry_bytes:
-            self.refuse(request, Refusal.TOO_LARGE)
-            return None
+            return Refusal.TOO_LARGE
         data = entries.seal(text, key, self._cipher_key, order)
         return Sealed(data, stale_until - now)
 
@@ -80,14 +76,10 @@ class Keeper:
         recorder: Recorder,
         seconds: float,
         order: int,
-    ) -> Sealed | None:
+    ) -> Sealed | Refusal:
         """The same for an answer that was complete after ``seconds``."""
         answer = recorder.answer()
-        refusal = refusal_of(request, recorder, answer)
-        if refusal is not None:
-            self.refuse(request, refusal)
-            return None
-        return self.seal(
+        return refusal_of(request, recorder, answer) or self.seal(
             self._bounded(request, answer),
             key,
             stamps,
@@ -96,13 +88,12 @@ class Keeper:
             order,
         )
 
-    def kept(self, request: Request, sealed: Sealed) -> None:
-        """Emit that an entry was kept."""
-        self._emit(Kept(request.subject, len(sealed.data)))
-
-    def refuse(self, request: Request, refusal: Refusal) -> None:
-        """Emit that an answer was not kept."""
-        self._emit(Refused(request.subject, refusal))
+    def report(self, request: Request, result: Sealed | Refusal) -> None:
+        """Emit that an answer was kept, or why it was not."""
+        if isinstance(result, Refusal):
+            self._emit(Refused(request.subject, result))
+        else:
+            self._emit(Kept(request.subject, len(result.data)))
 
     def _bounded(self, request: Request, answer: Piece) -> Request:
         """The request with the end that ``at_most`` sets for its answer."""

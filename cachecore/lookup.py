@@ -27,12 +27,12 @@ type Read = Callable[[Any], Any]
 class Look(NamedTuple):
     """The result of a look-up.
 
-    ``key`` is empty where the cache may not be used. ``stamps`` has those that stand, by
-    field (None: absent); it is None where nothing may be kept. ``entry`` is there on a
-    hit only; ``stale`` is one past its time that may still be served in need. ``failed``
-    says that the store failed this request. ``key_seconds`` is what making the key took,
-    ``seconds`` what came after it. Where it is given the answer of another question, ``key``
-    is that one's, ``own`` its own, and ``served`` names the subject and the band.
+    ``key`` is empty if the request must not use the cache. ``stamps`` has the current
+    stamps by field (None: absent); it is None if nothing may be kept. ``entry`` is the
+    entry of a hit; ``stale`` is an expired entry that may still be served. ``failed``: the
+    store failed this request. ``key_seconds`` is the time for the key, ``seconds`` the
+    time after it. If the answer to another question is served, ``key`` is that question's,
+    ``own`` is the request's, and ``served`` names the subject and the band.
     """
 
     reason: Reason

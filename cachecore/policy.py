@@ -1,7 +1,7 @@
 """Every decision of the cache, as a pure function of its arguments.
 
-No clock, no chance, no store: ``now`` and ``spread`` are arguments. Nothing
-here acts; ``cache.py`` asks and does.
+No clock, no chance, no store: ``now`` and ``spread`` are arguments. The modules ``lookup``,
+``lease``, ``keep`` and ``cache`` call these functions and act on their results.
 """
 
 from collections.abc import Mapping
@@ -108,6 +108,7 @@ class Refusal(StrEnum):
     FINISH_REASON = "finish_reason"
     TOOL_CALLS = "tool_calls"
     INVALID_OUTPUT = "invalid_output"
+    ENDED = "ended"
     SUPERSEDED = "superseded"
     UNAVAILABLE = "cache_unavailable"
 
@@ -270,8 +271,9 @@ def may_serve_stale(entry: Entry, window: float, now: float, ttl: float) -> bool
 
 # --- leases and replacement: the rules of every store ----------------------------
 #
-# The memory store calls these functions; Redis has them in Lua (stores/redis.py). The
-# tests apply one table of cases to the functions and to both stores.
+# Redis has them in Lua (stores/redis.py). The memory store calls ``may_replace``; it grants
+# every lease, because the flights of its one process decide who loads. The tests apply one
+# table of cases to the functions, to Lua and, for ``may_replace``, to the memory store.
 
 
 @dataclass(frozen=True, slots=True)

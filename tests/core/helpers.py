@@ -81,7 +81,7 @@ class BrokenStore:
 
 
 class FailingFrom:
-    """A fake: a memory store in which one method fails, until ``mend`` is called.
+    """A fake: a memory store in which ``method`` fails; ``fail_in`` changes it.
 
     ``calls`` has the calls of the requests themselves, not those of the heartbeat.
     """
@@ -91,8 +91,11 @@ class FailingFrom:
         self.shared = inner.shared
         self.failed = False
 
+    def fail_in(self, method: str) -> None:
+        self._method = method
+
     def mend(self) -> None:
-        self._method = ""
+        self.fail_in("")
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **options: Any) -> Any:
@@ -107,10 +110,11 @@ class FailingFrom:
 
 
 class Bench:
-    """A cache over memory, with a clock, events and an upstream that counts."""
+    """A cache over memory, with a clock, chance, events and an upstream that counts."""
 
-    def __init__(self, store: Any = None, **options: Any) -> None:
+    def __init__(self, store: Any = None, draw: float = 0.5, **options: Any) -> None:
         self.clock = FakeClock()
+        self.draw = draw  # from 0 to 1: what chance gives
         self.store = store or MemoryStore(clock=self.clock)
         self.events: list[Event] = []
         self.loads = 0
@@ -119,6 +123,7 @@ class Bench:
             options.pop("keyspace", Keyspace("test")),
             clock=self.clock,
             hook=self.events.append,
+            chance=lambda: self.draw,
             **options,
         )
 

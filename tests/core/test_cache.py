@@ -11,7 +11,7 @@ from cachecore.answer import Piece, Usage
 from cachecore.errors import FlightBroken, NothingCached, StoreError
 from cachecore.events import Ended, Lookup, Missed
 from cachecore.keys import Keyspace
-from cachecore.policy import Control, Rules, Scope, Switch, Traits
+from cachecore.policy import Control, Refusal, Rules, Scope, Switch, Traits
 from cachecore.request import app_tags
 from cachecore.stores.memory import MemoryStore
 from tests.core.helpers import END, Bench, BrokenStore, FailingFrom, request
@@ -182,14 +182,26 @@ def test_an_answer_whose_judge_fails_is_served_and_not_kept(
 def test_a_value_that_json_would_change_is_not_kept() -> None:
     bench = Bench()
     look = bench.cache.find(request())
-    assert bench.cache.keep(request(), look.key, {"t": "1"}, {"score": float("nan")})
+    refusal = bench.cache.keep(request(), look.key, {"t": "1"}, {"a": float("nan")})
+    assert refusal is Refusal.INVALID_OUTPUT
 
 
 def test_the_limit_is_on_what_comes_out_not_on_what_it_deflates_to() -> None:
     bench = Bench()
     look = bench.cache.find(request())
     rules = Rules(max_entry_bytes=10_000)
-    assert bench.cache.keep(request(rules=rules), look.key, {"t": "1"}, "x" * 20_000)
+    big = request(rules=rules)
+    refusal = bench.cache.keep(big, look.key, {"t": "1"}, "x" * 20_000)
+    assert refusal is Refusal.TOO_LARGE
+
+
+def test_a_value_whose_end_has_passed_is_not_kept_and_that_is_the_reason() -> None:
+    bench = Bench()
+    late = request(traits=Traits(ends_at=bench.clock()))
+    look = bench.cache.find(late)
+    refusal = bench.cache.keep(late, look.key, {"t": "1"}, "signed by a URL")
+    assert refusal is Refusal.ENDED
+    assert bench.refusals == ["ended"]
 
 
 def test_text_that_json_cannot_carry_is_served_and_not_kept() -> None:

@@ -99,7 +99,7 @@ def test_texts_are_logged_if_the_operator_chose_so_and_are_sealed() -> None:
 
 def test_events_that_could_not_be_written_are_written_next_time() -> None:
     told = Told()
-    told.failing._method = "append"
+    told.failing.fail_in("append")
     told.bench.ask(asking())
     with pytest.raises(StoreError):
         told.event_log.flush()
@@ -148,7 +148,7 @@ def test_a_record_has_so_many_rows_at_most() -> None:
 
 def test_events_that_the_store_always_refuses_are_dropped_and_counted() -> None:
     told = Told()
-    told.failing._method = "append"
+    told.failing.fail_in("append")
     told.bench.ask(asking())
     for _ in range(3):
         with pytest.raises(StoreError):

@@ -721,7 +721,7 @@ def test_a_store_that_fails_for_a_moment_breaks_no_answer_that_was_begun(
     leader.await_follower()
     leader.say("a part ")
     assert follower.first.wait(10)
-    failing._method = "read"
+    failing.fail_in("read")
     until(lambda: failing.failed)
     leader.say("and the rest")
     leader.tell({"pieces": [END]})
@@ -760,7 +760,7 @@ def test_a_long_outage_of_the_store_costs_no_error(
     leader.await_follower()
     leader.say("a part ")
     assert follower.first.wait(10)
-    failing._method = "read"
+    failing.fail_in("read")
     until(lambda: bench.loads == 1)
     leader.say("of theirs")
     leader.tell({"pieces": [END]})
@@ -787,7 +787,7 @@ def test_a_heartbeat_that_fails_is_repeated_with_all_that_it_had_to_say(
     upstream = Gate()
     one, other = process(failing), process(store)
     leader, follower = lead_and_follow(one, other, upstream)
-    failing._method = "heartbeat"
+    failing.fail_in("heartbeat")
     upstream.go.set()
     assert leader.text() == follower.text() == "first second"
     assert other.loads == 0
@@ -800,7 +800,7 @@ def test_words_that_a_failing_store_did_not_take_are_sent_when_it_is_back(
     upstream = Gate()
     one, other = process(failing), process(store)
     leader, follower = lead_and_follow(one, other, upstream)
-    failing._method = "commit"
+    failing.fail_in("commit")
     upstream.go.set()
     assert leader.text() == "first second"
     assert one.refusals == ["cache_unavailable"]

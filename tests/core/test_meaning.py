@@ -55,9 +55,7 @@ def ask(bench: Bench, asked: Request, answer: str) -> str:
 
 
 def trusting(store: Any, **options: Any) -> Bench:
-    bench = Bench(store, **options)
-    bench.cache._meaning._chance = lambda: 1.0
-    return bench
+    return Bench(store, draw=1.0, **options)
 
 
 def earning(store: Any, **options: Any) -> Bench:
@@ -90,8 +88,7 @@ LAST = THINGS[-1]
 
 
 def test_nothing_is_served_before_it_has_proved_right() -> None:
-    bench = Bench()
-    bench.cache._meaning._chance = lambda: 1.0
+    bench = trusting(None)
     for number, thing in enumerate(THINGS[: ENOUGH + 1]):
         ask(bench, asking(one_way(thing)), f"about {thing}")
         loads = bench.loads
@@ -113,8 +110,7 @@ def test_a_decision_names_the_short_keys_of_both_questions() -> None:
 
 
 def test_two_questions_are_evidence_once_however_often_they_are_compared() -> None:
-    bench = Bench()
-    bench.cache._meaning._chance = lambda: 1.0
+    bench = trusting(None)
     ask(bench, asking(one_way("order")), "about order")
     for _ in range(2 * ENOUGH):
         bench.cache.drop(asking(other_way("order")))
@@ -135,11 +131,11 @@ def test_the_answer_of_the_other_question_is_given_to_its_last_word() -> None:
 
 def test_a_wrong_one_closes_the_band() -> None:
     bench = trusted()
-    bench.cache._meaning._chance = lambda: 0.0  # now compare
+    bench.draw = 0.0  # now compare
     ask(bench, asking(one_way("permit")), "yes")
     ask(bench, asking(other_way("permit")), "no")
     assert verdicts(bench)[-1] is False
-    bench.cache._meaning._chance = lambda: 1.0
+    bench.draw = 1.0
     ask(bench, asking(one_way(LAST)), "kept")
     assert ask(bench, asking(other_way(LAST)), "asked") == "asked"
 
@@ -285,14 +281,14 @@ def test_a_process_that_has_not_read_all_comparisons_serves_nothing(
     store = FakeSharedStore()
     ask(trusted(store), asking(one_way(LAST)), "kept")
     other = Bench(store)
-    other.cache._meaning._chance = lambda: 1.0
+    other.draw = 1.0
     assert other.text(asking(other_way(LAST)), "asked") == "asked"
 
 
 def test_a_judge_of_answers_that_fails_proves_nothing() -> None:
     bench = trusted()
     before = verdicts(bench)
-    bench.cache._meaning._chance = lambda: 0.0
+    bench.draw = 0.0
     ask(bench, asking(one_way("permit")), "yes")
     ask(bench, replace(asking(other_way("permit")), judge=away), "certainly")
     assert verdicts(bench) == before
@@ -303,12 +299,12 @@ def test_a_wrong_one_closes_the_band_here_even_if_the_store_takes_no_word_of_it(
 ):
     store = FailingFrom(MemoryStore(), "")
     bench = trusted(store)
-    bench.cache._meaning._chance = lambda: 0.0
+    bench.draw = 0.0
     ask(bench, asking(one_way("permit")), "yes")
-    store._method = "append"
+    store.fail_in("append")
     ask(bench, asking(other_way("permit")), "no")
     store.mend()
-    bench.cache._meaning._chance = lambda: 1.0
+    bench.draw = 1.0
     ask(bench, asking(one_way(LAST)), "kept")
     assert ask(bench, asking(other_way(LAST)), "asked") == "asked"
 
@@ -326,15 +322,26 @@ def test_a_store_that_fails_costs_a_hit_and_no_answer(method: str) -> None:
     store = FailingFrom(MemoryStore(), "")
     bench = trusted(store)
     ask(bench, asking(one_way(LAST)), "kept")
-    store._method = method
+    store.fail_in(method)
     assert ask(bench, asking(other_way(LAST)), "asked") in ("asked", "kept")
+
+
+def test_a_request_does_not_use_a_store_that_failed_during_its_comparison() -> None:
+    store = FailingFrom(MemoryStore(), "")
+    bench = trusted(store)
+    ask(bench, asking(one_way(LAST)), "kept")
+    store.fail_in("tail")
+    store.calls.clear()
+    assert ask(bench, asking(other_way(LAST)), "asked") == "asked"
+    assert store.calls[-1] == "tail"
+    assert bench.reasons[-1] == "cache_unavailable"
 
 
 def test_another_process_has_the_same_bands_and_neighbours() -> None:
     store = FakeSharedStore()
     ask(trusted(store), asking(one_way(LAST)), "kept")
     other = Bench(store)
-    other.cache._meaning._chance = lambda: 1.0
+    other.draw = 1.0
     # The first look reads the new records; no caller waits for more than one read.
     assert ask(other, asking(other_way(LAST)), "asked") == "kept"
 

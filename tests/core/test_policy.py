@@ -294,6 +294,7 @@ def test_the_words_of_requests_and_reports_stay_as_they_are() -> None:
         "finish_reason",
         "tool_calls",
         "invalid_output",
+        "ended",
         "superseded",
         "cache_unavailable",
     ]
