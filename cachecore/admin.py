@@ -1,6 +1,6 @@
-"""What an operator and the users' votes do to a namespace.
+"""The operator's actions on a namespace, and the users' votes.
 
-Everything here raises StoreError: whoever does it must know that it did not happen.
+Each raises StoreError, because its caller must know that nothing has changed.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from cachecore.keys import (
     votes_key,
 )
 from cachecore.policy import Switch
-from cachecore.stamps import StampTable
+from cachecore.stamps import StampTable, field_of
 from cachecore.stores.base import Store
 
 _MAX_TAGS: Final = 20  # in an event
@@ -83,7 +83,7 @@ class Admin:
             return Vote.NOTHING_KEPT
         digest = hashlib.sha1(found.value, usedforsecurity=False).hexdigest()
         box = votes_key(key, digest, served)
-        mine = self._keyspace.stamp_field(voter)
+        mine = field_of(voter, self._keyspace.secret)
         # Each vote has a field, which the first voter takes: counting needs no lock.
         for number in range(1, needed + 1):
             place = f"v{number}"

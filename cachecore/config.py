@@ -16,10 +16,11 @@ import orjson
 
 from cachecore import redis_url
 from cachecore.errors import ConfigError, NoTenant, UnkeyableError
-from cachecore.keys import canonical, fingerprint, plain_tag
+from cachecore.keys import canonical, fingerprint
 from cachecore.opening import StoreSettings
 from cachecore.options import Options, read_options
 from cachecore.policy import MAX_TTL, TTL_CLASSES, Price, Rules, Scope
+from cachecore.stamps import plain_tag
 
 # The operator's environment. These are our own names: the daemon gives plugins its whole
 # environment, in which names such as REDIS_URL belong to Dify.

@@ -25,6 +25,7 @@ from cachecore.errors import NotAsked, StoreError, UnkeyableError
 from cachecore.events import INTERNAL, Ended
 from cachecore.keys import Keyspace, part_digest, short_key
 from cachecore.lookup import Look
+from cachecore.policy import Token
 from cachecore.request import Request
 from cachecore.stores.base import Store
 
@@ -266,7 +267,7 @@ class EventLog:
             logged.reason,
             seen.finish_reason,
             short_key(logged.key) if logged.key else "",
-            logged.load.partition(".")[0],
+            Token.read(logged.load).id,
             "" if secret is None else _digest(logged.question, secret),
             logged.asked,
             seen.size,

@@ -13,10 +13,7 @@ the same store. See docs/adr/0003.
 import hashlib
 import hmac
 import re
-import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from math import isfinite
 from typing import Final, Literal, get_args
 
@@ -124,25 +121,6 @@ def flight_key(entry_key: str, token: str) -> str:
     return f"{entry_key}:flight:{token}"
 
 
-def plain_tag(text: str) -> str:
-    """A tag in the form in which tags are compared.
-
-    Names that look the same to people are the same tag: letter case, Unicode form,
-    invisible characters and the width of spaces make no difference. Every tag is changed
-    to this form before it gets into a key or a stamp.
-    """
-    seen = "".join(
-        char for char in text if unicodedata.category(char) not in ("Cf", "Cs")
-    )
-    folded = unicodedata.normalize("NFC", seen).casefold()
-    return " ".join(unicodedata.normalize("NFC", folded).split())
-
-
-@lru_cache(4096)  # A namespace has few tags, and each hit needs some.
-def _stamp_field(tag: str, secret: bytes | None) -> str:
-    return "t:" + fingerprint(plain_tag(tag).encode(), secret)[:32]
-
-
 @dataclass(frozen=True, slots=True)
 class Keyspace:
     """The names that one namespace may use in a store.
@@ -203,11 +181,3 @@ class Keyspace:
     def events(self) -> str:
         """The stream of the event log."""
         return f"{PREFIX}:{self.namespace}:events"
-
-    def stamp_field(self, tag: str) -> str:
-        """The field of a tag's stamp. Tags may be private, so they are digested."""
-        return _stamp_field(tag, self.secret)
-
-    def stamp_fields(self, tags: Iterable[str]) -> list[str]:
-        """One field for each distinct tag, in a stable order."""
-        return [self.stamp_field(tag) for tag in sorted(set(tags))]

@@ -15,6 +15,7 @@ from cachecore.errors import CorruptEntry, StoreError, UnkeyableError
 from cachecore.keys import SWITCH_FIELD, Keyspace
 from cachecore.policy import Control, Reason, Switch
 from cachecore.request import Request, form_of, tags_of
+from cachecore.stamps import are_current, fields_of
 from cachecore.stores.base import Store
 
 # The most entries that one round trip reads or writes: more would take longer than a
@@ -90,7 +91,7 @@ class Lookup:
         The key is the request's own, or that of another request with the same tags.
         """
         started = self._timer()
-        fields = self._keyspace.stamp_fields(tags_of(request))
+        fields = fields_of(tags_of(request), self._keyspace.secret)
         try:
             found = self._store.look_up(
                 key, self._keyspace.stamps, [SWITCH_FIELD, *fields]
@@ -132,7 +133,7 @@ class Lookup:
         keys = [self._key_or_none(request) for request in requests]
         started = self._timer()
         known = [key for key in keys if key is not None]
-        fields = self._keyspace.stamp_fields(tags_of(requests[0]))
+        fields = fields_of(tags_of(requests[0]), self._keyspace.secret)
         try:
             values, (switch, *stamps) = self._store.look_up_many(
                 known, self._keyspace.stamps, [SWITCH_FIELD, *fields]
@@ -216,8 +217,9 @@ class Lookup:
             entry = entries.decode(value, key, self._cipher_key, read)
         except CorruptEntry:
             return Reason.CORRUPT, None
-        reason = policy.judge(entry, current, self._clock(), request.lifetime)
-        return reason, entry if reason in (Reason.HIT, Reason.EXPIRED) else None
+        if not are_current(entry.stamps, current):
+            return Reason.INVALIDATED, None
+        return policy.judge(entry, self._clock(), request.lifetime), entry
 
     def may_serve_stale(
         self, request: Request, entry: Entry | None, window: float

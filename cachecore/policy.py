@@ -232,21 +232,12 @@ def bypass(rules: Rules, control: Control, traits: Traits) -> Reason | None:
     return None
 
 
-def judge(
-    entry: Entry, stamps: Mapping[str, str | None], now: float, ttl: float
-) -> Reason:
-    """HIT if the entry may be served at ``now``, else the reason why not.
+def judge(entry: Entry, now: float, ttl: float) -> Reason:
+    """HIT if an entry with current stamps is fresh at ``now``, else EXPIRED.
 
-    ``stamps`` are the current ones. A missing stamp equals no stamp, so an eviction costs
-    hits and never makes an invalidated entry valid. ``ttl`` is that of the request: except
-    for jitter, no caller gets an answer that is older than it asks for.
+    ``ttl`` is that of the request: except for jitter, no caller gets an answer that is
+    older than it asks for.
     """
-    for field, stamp in entry.stamps.items():
-        current = stamps.get(field)
-        if current is None or current != stamp:
-            return Reason.INVALIDATED
-    if not entry.stamps:
-        return Reason.INVALIDATED
     if not now < fresh_until(entry, ttl):
         return Reason.EXPIRED
     # The writer's clock was ahead by more than any lifetime.

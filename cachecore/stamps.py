@@ -18,25 +18,80 @@ The rule must hold in a race: an invalidation during a load.
 
 Step 2 comes before step 3, so the entry of step 5 contains the replaced stamp and is
 never served. If the stamps were read after the load, the entry would contain the new
-stamp, and an old answer would be served. The same order protects followers: C, which
-looks up after step 4, has other stamps than A's load, so C does not join it.
+stamp, and an old answer would be served.
 
-An evicted hash has no stamps. An absent stamp equals no stamp, so no entry is served
-until it is loaded again: an eviction costs hits, and makes no old entry valid.
+The same order protects a caller that could follow A's load:
+
+1. A settles the stamps, and loads.
+2. B invalidates.
+3. C looks up, and finds the new stamp. A's load has the old one, so C does not follow it:
+   a load may only be followed under equal stamps.
+
+And it holds if the store evicts the hash:
+
+1. A's entry is kept under its stamps.
+2. The store evicts the hash. An absent stamp equals no stamp, so A's entry is not served.
+3. C settles: the absent stamps get new random texts.
+4. A's entry still has the old ones, so it is never served again. An eviction costs hits,
+   and makes no old entry valid.
+
+One caller can't obey the rule: while the store is not available, nobody can read a stamp.
+Such a caller may join a load of its own process, if that began at most
+``Rules.join_without_store`` seconds ago. This is the longest time in which an invalidation
+is not seen.
 """
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 
 from cachecore.errors import StoreError
-from cachecore.keys import Keyspace
+from cachecore.keys import Keyspace, fingerprint
 from cachecore.stores.base import Store
 
 type Stamps = dict[str, str]
+
+
+def are_current(stamps: Mapping[str, str], current: Mapping[str, str | None]) -> bool:
+    """Whether an entry with ``stamps`` may be served: the rule above.
+
+    ``current`` are the stamps in the store by field; an absent one is None. An entry
+    without stamps could never be invalidated, so it may not be served.
+    """
+    for field, stamp in stamps.items():
+        if current.get(field) != stamp:
+            return False
+    return bool(stamps)
+
+
+def plain_tag(text: str) -> str:
+    """A tag in the form in which tags are compared.
+
+    Names that look the same to people are the same tag: letter case, Unicode form,
+    invisible characters and the width of spaces make no difference. Every tag is changed
+    to this form before it gets into a key or a stamp.
+    """
+    seen = "".join(
+        char for char in text if unicodedata.category(char) not in ("Cf", "Cs")
+    )
+    folded = unicodedata.normalize("NFC", seen).casefold()
+    return " ".join(unicodedata.normalize("NFC", folded).split())
+
+
+@lru_cache(4096)  # A namespace has few tags, and each hit needs some.
+def field_of(tag: str, secret: bytes | None = None) -> str:
+    """The field of a tag's stamp. Tags may be private, so they are digested."""
+    return "t:" + fingerprint(plain_tag(tag).encode(), secret)[:32]
+
+
+def fields_of(tags: Iterable[str], secret: bytes | None = None) -> list[str]:
+    """One field for each distinct tag, in a stable order."""
+    return [field_of(tag, secret) for tag in sorted(set(tags))]
 
 
 @dataclass(eq=False, slots=True)
@@ -69,7 +124,7 @@ class StampTable:
         stamp gets none: nothing was loaded under it, entries with an evicted stamp are
         not served, and later loads are new enough.
         """
-        fields = {tag: self._keyspace.stamp_field(tag) for tag in tags}
+        fields = {tag: field_of(tag, self._keyspace.secret) for tag in tags}
         existed = self._store.replace(
             self._keyspace.stamps,
             {field: _new_stamp() for field in fields.values()},

@@ -6,7 +6,8 @@ from typing import Any, Final
 from cachecore.batch import Item
 from cachecore.entry import Cost
 from cachecore.request import Request
-from difykit.codec import embedding, vectors
+from difykit import embedding
+from difykit.codec import vectors
 from rag_cache import settings
 from rag_cache.errors import ReverseError
 from rag_cache.settings import Settings

@@ -12,7 +12,8 @@ from dify_plugin.entities.model.message import (
 )
 from openai._streaming import SSEDecoder
 
-from difykit.codec import chats, embedding, messages
+from difykit import embedding
+from difykit.codec import chats, messages
 from rag_cache.errors import BadInput, NotServed
 from rag_cache.openai import frames, served
 from rag_cache.openai.frames import MAX_PIECES, Frames, _Pieces, paced

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from dify_plugin.entities.model.text_embedding import (
     MultiModalContent,
@@ -23,18 +24,19 @@ from cached_model import caching, upstream
 from cached_model.caching import Caller
 from cached_model.form import Form
 from cached_model.tokens import estimate
-from difykit import runtime
-from difykit.codec import embedding, urls, vectors
+from difykit import embedding, runtime
+from difykit.codec import urls, vectors
 from difykit.codec.answers import Embeddings
 from difykit.plugin import MAX_LINE
 
 # The least characters of a number in JSON, as in "0.1,".
 _SHORTEST_NUMBER: Final = 4
-_BATCH: Final = "embeddings"
 # The statuses with which servers refuse a batch that is too large, and for how many seconds
 # the accepted size is remembered.
 _TOO_MUCH: Final = (400, 413, 422)
 _REMEMBERED: Final = 600.0
+# The number of texts that a form's server accepts at once, and the time until which it holds.
+_accepted: WeakKeyDictionary[Form, tuple[int, float]] = WeakKeyDictionary()
 # The instruction for Qwen's models in vLLM's chat embeddings.
 _INSTRUCTION: Final = "Represent the user's input."
 
@@ -178,7 +180,7 @@ def _load_in_parts(
     form: Form, model: str, inputs: Sequence[str | Picture], places: Sequence[int]
 ) -> Iterator[dict[int, Item]]:
     """All of them; in smaller and smaller halves if the server refuses more at once."""
-    most, until = form.taken.get(_BATCH, (len(places), 0.0))
+    most, until = _accepted.get(form, (len(places), 0.0))
     if time.monotonic() > until:
         most = len(places)
     if len(places) > most:
@@ -201,8 +203,8 @@ def _load_in_parts(
     yield from _load_in_parts(form, model, inputs, places[:half])
     yield from _load_in_parts(form, model, inputs, places[half:])
     # Only now: the batch was too large if it failed as a whole and worked in parts.
-    known = form.taken.get(_BATCH, (half, 0.0))[0]
-    form.taken[_BATCH] = min(known, half), time.monotonic() + _REMEMBERED
+    known = _accepted.get(form, (half, 0.0))[0]
+    _accepted[form] = min(known, half), time.monotonic() + _REMEMBERED
 
 
 def _load(form: Form, model: str, inputs: Sequence[str | Picture]) -> list[Item]:
@@ -275,6 +277,6 @@ def _check_size(count: int, packed: bytes) -> None:
     if count * numbers * _SHORTEST_NUMBER > MAX_LINE:
         msg = (
             f"{count} vectors of {numbers} numbers are more than Dify takes at once; "
-            "lower Texts per Request (max_chunks)."
+            "lower Texts sent in one request (max_chunks)."
         )
         raise InvokeBadRequestError(msg)

@@ -50,9 +50,12 @@ class ModelOptions(Options):
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Form:
-    """A checked form, for all kinds of models; each kind reads its own fields."""
+    """A checked form, for all kinds of models; each kind reads its own fields.
+
+    Equal credentials give the same object, so other modules may remember data by it.
+    """
 
     display_name: str
     base_url: str
@@ -84,12 +87,6 @@ class Form:
     # callers with the same digest share an error. And a digest of the headers, for keys.
     credential: str
     headers_digest: str
-    # The number of texts that the server accepts at once, and the time until which it holds.
-    taken: dict[str, tuple[int, float]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
-    # The schema that schema.py made from this form: building it takes longer than a hit.
-    schemas: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def cache(self) -> Cache:

@@ -1,6 +1,7 @@
 """The features, properties and parameters of a model for Dify's panels."""
 
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,17 +24,13 @@ _PARAMETERS: Final = data.read(Path(__file__).with_name("parameters.yaml"))
 _OF_THINKING: Final = ("enable_thinking", "reasoning_format", "reasoning_effort")
 
 
+@lru_cache(
+    256
+)  # The SDK needs it on every call, and building it takes longer than a hit.
 def model_schema(
     model: str, form: Form, model_type: ModelType = ModelType.LLM
 ) -> AIModelEntity:
-    """The model as the form describes it. The SDK asks for it on every call."""
-    schema = form.schemas.get((model, model_type))
-    if schema is None:
-        schema = form.schemas[model, model_type] = _build(model, form, model_type)
-    return schema
-
-
-def _build(model: str, form: Form, model_type: ModelType) -> AIModelEntity:
+    """The model as the form describes it."""
     price = form.settings.options.price
     properties: dict[ModelPropertyKey, Any] = {
         ModelPropertyKey.CONTEXT_SIZE: form.context_size
