@@ -52,16 +52,25 @@ class RagOptions(Options):
 class Knowledge:
     """The URL and key of Dify's knowledge API, and the datasets that may be asked.
 
-    ``allowed`` is empty if all datasets of the workspace may be asked.
+    ``allowed`` is empty if all datasets of the workspace may be asked. ``seconds`` is the
+    time limit of a call. ``digest`` is that of URL and key, for keys of entries; it does
+    not reveal the key.
     """
 
     url: str = ""
     key: str = field(default="", repr=False)
     allowed: frozenset[str] = frozenset()
+    seconds: float = 60
+    digest: str = field(init=False)
 
-    def digest(self) -> str:
-        """A digest of URL and key, for keys of entries; it does not reveal the key."""
-        return hashlib.sha256(canonical([self.url, self.key])).hexdigest()[:32]
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256(canonical([self.url, self.key])).hexdigest()[:32]
+        object.__setattr__(self, "digest", digest)
+
+    @property
+    def credential(self) -> str:
+        """Equal for calls that fail alike: those with the same key and time limit."""
+        return f"{self.digest} {self.seconds}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +90,14 @@ def _read(credentials: Mapping[str, Any]) -> Settings:
     cache = config.read(
         credentials, os.environ, RagOptions, at_once=not runtime.outlives_call()
     )
-    return Settings(cache, _read_knowledge(credentials))
+    seconds = cache.options.knowledge_deadline_seconds
+    return Settings(cache, _read_knowledge(credentials, seconds))
 
 
 _forms = config.remembered(_read)
 
 
-def _read_knowledge(credentials: Mapping[str, Any]) -> Knowledge:
+def _read_knowledge(credentials: Mapping[str, Any], seconds: int) -> Knowledge:
     url = inputs.text(credentials, "knowledge_api_url").strip().rstrip("/")
     key = inputs.text(credentials, "knowledge_api_key").strip()
     if url:
@@ -119,7 +129,7 @@ def _read_knowledge(credentials: Mapping[str, Any]) -> Knowledge:
         allowed = inputs.ids(credentials, "allowed_datasets", shown)
     except BadInput as error:
         raise ConfigError("allowed_datasets", str(error)) from None
-    return Knowledge(url.removesuffix("/v1"), key, frozenset(allowed))
+    return Knowledge(url.removesuffix("/v1"), key, frozenset(allowed), seconds)
 
 
 def matched_form(

@@ -148,9 +148,7 @@ def _request(
         asked=lambda: inputs.text(parameters, "key"),
         parts=lambda: {"context": [form["context"], form.get("datasets")]},
         control=inputs.control(parameters, *_CONTROLS),
-        traits=Traits(
-            scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id)
-        ),
+        traits=Traits(scope_id=caller.scope_id(rules.scope)),
         tags=inputs.tags(parameters),
         ttl=inputs.lifetime(parameters),
     )
@@ -213,7 +211,6 @@ def _asked(
     """The look-up's request, with the fields that its ticket holds."""
     rules, asked = read.cache.rules, held.asked or {}
     form = asked.get("form", {})
-    whose = rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id)
     ends = [one for one in (urls.expires_at(value), held.ends_at) if one is not None]
     return Request(
         kind="value",
@@ -222,7 +219,9 @@ def _asked(
         rules=rules,
         app=caller.app_id,
         asked=lambda: str(form.get("key", "")),
-        traits=Traits(scope_id=whose, ends_at=min(ends, default=None)),
+        traits=Traits(
+            scope_id=caller.scope_id(rules.scope), ends_at=min(ends, default=None)
+        ),
         tags=tuple(asked.get("tags", ())),
         belongs=tuple(asked.get("belongs", ())),
         ttl=ttl,

@@ -32,11 +32,6 @@ _API_NAME: Final = "Dify's knowledge API"
 type Json = dict[str, Any]
 
 
-def credential(place: Knowledge, seconds: float) -> str:
-    """Equal for calls that fail alike: those with the same key and time limit."""
-    return f"{place.digest()} {seconds}"
-
-
 def rebuilt(name: str, text: str) -> KnowledgeError | None:
     """An error of another process, rebuilt from its name and text."""
     kinds = {kind.__name__: kind for kind in (KnowledgeError, NoKnowledgeBase)}
@@ -60,9 +55,9 @@ def side_by_side[A, B](
         return list(workers.map(one, about))
 
 
-def datasets(place: Knowledge, seconds: float) -> Iterator[tuple[str, str]]:
+def datasets(place: Knowledge) -> Iterator[tuple[str, str]]:
     """Id and name of every dataset that may be asked. Raises KnowledgeError."""
-    for item in _pages(place, "/v1/datasets", time.monotonic() + seconds):
+    for item in _pages(place, "/v1/datasets"):
         if not place.allowed or item.get("id") in place.allowed:
             yield str(item.get("id")), str(item.get("name"))
 
@@ -73,16 +68,15 @@ def check(place: Knowledge) -> None:
     _call(place, "GET", "/v1/datasets?page=1&limit=1", "", deadline)
 
 
-def dataset(place: Knowledge, dataset_id: str, seconds: float) -> Json:
+def dataset(place: Knowledge, dataset_id: str) -> Json:
     """The answer to ``GET /datasets/{id}``. Raises KnowledgeError."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + place.seconds
     return _call(place, "GET", f"/v1/datasets/{dataset_id}", dataset_id, deadline)
 
 
-def documents(place: Knowledge, dataset_id: str, seconds: float) -> Iterator[Json]:
+def documents(place: Knowledge, dataset_id: str) -> Iterator[Json]:
     """Every document of a dataset, as the API lists them. Raises KnowledgeError."""
-    path = f"/v1/datasets/{dataset_id}/documents"
-    return _pages(place, path, time.monotonic() + seconds, dataset_id)
+    return _pages(place, f"/v1/datasets/{dataset_id}/documents", dataset_id)
 
 
 def retrieve(
@@ -90,7 +84,6 @@ def retrieve(
     dataset_id: str,
     query: str,
     model: Mapping[str, Any] | None,
-    seconds: float,
 ) -> list[Json]:
     """A dataset's records for a query of at most MAX_QUERY characters.
 
@@ -101,16 +94,15 @@ def retrieve(
     if model is not None:
         body["retrieval_model"] = dict(model)
     path = f"/v1/datasets/{dataset_id}/retrieve"
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + place.seconds
     records = _call(place, "POST", path, dataset_id, deadline, body).get("records")
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
         raise KnowledgeError(f"{_API_NAME} gave an answer without records.")
     return records
 
 
-def _pages(
-    place: Knowledge, path: str, deadline: float, dataset_id: str = ""
-) -> Iterator[Json]:
+def _pages(place: Knowledge, path: str, dataset_id: str = "") -> Iterator[Json]:
+    deadline = time.monotonic() + place.seconds
     for page in range(1, _MAX_PAGES + 1):
         asked = f"{path}?page={page}&limit={_PAGE}"
         found = _call(place, "GET", asked, dataset_id, deadline)

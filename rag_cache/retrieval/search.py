@@ -75,8 +75,10 @@ class Retrieved:
 def retrieve(caller: Caller, ask: Ask) -> Retrieved:
     """The items for a query. Raises BadInput, ConfigError or KnowledgeError."""
     read = settings.read(caller.credentials)
-    ask = _resolved(read, ask)
-    _allow(read, ask.datasets)
+    if ask.named:
+        ids = {*ask.datasets, *_ids(read, ask.named, ask.named_in)}
+        ask = replace(ask, datasets=tuple(sorted(ids)), named=())
+    _check_permitted(read, ask.datasets, "A search")
     cache = settings.open_cache(read)
     described = versions.of_all(cache, read, ask.datasets)
     known = [item for item in described if isinstance(item, Dataset)]
@@ -91,10 +93,13 @@ def retrieve(caller: Caller, ask: Ask) -> Retrieved:
         return _shown(
             ask, _loaded(read, ask, described).data, Outcome("version_unknown")
         )
-    state, request = RequestState(), _request(caller, read, ask, known)
+    # A rerank model is called through the caller's session, and the call ends with it.
+    outlives_call = ask.reranker is None and runtime.outlives_call()
+    request = _request(caller, read, ask, known, outlives_call=outlives_call)
+    state = RequestState()
     try:
         data = data_of(
-            cache.stream(request, load, outlives_call=_outlives_call(ask), state=state)
+            cache.stream(request, load, outlives_call=outlives_call, state=state)
         )
     except NothingCached:
         data = _NOTHING
@@ -116,18 +121,6 @@ def _shown(ask: Ask, data: Mapping[str, Any], outcome: Outcome) -> Retrieved:
     return Retrieved(data["result"], data["datasets"], warnings, ask.query, outcome)
 
 
-def _resolved(read: Settings, ask: Ask) -> Ask:
-    """The request with the ids of the knowledge bases it names. Raises BadInput."""
-    if not ask.named:
-        return ask
-    found = sorted({*ask.datasets, *_ids(read, ask.named, ask.named_in)})
-    if len(found) > inputs.MAX_IDS:
-        raise BadInput(
-            f"At most {inputs.MAX_IDS} knowledge bases are searched at once."
-        )
-    return replace(ask, datasets=tuple(found), named=())
-
-
 def versions_of(read: Settings, parameters: Mapping[str, Any]) -> list[Dataset] | None:
     """The current state of ``knowledge_bases``; None if a state can't be read.
 
@@ -143,9 +136,7 @@ def versions_of(read: Settings, parameters: Mapping[str, Any]) -> list[Dataset] 
         ids = tuple(sorted(_ids(read, names, where)))
     except KnowledgeError:
         return None
-    if len(ids) > inputs.MAX_IDS:
-        raise BadInput(f"{where} takes at most {inputs.MAX_IDS} knowledge bases.")
-    _allow(read, ids)
+    _check_permitted(read, ids, where)
     described = versions.of_all(settings.open_cache(read), read, ids)
     for one in described:
         if isinstance(one, NoKnowledgeBase):
@@ -186,17 +177,19 @@ def _ids(read: Settings, names: Sequence[str], where: str) -> set[str]:
 
 @cached(
     TTLCache(256, _NAMES_SECONDS),
-    key=lambda read: read.knowledge.digest(),
+    key=lambda read: read.knowledge.digest,
     lock=threading.Lock(),
 )
 def _listed(read: Settings) -> list[tuple[str, str]]:
     """The names of a workspace's knowledge bases, remembered for some seconds."""
-    seconds = read.cache.options.knowledge_deadline_seconds
-    return list(knowledge.datasets(read.knowledge, seconds))
+    return list(knowledge.datasets(read.knowledge))
 
 
-def _allow(read: Settings, datasets: Sequence[str]) -> None:
+def _check_permitted(read: Settings, datasets: Sequence[str], where: str) -> None:
+    """Raise BadInput for too many knowledge bases, or one that is not allowed."""
     allowed = read.knowledge.allowed
+    if len(datasets) > inputs.MAX_IDS:
+        raise BadInput(f"{where} takes at most {inputs.MAX_IDS} knowledge bases.")
     for one in datasets if allowed else ():
         if one not in allowed:
             raise BadInput(
@@ -205,15 +198,10 @@ def _allow(read: Settings, datasets: Sequence[str]) -> None:
             )
 
 
-def _outlives_call(ask: Ask) -> bool:
-    # A rerank model is called through the caller's session, and the call ends with it.
-    return ask.reranker is None and runtime.outlives_call()
-
-
 def _form(read: Settings, ask: Ask, datasets: Sequence[Dataset]) -> Json:
     """Everything that can change the result."""
     return {
-        "of": read.knowledge.digest(),
+        "of": read.knowledge.digest,
         "query": ask.query,
         "datasets": [one.in_key for one in datasets],
         # Another form may permit an older result.
@@ -225,17 +213,21 @@ def _form(read: Settings, ask: Ask, datasets: Sequence[Dataset]) -> Json:
 
 
 def _request(
-    caller: Caller, read: Settings, ask: Ask, datasets: Sequence[Dataset]
+    caller: Caller,
+    read: Settings,
+    ask: Ask,
+    datasets: Sequence[Dataset],
+    *,
+    outlives_call: bool,
 ) -> Request:
-    rules, place = read.cache.rules, read.knowledge
-    most = read.cache.options.retrieval_max_age_seconds
-    life = min(ask.ttl or rules.ttl, most)
+    rules = read.cache.rules
+    life = min(ask.ttl or rules.ttl, read.cache.options.retrieval_max_age_seconds)
     return Request(
         kind="retrieval",
         label="cached_retrieve",
         form=_form(read, ask, datasets),
         rules=rules.in_halves(life)
-        if _outlives_call(ask)
+        if outlives_call
         else replace(rules, ttl=life, stale_while_revalidate=0, stale_if_error=0),
         app=caller.app_id,
         asked=lambda: ask.query,
@@ -245,14 +237,11 @@ def _request(
         },
         control=ask.control,
         traits=Traits(
-            scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id),
-            ends_at=time.time() + life,
+            scope_id=caller.scope_id(rules.scope), ends_at=time.time() + life
         ),
         tags=ask.tags,
         belongs=tuple(one.tag for one in datasets),
-        credential=knowledge.credential(
-            place, read.cache.options.knowledge_deadline_seconds
-        ),
+        credential=read.knowledge.credential,
         at_most=partial(_at_most, max(one.since for one in datasets)),
         rebuild_error=knowledge.rebuilt,
     )
@@ -320,13 +309,7 @@ def _loaded(
 
 
 def _items(read: Settings, ask: Ask, one: Dataset) -> list[Json]:
-    records = knowledge.retrieve(
-        read.knowledge,
-        one.id,
-        ask.query,
-        _model(ask, one),
-        read.cache.options.knowledge_deadline_seconds,
-    )
+    records = knowledge.retrieve(read.knowledge, one.id, ask.query, _model(ask, one))
     return citations.items(records, one.id, one.name)
 
 
@@ -373,6 +356,4 @@ def choices(credentials: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     Raises ConfigError or KnowledgeError.
     """
-    read = settings.read(credentials)
-    seconds = read.cache.options.knowledge_deadline_seconds
-    return list(knowledge.datasets(read.knowledge, seconds))
+    return list(knowledge.datasets(settings.read(credentials).knowledge))

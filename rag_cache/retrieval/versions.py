@@ -2,8 +2,13 @@
 
 It is part of a retrieval's key, so that a change of the knowledge makes old entries
 unreachable. Dify's API has no version. So the version is computed from the answer to
-``GET /datasets/{id}``, for a deep check also from the list of documents. It is kept for
-some seconds, for all processes, and refreshed in the background.
+``GET /datasets/{id}``, for a deep check also from the list of documents.
+
+A version is an entry of the cache, for all processes, at most ``dataset_check_seconds``
+old. In the second half of its life a request refreshes it in the background. Two more
+memories serve other purposes: ``_near`` saves a hit the round trip for this entry, and
+the entry of ``_since``, which lives for a day, has the time when the version was first
+seen.
 """
 
 import hashlib
@@ -93,15 +98,15 @@ def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
     # Without a cache, nothing remembers when a version was first seen. So ``kept`` is
     # part of the name.
     kept = settings.cache.rules.enabled
-    name = settings.knowledge.digest(), dataset_id, options.dataset_check, seconds, kept
+    rules = Rules(enabled=kept).in_halves(seconds)
+    name = settings.knowledge.digest, dataset_id, options.dataset_check, seconds, kept
     with _near_lock:
         near = _near.get(name)
-    # Half of its time: in the other half, a request must start the refresh in the
-    # background.
-    if near is not None and 0 <= now - near[1] < seconds / 2:
+    # Only while the entry is fresh: after that, a request must start the refresh.
+    if seconds and near is not None and 0 <= now - near[1] < rules.ttl:
         return near[0]
     state = RequestState()
-    found = _asked(cache, settings, dataset_id, state)
+    found = _asked(cache, settings, dataset_id, rules, state)
     entry = state.look.entry if state.look else None
     if not state.shared:  # The age of a shared load is not known.
         with _near_lock:
@@ -110,11 +115,13 @@ def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
 
 
 def _asked(
-    cache: Cache, settings: Settings, dataset_id: str, state: RequestState
+    cache: Cache,
+    settings: Settings,
+    dataset_id: str,
+    rules: Rules,
+    state: RequestState,
 ) -> Dataset:
-    options = settings.cache.options
-    seconds = options.dataset_check_seconds
-    place = settings.knowledge
+    seconds = settings.cache.options.dataset_check_seconds
 
     def load() -> Iterator[Piece]:
         data = _described(settings, dataset_id)
@@ -126,11 +133,11 @@ def _asked(
         label=INTERNAL,
         # With its maximum age: another form may permit an older one.
         form=_form(settings, dataset_id) | {"seconds": seconds},
-        rules=Rules(enabled=settings.cache.rules.enabled).in_halves(seconds),
+        rules=rules,
         control=Control.DEFAULT if seconds else Control.BYPASS,
         traits=Traits(ends_at=time.time() + seconds),
         belongs=(f"dataset:{dataset_id}",),
-        credential=knowledge.credential(place, options.knowledge_deadline_seconds),
+        credential=settings.knowledge.credential,
         rebuild_error=knowledge.rebuilt,
     )
     pieces = cache.stream(
@@ -150,7 +157,7 @@ def _asked(
 def _form(settings: Settings, dataset_id: str) -> dict[str, object]:
     return {
         "dataset": dataset_id,
-        "of": settings.knowledge.digest(),
+        "of": settings.knowledge.digest,
         "check": settings.cache.options.dataset_check,
     }
 
@@ -182,14 +189,13 @@ def _since(cache: Cache, settings: Settings, dataset_id: str, version: str) -> f
 
 
 def _described(settings: Settings, dataset_id: str) -> dict[str, Any]:
-    options, place = settings.cache.options, settings.knowledge
-    seconds = options.knowledge_deadline_seconds
-    facts = knowledge.dataset(place, dataset_id, seconds)
+    place = settings.knowledge
+    facts = knowledge.dataset(place, dataset_id)
     values: list[Any] = [facts.get(name) for name in _VERSION_FIELDS]
-    if options.dataset_check == "deep":
+    if settings.cache.options.dataset_check == "deep":
         values += sorted(
             canonical([document.get(name) for name in _DOCUMENT_VERSION_FIELDS]).hex()
-            for document in knowledge.documents(place, dataset_id, seconds)
+            for document in knowledge.documents(place, dataset_id)
         )
     return {
         "name": str(facts.get("name") or ""),

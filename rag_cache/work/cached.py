@@ -227,7 +227,7 @@ def request_of(
         control=inputs.control(parameters),
         traits=Traits(
             temperature=_temperature(form.get("parameters")),
-            scope_id=rules.scope.whose(app_id=caller.app_id, user_id=caller.user_id),
+            scope_id=caller.scope_id(rules.scope),
             ends_at=urls.expires_at([dict(parameters)]),
         ),
         tags=inputs.tags(parameters),
