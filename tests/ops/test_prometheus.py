@@ -5,12 +5,14 @@ import re
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from servers.programs import wait
 from servers.prometheus import Prometheus, prometheus, promtool
 
+from cachecore.policy import HITS, MISSES
 from devhost.host import Host
 from tests.fake_upstream import FakeUpstream, Script, delta, finish
 from tests.integration.test_plugins_in_the_host import ask, tool
@@ -18,12 +20,45 @@ from tests.ops.conftest import DEPLOY, TOKEN
 
 RULES = DEPLOY / "prometheus"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "answer-cache.json"
+LISTED = re.compile(r'reason=~\\?"([^"\\]+)')
 # Metrics of events that never happen in this test: they are absent, not zero.
 ABSENT = {"answer_cache_stale_for_error_total", "answer_cache_unanswered_total"}
 
 
+class FakeModelServer(BaseHTTPRequestHandler):
+    """A fake of the metrics of vLLM and dcgm-exporter: they need a GPU."""
+
+    METRICS = (
+        'vllm:num_requests_running{model_name="m"} 2\n'
+        'vllm:num_requests_waiting{model_name="m"} 1\n'
+        'vllm:kv_cache_usage_perc{model_name="m"} 0.5\n'
+        'DCGM_FI_DEV_GPU_UTIL{gpu="0",Hostname="h"} 70\n'
+    )
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write(self.METRICS.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @pytest.fixture
-def reads(tmp_path: Path, hook: Callable[..., str]) -> Iterator[tuple[Prometheus, str]]:
+def model_server() -> Iterator[str]:
+    """The host and port of a fake of a model server's metrics."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeModelServer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def reads(
+    tmp_path: Path, hook: Callable[..., str], model_server: str
+) -> Iterator[tuple[Prometheus, str]]:
     """A Prometheus with our rules that scrapes the endpoint; and the endpoint's URL."""
     url = hook()
     place, path = re.fullmatch(r"http://([^/]+)(/.*)", url + "/metrics").groups()
@@ -36,7 +71,11 @@ def reads(tmp_path: Path, hook: Callable[..., str]) -> Iterator[tuple[Prometheus
                 "metrics_path": path,
                 "authorization": {"type": "Bearer", "credentials": TOKEN},
                 "static_configs": [{"targets": [place]}],
-            }
+            },
+            {
+                "job_name": "vllm",
+                "static_configs": [{"targets": [model_server]}],
+            },
         ],
     }
     with prometheus(tmp_path, config) as started:
@@ -90,8 +129,8 @@ def test_prometheus_reads_everything_and_every_query_has_an_answer(
     # The rates count only the requests after the first scrape.
     traffic(host, form, fields, upstream)
     wait(lambda: bool(server.query("rate(answer_cache_kept_total[1m]) > 0")), 30)
-    (target,) = server.ask("targets")["activeTargets"]
-    assert (target["health"], target["lastError"]) == ("up", "")
+    for target in server.ask("targets")["activeTargets"]:
+        assert (target["health"], target["lastError"]) == ("up", "")
     with urllib.request.urlopen(request) as answer:
         said = answer.read().decode()
     assert promtool("check", "metrics", text=said).strip() == ""
@@ -137,6 +176,12 @@ def test_the_alerts_pass_their_own_tests() -> None:
     promtool("check", "rules", "alerts.yml", cwd=RULES)
     promtool("test", "rules", "alerts.test.yml", cwd=RULES)
     promtool("check", "config", "--syntax-only", "prometheus.yml", cwd=RULES)
+
+
+def test_every_reason_of_a_hit_or_miss_counts_in_the_hit_rate() -> None:
+    sources = ((RULES / "alerts.yml").read_text(), DASHBOARD.read_text())
+    listed = {words for text in sources for words in LISTED.findall(text)}
+    assert {frozenset(words.split("|")) for words in listed} == {HITS, HITS | MISSES}
 
 
 def test_every_alert_is_tested_and_explained() -> None:
