@@ -36,8 +36,8 @@ _HEAD: Final = 300
 # log a plugin's stderr (D/internal/core/local_runtime/instance.go:281-338).
 _OURS: Final = ("cachecore", "difykit", "rag_cache", "cached_model")
 _REMEDIES: Final = {
-    "invoke_text_embedding": "lower Texts per Request (max_chunks)",
-    "invoke_multimodal_embedding": "lower Texts per Request (max_chunks)",
+    "invoke_text_embedding": "lower Texts sent in one request (max_chunks)",
+    "invoke_multimodal_embedding": "lower Texts sent in one request (max_chunks)",
     "invoke_rerank": "send fewer or shorter documents",
     "invoke_multimodal_rerank": "send fewer or shorter documents",
 }

@@ -4,8 +4,8 @@ A later file replaces the groups of an earlier one, so that one group can be mea
 again.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,8 @@ _SHOWN = (
     ),
     (
         "dogpile.cache / core hit, 2 KB, 1 caller",
-        "dogpile.cache's hit, against ours; it has no tags, no invalidation, "
-        "and no loads shared between processes",
+        "dogpile.cache's hit, against ours; it has no tags, invalidates in one process, "
+        "shares no streams",
     ),
     (
         "host hit / floor, first text, 2 KB, 1 in flight",
@@ -70,9 +70,16 @@ type Groups = dict[str, list[Result]]
 
 def main() -> None:
     """Read the results, then write the documents."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.report",
+        description="Write tables, charts and figures from results of scripts/bench.",
+    )
+    parser.add_argument(
+        "results", nargs="+", help="JSON files; a later one replaces groups"
+    )
     groups: Groups = {}
     results: Mapping[str, Any] = {}
-    for name in sys.argv[1:]:
+    for name in parser.parse_args().results:
         results = json.loads(Path(name).read_text("utf-8"))
         for group, of in results["groups"].items():
             groups[group] = [Result.read(one) for one in of]

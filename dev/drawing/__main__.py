@@ -1,5 +1,6 @@
 """python -m drawing: draws docs/pictures without the charts (see bench.report)."""
 
+import argparse
 from pathlib import Path
 
 from drawing import overview
@@ -15,6 +16,8 @@ def pictures() -> dict[str, str]:
 
 def main() -> None:
     """Write the pictures."""
+    about = "Draw docs/pictures/overview.svg; bench.report draws the charts."
+    argparse.ArgumentParser(prog="python -m drawing", description=about).parse_args()
     PICTURES.mkdir(parents=True, exist_ok=True)
     for name, svg in pictures().items():
         (PICTURES / name).write_text(svg, "utf-8")

@@ -138,7 +138,7 @@ def _asked(
         raise _reported(error.code, place) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         msg = (
-            f"The connection to the model server at {place} failed; check API endpoint "
+            f"The connection to the model server at {place} failed; check API Endpoint "
             "URL (endpoint_url) and the network between it and the plugin daemon."
         )
         raise InvokeConnectionError(msg) from error
