@@ -179,7 +179,7 @@ class Flight:
             while self._moved_at == moved_at and not (self._is_complete or self._error):
                 stalled += self._look()
                 if stalled >= self.idle:
-                    raise LeaderStalled("the load has come to a standstill")
+                    raise LeaderStalled("the load made no progress for too long")
             self._changed.notify()  # the next in turn
 
     def _wait(
@@ -194,13 +194,13 @@ class Flight:
                     self._changed.notify()  # the next in turn
                     return fresh, self._error
                 if not shown and stalled >= self.idle:
-                    raise LeaderStalled("the load has come to a standstill")
+                    raise LeaderStalled("the load made no progress for too long")
                 if (
                     shown
                     and self.idle < IDLE_LIMIT
                     and stalled >= _PATIENCE * self.idle
                 ):
-                    raise FlightBroken("the load has come to a standstill")
+                    raise FlightBroken("the load made no progress for too long")
                 looked = self._look()
                 # An empty piece is progress, but there is nothing to show.
                 stalled = stalled + looked if self._moved_at == moved_at else 0.0

@@ -13,6 +13,7 @@ from cachecore.keys import Keyspace
 from cachecore.request import Request
 from cachecore.stores.base import Found
 from cachecore.stores.memory import MemoryStore
+from tests.virtual_time import VirtualTime
 
 END = Piece(finish_reason="stop", usage=Usage(7, 2))
 
@@ -21,7 +22,7 @@ def await_threads(name: str) -> None:
     """Wait for the background work with that name."""
     for thread in threading.enumerate():
         if thread.name == name:
-            thread.join(10)
+            thread.join()
 
 
 def each(
@@ -118,6 +119,9 @@ class Bench:
         self.store = store or MemoryStore(clock=self.clock)
         self.events: list[Event] = []
         self.loads = 0
+        time = VirtualTime.current
+        if time is not None:
+            options = {"monotonic": time, "sleep": time.sleep, **options}
         self.cache = Cache(
             self.store,
             options.pop("keyspace", Keyspace("test")),

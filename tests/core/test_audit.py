@@ -54,7 +54,7 @@ def test_an_audit_is_never_in_the_answers_way() -> None:
 
     def load() -> Iterator[Piece]:
         bench.loads += 1
-        assert go.wait(10)
+        assert go.wait()
         yield Piece("fresh")
         yield END
 
@@ -73,16 +73,16 @@ def test_no_two_processes_audit_one_entry_at_once() -> None:
 
     def load() -> Iterator[Piece]:
         began.set()
-        assert go.wait(10)
+        assert go.wait()
         yield Piece("kept")
         yield END
 
     list(one.cache.stream(ASKED, load))
-    assert began.wait(10)
+    assert began.wait()
     first = under_way()
     assert served(other, ASKED, "x") == "kept"
     for thread in under_way() - first:
-        thread.join(10)
+        thread.join()
     go.set()
     assert (audits(one), audits(other)) == (["equal"], [])
 
@@ -95,12 +95,12 @@ def test_a_request_after_the_entry_expired_follows_its_audit() -> None:
     def load() -> Iterator[Piece]:
         began.set()
         yield Piece("fresh ")
-        assert go.wait(10)
+        assert go.wait()
         yield Piece("words")
         yield END
 
     list(one.cache.stream(ASKED, load))
-    assert began.wait(10)
+    assert began.wait()
     other.clock.pass_by(10**6)
     pieces = other.cache.stream(ASKED, other.loader("a second call"))
     assert next(pieces).text == "fresh "
@@ -116,12 +116,12 @@ def test_without_a_shared_store_nobody_waits_for_the_audit_of_what_is_over() -> 
 
     def load() -> Iterator[Piece]:
         began.set()
-        assert go.wait(10)
+        assert go.wait()
         yield Piece("late")
         yield END
 
     list(bench.cache.stream(asked, load))
-    assert began.wait(10)
+    assert began.wait()
     bench.clock.pass_by(1.5)  # The audit's lease would have 1.5 s left.
     assert bench.text(asked, "at once") == "at once"
     assert under_way(), "the audit must still be in progress"
@@ -143,7 +143,7 @@ def test_a_repair_never_revives_what_was_invalidated_meanwhile() -> None:
     bench, go = bench_with("old", asked), threading.Event()
 
     def load() -> Iterator[Piece]:
-        assert go.wait(10)
+        assert go.wait()
         yield Piece("between")
         yield END
 

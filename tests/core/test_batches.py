@@ -276,7 +276,7 @@ def at_once(*work: Callable[[], object]) -> list[object]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join()
     return results
 
 
@@ -295,7 +295,7 @@ def after_join(bench: Shelf, do: Callable[[], object]) -> None:
 def test_equal_texts_of_two_batches_at_once_are_sent_once() -> None:
     bench = Shelf()
     both = threading.Barrier(2)
-    bench.before = lambda _: both.wait(5)
+    bench.before = lambda _: both.wait()
     got = at_once(
         lambda: bench.payloads("a", "x"),
         lambda: bench.payloads("b", "x"),
@@ -314,7 +314,7 @@ def test_two_batches_that_wait_for_each_other_both_end() -> None:
         # Each caller leads its first text before either asks for its second.
         if not hasattr(met, "yes"):
             met.yes = True
-            both.wait(5)
+            both.wait()
 
     after_join(bench, meet)
     got = at_once(lambda: bench.payloads("a", "b"), lambda: bench.payloads("b", "a"))
@@ -335,13 +335,13 @@ def test_a_followers_error_is_the_leaders_only_with_the_same_credential(
     def fail_first(_: list[str]) -> None:
         if not leads.is_set():
             leads.set()
-            follows.wait(5)
+            follows.wait()
             raise UpstreamFailed
 
     bench.before = fail_first
 
     def follow() -> list[str]:
-        leads.wait(5)
+        leads.wait()
         after_join(bench, follows.set)
         return bench.payloads("a", request=changed(credential=credential))
 
@@ -365,13 +365,13 @@ def test_anothers_bad_text_is_not_ones_own_error() -> None:
     def fail_for_bad(asked: list[str]) -> None:
         if "bad" in asked:
             leads.set()
-            follows.wait(5)
+            follows.wait()
             raise UpstreamFailed("'bad' is too long")
 
     bench.before = fail_for_bad
 
     def follow() -> list[str]:
-        leads.wait(5)
+        leads.wait()
         after_join(bench, follows.set)
         return bench.payloads("a")
 
@@ -475,17 +475,17 @@ def test_a_batch_that_waits_for_nobody_loads_what_another_one_loads() -> None:
     def before(_: list[str]) -> None:
         if not loading.is_set():
             loading.set()
-            assert may_end.wait(10)
+            assert may_end.wait()
 
     bench.before = before
     other = threading.Thread(target=bench.batch, args=("a",))
     other.start()
-    assert loading.wait(10)
+    assert loading.wait()
     load = bench.loader(["a"])
     (item,) = bench.cache.batch(BATCH, [{"text": "a"}], load, alone=True)
     assert item.payload == b"a"
     may_end.set()
-    other.join(10)
+    other.join()
     assert bench.sent == [["a"], ["a"]]
     (again,) = bench.cache.batch(BATCH, [{"text": "a"}], load, alone=True)
     assert not again.billed, "a kept answer is kept for all"

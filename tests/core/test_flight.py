@@ -4,7 +4,14 @@ import pytest
 
 from cachecore.answer import Piece
 from cachecore.errors import FlightBroken, LeaderGone
-from cachecore.flight import CALL_IDLE_LIMIT, MAX_BUFFER, Flight, FlightTable
+from cachecore.flight import (
+    CALL_IDLE_LIMIT,
+    IDLE_LIMIT,
+    MAX_BUFFER,
+    Flight,
+    FlightTable,
+)
+from tests.virtual_time import VirtualTime
 
 STAMPS = {"t": "1"}
 
@@ -38,10 +45,10 @@ def test_followers_get_every_piece_from_the_first_however_late_they_come() -> No
     flight.publish(Piece("a"))
     thread = threading.Thread(target=follow)
     thread.start()
-    assert first.wait(5)
+    assert first.wait()
     flight.publish(Piece("b"))
     flight.complete()
-    thread.join(5)
+    thread.join()
     late = [piece.text for pieces in flight.follow("payer") for piece in pieces]
     assert got == late == ["a", "b"]
 
@@ -167,7 +174,7 @@ def test_a_leader_closed_by_the_garbage_collector_inside_the_table_does_not_dead
         target=lambda: table.join("k", ClosesItself(), "p", since=0, alone=False)  # type: ignore[arg-type]
     )
     done.start()
-    done.join(5)
+    done.join()
     assert not done.is_alive()
 
 
@@ -186,7 +193,7 @@ def test_a_crowd_of_followers_gets_every_piece_and_each_wakes_the_next() -> None
         flight.publish(Piece(f"{number} "))
     flight.complete()
     for thread in crowd:
-        thread.join(10)
+        thread.join()
     assert texts == ["".join(f"{number} " for number in range(50))] * 30
 
 
@@ -213,114 +220,82 @@ def test_a_flight_remembers_only_so_much_and_takes_nobody_in_after_that(
 
 
 def test_followers_that_have_shown_nothing_leave_a_stalled_flight(
-    monkeypatch: pytest.MonkeyPatch,
+    now: VirtualTime,
 ) -> None:
-    quick_looks(monkeypatch)
-    now = [0.0]
-    flight = Flight(STAMPS, "payer", timer=lambda: now[0])
-    now[0] = 61.0
-    with pytest.raises(LeaderGone, match="standstill"):
+    flight = Flight(STAMPS, "payer", timer=now)
+    began = now()
+    with pytest.raises(LeaderGone, match="no progress"):
         next(flight.follow("payer"))
+    assert now() - began == IDLE_LIMIT
 
 
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look of a follower takes a millisecond, and counts as a second."""
-
-    def look(flight: Flight) -> float:
-        flight._changed.wait(0.001)
-        return 1.0
-
-    monkeypatch.setattr(Flight, "_look", look)
-
-
-def test_a_process_that_stood_still_gives_up_no_load(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now, looks = [0.0], []
-    flight = Flight(STAMPS, "payer", timer=lambda: now[0])
-
-    def look(_: Flight) -> float:
-        looks.append(1)
-        now[0] += 1000.0  # the process was stopped during the look
-        if len(looks) == 3:
-            flight.publish(Piece("late"))
-            flight.complete()
-        return 1.0
-
-    monkeypatch.setattr(Flight, "_look", look)
-    assert list(flight.follow("payer")) == [[Piece("late")]]
+def test_a_process_that_was_stopped_gives_up_no_load(now: VirtualTime) -> None:
+    flight = Flight(STAMPS, "payer", timer=now)
+    got: list[Piece] = []
+    follower = threading.Thread(
+        target=lambda: got.extend(*flight.follow("payer")), daemon=True
+    )
+    follower.start()
+    for _ in range(3):
+        now.stop_process(1000.0)
+    flight.publish(Piece("late"))
+    flight.complete()
+    follower.join()
+    assert got == [Piece("late")]
 
 
-class Doubted:
-    """A flight whose caller may have left, and its clock."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        quick_looks(monkeypatch)
-        self.now = 0.0
-        timer = lambda: self.now  # noqa: E731
-        self.flight = Flight(STAMPS, "payer", timer=timer, idle=CALL_IDLE_LIMIT)
-        self.flight.publish(Piece("old"))
+def suspect(now: VirtualTime) -> Flight:
+    """A flight whose caller may have left: a piece, and then no progress for 2 s."""
+    flight = Flight(STAMPS, "payer", timer=now, idle=CALL_IDLE_LIMIT)
+    flight.publish(Piece("old"))
+    now.sleep(2)
+    return flight
 
 
 def test_a_new_follower_of_a_suspect_load_is_shown_nothing_yet(
-    monkeypatch: pytest.MonkeyPatch,
+    now: VirtualTime,
 ) -> None:
-    doubted = Doubted(monkeypatch)
-    doubted.now = 2.0
+    with pytest.raises(LeaderGone):
+        next(suspect(now).follow("payer"))
+
+
+def test_a_suspect_load_that_makes_progress_is_followed_from_its_first_piece(
+    now: VirtualTime,
+) -> None:
+    flight = suspect(now)
     got: list[str] = []
 
     def follow() -> None:
-        try:
-            for pieces in doubted.flight.follow("payer"):
-                got.extend(piece.text for piece in pieces)
-        except LeaderGone:
-            got.append("gone")
-
-    thread = threading.Thread(target=follow)
-    thread.start()
-    thread.join(5)
-    assert got == ["gone"]
-
-
-def test_a_load_that_moves_again_is_followed_from_its_first_piece(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    doubted = Doubted(monkeypatch)
-    doubted.now = 2.0
-    got: list[str] = []
-
-    def follow() -> None:
-        for pieces in doubted.flight.follow("payer"):
+        for pieces in flight.follow("payer"):
             got.extend(piece.text for piece in pieces)
 
     thread = threading.Thread(target=follow)
     thread.start()
-    doubted.flight.publish(Piece("new"))
-    doubted.flight.complete()
-    thread.join(5)
+    now.sleep(1)
+    assert got == []
+    flight.publish(Piece("new"))
+    flight.complete()
+    thread.join()
     assert got == ["old", "new"]
 
 
 def test_a_follower_that_was_shown_a_part_does_not_wait_for_ever(
-    monkeypatch: pytest.MonkeyPatch,
+    now: VirtualTime,
 ) -> None:
-    doubted = Doubted(monkeypatch)
-    follower = doubted.flight.follow("payer")
+    flight = Flight(STAMPS, "payer", timer=now, idle=CALL_IDLE_LIMIT)
+    flight.publish(Piece("old"))
+    follower, began = flight.follow("payer"), now()
     assert next(follower) == [Piece("old")]
-    doubted.now = 31.0
-    with pytest.raises(FlightBroken, match="standstill"):
+    with pytest.raises(FlightBroken, match="no progress"):
         next(follower)
+    assert now() - began == 3 * CALL_IDLE_LIMIT
 
 
-def test_a_load_that_may_have_lost_its_caller_is_left_sooner(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    quick_looks(monkeypatch)
-    now = [0.0]
-    flight = Flight(STAMPS, "payer", timer=lambda: now[0], idle=CALL_IDLE_LIMIT)
-    now[0] = CALL_IDLE_LIMIT + 1
-    with pytest.raises(LeaderGone, match="standstill"):
+def test_a_load_that_may_have_lost_its_caller_is_left_sooner(now: VirtualTime) -> None:
+    flight, began = Flight(STAMPS, "payer", timer=now, idle=CALL_IDLE_LIMIT), now()
+    with pytest.raises(LeaderGone, match="no progress"):
         next(flight.follow("payer"))
+    assert now() - began == CALL_IDLE_LIMIT
 
 
 def test_pieces_without_anything_in_them_are_progress_and_nothing_shown() -> None:

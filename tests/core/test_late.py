@@ -35,10 +35,10 @@ class Slow:
 
     def __call__(self) -> Iterator[Piece]:
         self.calls += 1
-        assert self.go.wait(10)
+        assert self.go.wait()
         first, *others = self.pieces
         yield Piece(first)
-        assert self.rest.wait(10)
+        assert self.rest.wait()
         for text in others:
             yield Piece(text)
         yield END
@@ -165,7 +165,7 @@ def test_an_upstream_that_fails_after_the_budget_fails_nobody() -> None:
     asked, go = request(rules=rules(SOON)), threading.Event()
 
     def load() -> Iterator[Piece]:
-        assert go.wait(10)
+        assert go.wait()
         raise UpstreamFailed("late, too")
         yield END
 

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -18,36 +17,18 @@ from cachecore.lease import Pace
 from cachecore.policy import Control, Rules
 from cachecore.request import Request
 from cachecore.stores.base import Claim, Commit, Heartbeat
-from tests.core.helpers import END, Bench, FailingFrom, FakeClock, request
+from tests.core.helpers import END, Bench, FailingFrom, request
 from tests.shared_store import FakeSharedStore
-
-# Threads look more often than in production. Leases and streams expire on the store's
-# clock, which a test moves. A pause because of a failing store takes no time.
-PACE = Pace(heartbeat=0.005, batch=0.001, read=0.01)
-
-
-class Skipped:
-    """The real time, plus the time that skipped pauses would have taken."""
-
-    def __init__(self) -> None:
-        self._skipped = 0.0
-
-    def __call__(self) -> float:
-        return time.monotonic() + self._skipped
-
-    def sleep(self, seconds: float) -> None:
-        self._skipped += seconds
-        time.sleep(0)  # Let other threads run.
+from tests.virtual_time import VirtualTime
 
 
 @pytest.fixture
-def store() -> FakeSharedStore:
-    return FakeSharedStore(FakeClock())
+def store(now: VirtualTime) -> FakeSharedStore:
+    return FakeSharedStore(now)
 
 
-def process(store: Any, pace: Pace = PACE, **options: Any) -> Bench:
-    time = Skipped()
-    return Bench(store, pace=pace, monotonic=time, sleep=time.sleep, **options)
+def process(store: Any, **options: Any) -> Bench:
+    return Bench(store, **options)
 
 
 class UpstreamFailed(Exception):
@@ -74,7 +55,7 @@ class Asked:
             self.error = error
 
     def text(self) -> str:
-        self._thread.join(10)
+        self._thread.join()
         assert not self._thread.is_alive()
         return "".join(piece.text for piece in self.pieces)
 
@@ -90,14 +71,17 @@ class Gate:
         self.loads += 1
         yield Piece("first ")
         self.began.set()
-        assert self.go.wait(10)
+        assert self.go.wait()
         yield Piece("second")
         yield END
 
 
 def until(true: Callable[[], bool]) -> None:
-    while not true():
-        time.sleep(0)  # Let other threads run.
+    for _ in range(10_000):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came true")
 
 
 class FakeLeader:
@@ -145,11 +129,11 @@ class FakeLeader:
 
 
 def following(
-    store: FakeSharedStore, *own: str, end: Piece | None = END, pace: Pace = PACE
+    store: FakeSharedStore, *own: str, end: Piece | None = END
 ) -> tuple[FakeLeader, Bench, Asked]:
     """A leader, and a process that follows it; ``own`` is its own load."""
     leader = FakeLeader(store)
-    bench = process(store, pace=pace)
+    bench = process(store)
     load = bench.loader(*own, end=end)
     follower = Asked(lambda: bench.cache.stream(request(), load))
     leader.await_follower()
@@ -159,18 +143,18 @@ def following(
 def lead_and_follow(one: Bench, other: Bench, upstream: Gate) -> tuple[Asked, Asked]:
     """A load that ``one`` leads, and a follower in ``other`` that got a piece."""
     leader = Asked(lambda: one.cache.stream(request(), upstream))
-    assert upstream.began.wait(10)
+    assert upstream.began.wait()
     follower = Asked(lambda: other.cache.stream(request(), other.loader("never")))
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     return leader, follower
 
 
 def test_two_processes_load_once_and_both_stream(store: FakeSharedStore) -> None:
     upstream = Gate()
     leader = Asked(lambda: process(store).cache.stream(request(), upstream))
-    assert upstream.began.wait(10)
+    assert upstream.began.wait()
     follower = Asked(lambda: process(store).cache.stream(request(), upstream))
-    assert follower.first.wait(10), "the follower waited for the end of the load"
+    assert follower.first.wait(), "the follower waited for the end of the load"
     upstream.go.set()
     assert leader.text() == follower.text() == "first second"
     assert upstream.loads == 1
@@ -183,7 +167,7 @@ def test_a_crowd_in_each_of_two_processes_is_one_load(store: FakeSharedStore) ->
     upstream = Gate()
     one, other = process(store), process(store)
     crowd = [Asked(lambda: one.cache.stream(request(), upstream)) for _ in range(5)]
-    assert upstream.began.wait(10)
+    assert upstream.began.wait()
     crowd += [Asked(lambda: other.cache.stream(request(), upstream)) for _ in range(5)]
     upstream.go.set()
     assert {asked.text() for asked in crowd} == {"first second"}
@@ -224,7 +208,7 @@ def test_a_follower_that_has_shown_a_part_goes_on_only_with_an_answer_that_begin
 ) -> None:
     leader, _, follower = following(store, own)
     leader.say("part")
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     if way == "skips a number":
         leader.count += 1
         leader.say("hole")
@@ -298,12 +282,12 @@ def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
 
     def load() -> Iterator[Piece]:
         begun.set()
-        assert fail.wait(10)
+        assert fail.wait()
         raise UpstreamFailed("429")
         yield END
 
     leader = Asked(lambda: process(store).cache.stream(asked, load))
-    assert begun.wait(10)
+    assert begun.wait()
     benches = process(store), process(store)
     colleague = Asked(
         lambda: benches[0].cache.stream(asked, benches[0].loader("never"))
@@ -339,7 +323,7 @@ def test_a_load_that_began_before_an_invalidation_is_not_followed(
 ) -> None:
     upstream = Gate()
     before = Asked(lambda: process(store).cache.stream(request(), upstream))
-    assert upstream.began.wait(10)
+    assert upstream.began.wait()
     after = process(store)
     after.cache.admin.invalidate(["*"])
     assert after.text(request(), "new") == "new"
@@ -353,9 +337,9 @@ def test_a_refresh_leads_and_the_older_load_serves_its_own_and_is_not_kept(
 ) -> None:
     upstream = Gate()
     old = Asked(lambda: process(store).cache.stream(request(), upstream))
-    assert upstream.began.wait(10)
+    assert upstream.began.wait()
     follower = Asked(lambda: process(store).cache.stream(request(), upstream))
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     assert process(store).text(request(control=Control.REFRESH), "new") == "new"
     upstream.go.set()
     assert old.text() == follower.text() == "first second"
@@ -367,9 +351,9 @@ def test_a_leader_that_lost_its_lease_replaces_nothing(
 ) -> None:
     upstream = Gate()
     # A heartbeat would take the evicted lease back.
-    one = process(store, replace(PACE, heartbeat=60, batch=60))
+    one = process(store, pace=Pace(heartbeat=60, batch=60))
     slow = Asked(lambda: one.cache.stream(request(), upstream))
-    assert upstream.began.wait(10)
+    assert upstream.began.wait()
     key = one.cache.key(request())
     store._leases.clear()  # evicted
     other = process(store)
@@ -422,12 +406,12 @@ def test_text_that_json_cannot_carry_is_followed_by_nobody_and_fails_nobody(
 
     def load() -> Iterator[Piece]:
         begun.set()
-        assert go.wait(10)
+        assert go.wait()
         yield Piece("\ud83d")
         yield END
 
     leader = Asked(lambda: bench.cache.stream(request(), load))
-    assert begun.wait(10)
+    assert begun.wait()
     other = process(store)
     follower = Asked(lambda: other.cache.stream(request(), other.loader("own")))
     until(lambda: bool(store._streams))
@@ -452,9 +436,9 @@ def test_with_a_secret_nothing_of_an_answer_is_readable_in_the_stream(
     one = process(store, cipher_key=key)
     other = process(store, cipher_key=key)
     leader = Asked(lambda: one.cache.stream(request(), upstream))
-    assert upstream.began.wait(10)
+    assert upstream.began.wait()
     follower = Asked(lambda: other.cache.stream(request(), upstream))
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     upstream.go.set()
     assert leader.text() == follower.text()
     told = [data or b"" for held, _ in store._streams.values() for _, data in held]
@@ -486,7 +470,7 @@ def test_an_answer_of_which_only_the_last_word_is_missing_is_whole(
 ) -> None:
     leader, bench, follower = following(store, "never")
     leader.tell({"pieces": [Piece("whole", finish_reason="stop", usage=Usage(1, 2))]})
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     leader.tell({"end": "gone"})
     assert follower.text() == "whole"
     assert (follower.error, bench.loads) == (None, 0)
@@ -502,7 +486,7 @@ def test_an_own_answer_that_ends_before_what_was_shown_is_not_taken_for_it(
     )
     leader.await_follower()
     leader.say("part")
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     leader.tell({"end": "gone"})
     assert follower.text() == "part"
     assert type(follower.error) is FlightBroken
@@ -552,7 +536,7 @@ def test_a_crowd_of_failed_loads_does_not_silence_one_that_lives(
     one, other = process(store), process(store)
     upstream = Gate()
     alive = Asked(lambda: one.cache.stream(request("alive"), upstream))
-    assert upstream.began.wait(10)
+    assert upstream.began.wait()
 
     def fail() -> Iterator[Piece]:
         raise UpstreamFailed
@@ -562,7 +546,7 @@ def test_a_crowd_of_failed_loads_does_not_silence_one_that_lives(
         with pytest.raises(UpstreamFailed):
             list(one.cache.stream(request(str(number)), fail))
     follower = Asked(lambda: other.cache.stream(request("alive"), upstream))
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     upstream.go.set()
     assert alive.text() == follower.text() == "first second"
     until(lambda: not store._leases)
@@ -574,7 +558,7 @@ def test_a_crowd_of_failed_loads_does_not_silence_one_that_lives(
 def test_a_load_without_progress_says_so_and_lets_its_lease_go(
     store: FakeSharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cachecore.cache.CALL_IDLE_LIMIT", 2 * PACE.heartbeat)
+    monkeypatch.setattr("cachecore.cache.CALL_IDLE_LIMIT", 1)
     beats: list[Heartbeat] = []
     send = store.heartbeat
 
@@ -585,9 +569,9 @@ def test_a_load_without_progress_says_so_and_lets_its_lease_go(
     monkeypatch.setattr(store, "heartbeat", heartbeat)
     slow, bench = Gate(), process(store)
     leader = Asked(lambda: bench.cache.stream(request(), slow, outlives_call=False))
-    assert slow.began.wait(10)
+    assert slow.began.wait()
     until(lambda: bool(beats) and not beats[-1].renews)
-    store._clock.pass_by(PACE.lease)
+    time.sleep(Pace().lease)
     other = process(store)
     assert other.text(request(), "its own") == "its own"
     slow.go.set()
@@ -603,12 +587,12 @@ def test_data_too_large_for_a_stream_is_followed_by_nobody(
 
     def load() -> Iterator[Piece]:
         begun.set()
-        assert go.wait(10)
+        assert go.wait()
         yield Piece(data=["x" * 2000], finish_reason="stop")
 
     bench = process(store)
     leader = Asked(lambda: bench.cache.stream(request(), load))
-    assert begun.wait(10)
+    assert begun.wait()
     follower = Asked(lambda: process(store).cache.stream(request(), lambda: [END]))
     until(lambda: bool(store._streams))
     go.set()
@@ -626,7 +610,7 @@ def test_a_new_follower_gets_nothing_from_a_leader_that_may_be_dead(
 ) -> None:
     leader, _, early = following(store, "own answer")
     leader.say("half a ")
-    assert early.first.wait(10)
+    assert early.first.wait()
     late = process(store)
     newcomer = Asked(lambda: late.cache.stream(request(), late.loader("own answer")))
     (stream,) = store._streams.values()
@@ -641,14 +625,14 @@ def test_a_newcomer_is_shown_everything_once_the_leader_has_given_a_sign(
 ) -> None:
     leader, _, early = following(store)
     leader.say("half a ")
-    assert early.first.wait(10)
+    assert early.first.wait()
     late = process(store)
     newcomer = Asked(lambda: late.cache.stream(request(), late.loader("never")))
     (stream,) = store._streams.values()
     until(lambda: [data for _, data in stream[0]].count(None) == 2)
     assert newcomer.pieces == []
     leader.tell({"pieces": ()})
-    assert newcomer.first.wait(10)
+    assert newcomer.first.wait()
     leader.tell({"pieces": [Piece("word"), END]})
     leader.tell({"end": "landed"})
     assert newcomer.text() == early.text() == "half a word"
@@ -686,7 +670,7 @@ def test_followers_that_have_shown_a_part_take_over_with_one_call_too(
     leader.await_follower()
     until(lambda: len(store._streams[leader.stream][0]) == 3)
     leader.say("one tw")
-    assert all(asked.first.wait(10) for asked in crowd)
+    assert all(asked.first.wait() for asked in crowd)
     leader.die()
     assert [asked.text() for asked in crowd] == ["one two six"] * 3
     assert sum(bench.loads for bench in benches) == 1
@@ -698,7 +682,7 @@ def test_a_leader_that_is_silent_is_waited_for_as_long_as_its_lease_lives(
 ) -> None:
     leader, bench, follower = following(store, "never")
     leader.say("a part ")
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     late = process(store)
     waiting = Asked(lambda: late.cache.stream(request(), late.loader("never")))
     until(
@@ -716,11 +700,11 @@ def test_a_store_that_fails_for_a_moment_breaks_no_answer_that_was_begun(
 ) -> None:
     failing = FailingFrom(store, "")
     leader = FakeLeader(store)
-    bench = process(failing, replace(PACE, outage=1e9))
+    bench = process(failing, pace=Pace(outage=1e9))
     follower = Asked(lambda: bench.cache.stream(request(), bench.loader("never")))
     leader.await_follower()
     leader.say("a part ")
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     failing.fail_in("read")
     until(lambda: failing.failed)
     leader.say("and the rest")
@@ -737,7 +721,7 @@ def test_a_stream_that_loses_records_again_and_again_splices_nothing(
     """The leader stays alive, so there is no lease to take over."""
     leader, bench, follower = following(store, "one ", "two ", "three")
     leader.say("one ")
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     store._streams.pop(leader.stream)
     leader.count = 5
     leader.say("four ")
@@ -759,7 +743,7 @@ def test_a_long_outage_of_the_store_costs_no_error(
     follower = Asked(lambda: bench.cache.stream(request(), bench.loader(*own)))
     leader.await_follower()
     leader.say("a part ")
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     failing.fail_in("read")
     until(lambda: bench.loads == 1)
     leader.say("of theirs")
@@ -816,7 +800,7 @@ def test_a_load_that_lost_its_lease_is_kept_unless_one_was_asked_for_later(
 ) -> None:
     upstream = Gate()
     slow = Asked(lambda: process(store).cache.stream(request(), upstream))
-    assert upstream.began.wait(10)
+    assert upstream.began.wait()
     store._leases.clear()
     if newer:
         process(store).ask(request(control=Control.REFRESH), "newest")
@@ -831,11 +815,11 @@ def test_a_load_that_nobody_took_over_takes_its_lease_again(
 ) -> None:
     upstream = Gate()
     slow = Asked(lambda: process(store).cache.stream(request(), upstream))
-    assert upstream.began.wait(10)
+    assert upstream.began.wait()
     store._leases.clear()
     until(lambda: bool(store._leases))
     follower = Asked(lambda: process(store).cache.stream(request(), upstream))
-    assert follower.first.wait(10)
+    assert follower.first.wait()
     upstream.go.set()
     assert slow.text() == follower.text() == "first second"
     assert upstream.loads == 1

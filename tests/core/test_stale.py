@@ -50,7 +50,7 @@ def test_one_refresh_runs_for_any_number_of_stale_answers() -> None:
 
     def load() -> Iterator[Piece]:
         bench.loads += 1
-        assert go.wait(10)
+        assert go.wait()
         yield Piece("new")
         yield END
 
@@ -74,12 +74,12 @@ def test_one_refresh_runs_in_the_background_of_all_processes() -> None:
     def load() -> Iterator[Piece]:
         one.loads += 1
         began.set()
-        assert go.wait(10)
+        assert go.wait()
         yield Piece("new")
         yield END
 
     first = [piece.text for piece in one.cache.stream(asked, load)]
-    assert began.wait(10)
+    assert began.wait()
     second = [piece.text for piece in other.cache.stream(asked, load)]
     go.set()
     await_refreshes()

@@ -199,7 +199,7 @@ def test_hits_and_misses_are_timed_apart(ledger: Ledger) -> None:
 
 
 def test_the_first_event_starts_the_thread_that_publishes(ledger: Ledger) -> None:
-    background = Background(0.001)
+    background = Background()
     process = Statistics(
         ledger.store, Keyspace("n"), ledger.clock, background=background
     )

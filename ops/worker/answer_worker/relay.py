@@ -32,7 +32,7 @@ GROUP: Final = "answer-worker"
 _AT_ONCE: Final = 100
 _WAIT: Final = 2.0  # for new records
 _LIMIT: Final = 5.0  # for a reply of Redis
-# After this time, in ms, a relay takes over the unacknowledged records of another relay.
+# After this many seconds, a relay takes over the unacknowledged records of another relay.
 _DEAD_AFTER: Final = 60.0
 _LONGEST_PAUSE: Final = 30.0
 _SLICE: Final = 0.1  # seconds of a pause between two checks for a stop
