@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import pytest
 
 _RealCondition, _RealThread = threading.Condition, threading.Thread
+_real_sleep = time.sleep
 
 
 class _Ended(BaseException):
@@ -40,6 +41,8 @@ class VirtualTime:
 
     def __init__(self, now: float = 1000.0) -> None:
         self._now = now
+        self._condition = type("C", (_Condition,), {"time": self})
+        self._owner = threading.current_thread()
         self._lock = threading.RLock()  # guards all below
         self._running = 1
         self._waiting: list[tuple[float, int, _Waiter]] = []
@@ -50,8 +53,16 @@ class VirtualTime:
     def __call__(self) -> float:
         return self._now
 
+    def counts(self) -> bool:
+        """Whether this thread belongs to the test; an earlier test may have left one."""
+        thread = threading.current_thread()
+        return thread is self._owner or getattr(thread, "time", None) is self
+
     def sleep(self, seconds: float) -> None:
-        condition = _Condition()
+        if not self.counts():
+            _real_sleep(seconds)
+            return
+        condition = self._condition()
         with condition:
             condition.wait(seconds)
 
@@ -62,14 +73,12 @@ class VirtualTime:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         VirtualTime.current = self
-        of_this = {"time": self}
-        patch.setattr(threading, "Condition", type("C", (_Condition,), of_this))
+        patch.setattr(threading, "Condition", self._condition)
         patch.setattr(threading, "Event", _Event)  # gevent has one of its own
-        patch.setattr(threading, "Thread", type("T", (_Thread,), of_this))
-        patch.setattr(threading, "Timer", type("R", (_Timer,), of_this))
+        of_test = type("T", (_Thread,), {"time": self})
+        patch.setattr(threading, "Thread", of_test)
+        patch.setattr(threading, "Timer", type("R", (_Timer, of_test), {}))
         patch.setattr(time, "sleep", self.sleep)
-        patch.setattr(_Condition, "time", self, raising=False)
-        patch.setattr(_Thread, "time", self, raising=False)
 
     def close(self, why: str = "the test has ended") -> None:
         """End every thread that still waits."""
@@ -137,6 +146,8 @@ class _Condition(_RealCondition):
         self._waiters_here: deque[_Waiter] = deque()
 
     def wait(self, timeout: float | None = None) -> bool:
+        if not self.time.counts():
+            return super().wait(timeout)
         until = None if timeout is None else self.time() + max(0.0, timeout)
         waiter = _Waiter(self, until)
         self._waiters_here.append(waiter)
@@ -152,9 +163,11 @@ class _Condition(_RealCondition):
             waiter = self._waiters_here.popleft()
             waiter.notified = True
             self.time.wake(waiter)
+        super().notify(n)
 
     def notify_all(self) -> None:
         self.notify(len(self._waiters_here))
+        super().notify_all()
 
     def forget(self, waiter: _Waiter) -> None:
         self._waiters_here.remove(waiter)
@@ -189,6 +202,10 @@ class _Thread(_RealThread):
         self._has_ended = threading.Event()
 
     def start(self) -> None:
+        if not self.time.counts():
+            self.time = None  # type: ignore[assignment]
+            super().start()
+            return
         self.time.enter()
         try:
             super().start()
@@ -203,7 +220,8 @@ class _Thread(_RealThread):
             pass
         finally:
             self._has_ended.set()
-            self.time.leave()
+            if self.time is not None:
+                self.time.leave()
 
     def work(self) -> None:
         super().run()
