@@ -15,8 +15,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-type Json = dict[str, Any]
-
 _DIGITS: Final = 16
 
 # Question Classifier: dify_graph/nodes/question_classifier/template_prompts.py.
@@ -48,8 +46,6 @@ _BY_TOOL: Final = tuple(
 )
 _ROLES: Final = ("user", "assistant", "user", "assistant")
 _ROLES_BY_TOOL: Final = ("user", "assistant", "tool", "assistant") * 2
-# In a key, this replaces the ids of the examples' calls, which are new each time.
-_CALL_ID: Final = "dify-example"
 
 
 def are_all(messages: Sequence[Mapping[str, Any]]) -> bool:
@@ -71,23 +67,6 @@ def extracts(messages: Sequence[Mapping[str, Any]]) -> bool:
     Dify reads the call's arguments and runs no tool (nodes/parameter_extractor).
     """
     return are_all(messages) and _are(messages[1:], _BY_TOOL, _ROLES_BY_TOOL, (1,))
-
-
-def without_call_ids(messages: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """The messages for a key, without the random ids of Dify's example calls."""
-    if not extracts(messages):
-        return [dict(message) for message in messages]
-    fixed: list[Json] = []
-    for message in messages:
-        one = dict(message)
-        if one.get("tool_calls"):
-            one["tool_calls"] = [{**call, "id": _CALL_ID} for call in one["tool_calls"]]
-        if "tool_call_id" in one:
-            one["tool_call_id"] = _CALL_ID
-        if one.get("role") == "function":
-            one["name"] = _CALL_ID
-        fixed.append(one)
-    return fixed
 
 
 def _are(

@@ -1,7 +1,8 @@
 """Apps of the workspace, by reverse invocation; see ``reverse``."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from dify_plugin.core.runtime import Session
@@ -29,8 +30,8 @@ def ask(
 
     One call serves every type of app, because Dify uses the app's own mode
     (core/plugin/backwards_invocation/app.py). An answer is complete if the app reported
-    that it ended well; and if it came in fewer items than a queue of the host holds, or
-    its end repeats the whole text. Raises ReverseError.
+    that it ended well, and no part of it failed; and if it came in fewer items than a
+    queue of the host holds, or its end repeats the whole text. Raises ReverseError.
     """
 
     def begin() -> Iterable[Mapping[str, Any]]:
@@ -41,6 +42,14 @@ def ask(
         # Also for an event without text: it shows that the app is alive.
         yield Piece(text=reader.take(event))
     yield reader.end()
+
+
+# An agent's model is given these words of Dify as the output of a failed tool
+# (core/tools/tool_engine.py, core/agent/fc_agent_runner.py).
+_TOOL_FAILED: Final = re.compile(
+    r"\b(tool invoke error|unknown error|tool parameters validation error): "
+    r"|\bthere is not a tool named |\bPlease check your tool provider credentials"
+)
 
 
 class _AppReader:
@@ -72,17 +81,32 @@ class _AppReader:
                 about = event.get("metadata") or {}
                 self._usage = _app_usage(about.get("usage")) or self._usage
             case "node_finished":
-                # Dify up to 1.16 blanks a node's outputs here (task_entities.py).
-                outputs = (data or {}).get("outputs")
-                reason = (
-                    outputs.get("finish_reason") if isinstance(outputs, dict) else None
+                self._note_node(data or {})
+            case "agent_thought" | "agent_log":
+                self._note_tool(event.get("observation") or (data or {}).get("data"))
+            case "workflow_paused":
+                raise ReverseError(
+                    "The app waits for a person's input, for which Cached App can't wait; "
+                    "call the app without a Human Input node."
                 )
-                self._failed = self._failed or reason in CUT
             case "workflow_finished":
                 self._finish(data or {})
             case "error":
                 raise _failure(event.get("message") or event.get("code") or "")
         return ""
+
+    def _note_node(self, data: Mapping[str, Any]) -> None:
+        """Note whether a node failed, or its model's answer was cut."""
+        outputs = data.get("outputs")
+        reason = outputs.get("finish_reason") if isinstance(outputs, dict) else None
+        # An iteration may go on after a failed node, and then succeed.
+        failed = data.get("status") in ("failed", "exception") or reason in CUT
+        self._failed = self._failed or failed
+
+    def _note_tool(self, output: Any) -> None:
+        """Note whether a tool of an agent failed: the agent goes on, and succeeds."""
+        text = output if isinstance(output, str) else repr(output)
+        self._failed = self._failed or bool(_TOOL_FAILED.search(text))
 
     def _show(self, text: Any) -> str:
         shown = text if isinstance(text, str) else ""

@@ -25,7 +25,19 @@ HOST_QUEUE: Final = 1024
 _LONGEST: Final = 500
 # The finish reasons of a model's answer that was cut or filtered.
 CUT: Final = ("length", "content_filter")
-_QUERY: Final = re.compile(r"(https?://[^\s?]{1,300})\?[^\s'\"]*")
+# Parts of other servers' errors that may hold a secret: the query of an address or of a
+# path, also in JSON with escaped slashes; a user and password before a host; a key.
+_SECRETS: Final[Mapping[re.Pattern[str], str]] = {
+    re.compile(r"(/[^\s?'\"<>]{0,300})\?[^\s'\"<>]*"): r"\1?…",
+    re.compile(r"(//|\\/\\/)[^\s/@'\"\\]{1,300}@"): r"\1…@",
+    re.compile(r"(?i)\b(bearer\s+|sk-)[\w.-]{8,}"): r"\1…",
+}
+# Dify's words before the error of a tool, once for each app that called another one
+# (plugin/impl/base.py).
+_OF_TOOL: Final = re.compile(
+    r"An error occurred in the \S+, please contact the author of \S+ for help, "
+    r"error type: \w+, error details: "
+)
 # The words before the report of a plugin's error whose class Dify does not know.
 _REPORT: Final = "PluginInvokeError: "
 # The daemon's words before Dify's reply as JSON, if Dify refused the call.
@@ -36,6 +48,14 @@ _STATUSES: Final[Mapping[str, int]] = {
     "Bad Request Error": 400,
     "Server Unavailable Error": 503,
     "Connection Error": 503,
+}
+# The upstream's own status in the error of Dify's OpenAI-API-compatible provider. Others
+# (a refused key) are no status for our caller.
+_STATUS: Final = re.compile(r"\bstatus code:? (\d{3})\b")
+_PASSED_ON: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("400", "413", "422"), 400),
+    "429": 429,
+    **dict.fromkeys(("503", "504"), 503),
 }
 # Dify's error for an app that has never been published
 # (core/plugin/backwards_invocation/app.py).
@@ -84,10 +104,12 @@ def bounded[T](
 def message_of(text: str) -> str:
     """The message in an error text of Dify, fit to be shown.
 
-    At most 500 characters, without a report as JSON and without the query of an address.
+    At most 500 characters, without a report as JSON and without the parts in which
+    providers' errors repeat a secret.
     """
-    # Some providers' errors repeat an address, with the key in its query.
-    message = _QUERY.sub(r"\1?…", _reported(text)[: 4 * _LONGEST])
+    message = _OF_TOOL.sub("", _reported(text))[: 4 * _LONGEST]
+    for secret, shown in _SECRETS.items():
+        message = secret.sub(shown, message)
     return message[:_LONGEST]
 
 
@@ -117,5 +139,8 @@ def _read(error: Exception) -> tuple[str, int]:
     message = message_of(str(error))
     if _UNPUBLISHED in message:
         return "it is not published; publish it in Dify", 400
-    status = next((code for word, code in _STATUSES.items() if word in message), 502)
+    status = next((code for word, code in _STATUSES.items() if word in message), 0)
+    if not status:
+        named = _STATUS.search(message)
+        status = _PASSED_ON.get(named[1], 502) if named else 502
     return message or type(error).__name__, status

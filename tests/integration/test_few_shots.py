@@ -88,18 +88,3 @@ def test_a_real_turn_among_them_makes_it_one(prompt: Callable[[], Messages]) -> 
         rest,
     ):
         assert not few_shots.are_all(changed)
-
-
-def test_the_random_ids_of_the_example_calls_are_in_no_key() -> None:
-    one, other = by_tool(), by_tool()
-    assert one != other
-    assert few_shots.without_call_ids(one) == few_shots.without_call_ids(other)
-    assert few_shots.without_call_ids(
-        by_tool("elsewhere")
-    ) != few_shots.without_call_ids(one)
-
-
-def test_the_ids_of_other_calls_stay() -> None:
-    calls = [{"id": "call_1", "type": "function", "function": {}}]
-    said_before = [said("user", "hi"), said("assistant", "", tool_calls=calls)]
-    assert few_shots.without_call_ids(said_before) == said_before

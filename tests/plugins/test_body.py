@@ -1,5 +1,6 @@
 """The body of the request to the upstream, and the key that is made of it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -39,11 +40,13 @@ def key(*args: Any, **kwargs: Any) -> bytes:
     return canonical(made.key_form(form))
 
 
-def tool_call(arguments: str) -> AssistantPromptMessage.ToolCall:
+def tool_call(arguments: str, call_id: str = "c") -> AssistantPromptMessage.ToolCall:
     function = AssistantPromptMessage.ToolCall.ToolCallFunction(
         name="f", arguments=arguments
     )
-    return AssistantPromptMessage.ToolCall(id="c", type="function", function=function)
+    return AssistantPromptMessage.ToolCall(
+        id=call_id, type="function", function=function
+    )
 
 
 def test_a_chat_goes_to_chat_completions() -> None:
@@ -210,6 +213,36 @@ def test_a_difference_that_cannot_change_the_answer_keeps_the_key(
     same: dict[str, Any],
 ) -> None:
     assert key(**same) == key()
+
+
+def turns(*ids: str, results: tuple[str, ...] = ("sunny", "rainy")) -> list[Any]:
+    """A conversation in which the model called a tool once for each id."""
+    calls = [
+        tool_call(json.dumps({"city": place}), call_id)
+        for place, call_id in zip(("Rome", "Oslo"), ids, strict=False)
+    ]
+    answers = [
+        ToolPromptMessage(content=result, tool_call_id=call_id)
+        for result, call_id in zip(results, ids, strict=False)
+    ]
+    return [*USER, AssistantPromptMessage(content="", tool_calls=calls), *answers]
+
+
+@pytest.mark.parametrize("style", ["tool_call", "function_call"])
+def test_the_ids_of_calls_in_a_history_are_in_no_key(style: str) -> None:
+    asked = {"function_calling_type": style}
+    one, other = turns("id-1", "id-2"), turns("id-8", "id-9")
+    assert key(one, **asked) == key(other, **asked)
+
+
+def test_which_result_is_of_which_call_is_in_the_key() -> None:
+    first, *rest, rome, oslo = turns("id-1", "id-2")
+    crossed = [first, *rest, oslo, rome]
+    assert key(turns("id-1", "id-2")) != key(crossed)
+    assert key(turns("id-1", "id-2")) != key(
+        turns("id-1", "id-2", results=("rainy", "sunny"))
+    )
+    assert key(turns("id-1", "id-2")) != key(turns("id-1"))
 
 
 def test_the_order_of_a_schemas_properties_changes_the_key() -> None:

@@ -243,17 +243,61 @@ def test_an_apps_own_error_is_shown_without_its_report(
 
 
 @pytest.mark.parametrize("ends", ["error", "workflow_finished"])
-def test_an_apps_own_error_does_not_show_the_query_of_an_address(
-    session: FakeSession, caller: Caller, ends: str
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "from https://m.example/v1?key=SECRET today",
+            "from https://m.example/v1?… today",
+        ),
+        (
+            "with url: /v1beta/m:ask?key=SECRET (Caused",
+            "with url: /v1beta/m:ask?… (Caused",
+        ),
+        (r"https:\/\/m.example\/v1?key=SECRET", r"https:\/\/m.example\/v1?…"),
+        ("wss://m.example/v1?key=SECRET", "wss://m.example/v1?…"),
+        ("to https://user:SECRET@m.example/v1", "to https://…@m.example/v1"),
+        ("the key sk-proj-SECRET-abcdef is wrong", "the key sk-… is wrong"),
+        ("sent Authorization: Bearer SECRET.abcdef", "sent Authorization: Bearer …"),
+        ("Why? Because 1/2 is less.", "Why? Because 1/2 is less."),
+    ],
+)
+def test_an_apps_own_error_shows_no_secret(
+    session: FakeSession, caller: Caller, ends: str, text: str, shown: str
 ) -> None:
-    text = "no reply from https://models.example/v1?key=secret-of-the-app today"
     error = {"event": "error", "message": text}
     finished = {"event": ends, "data": {"status": "failed", "error": text}}
     session.script = lambda: [error if ends == "error" else finished]
     with pytest.raises(ReverseError) as raised:
         run_app(session, caller)
-    shown = "no reply from https://models.example/v1?… today"
     assert str(raised.value) == f"The app failed: {shown}"
+
+
+def test_an_error_that_passed_several_apps_is_shown_once(
+    session: FakeSession, caller: Caller
+) -> None:
+    passed = (
+        "An error occurred in the answercache/rag_cache/rag_cache, please contact the "
+        "author of answercache/rag_cache/rag_cache for help, error type: ReverseError, "
+        "error details: "
+    )
+    text = f"{passed}The app failed: {passed}The app failed: out of credit"
+    session.script = lambda: [{"event": "error", "message": text}]
+    with pytest.raises(ReverseError) as raised:
+        run_app(session, caller)
+    assert str(raised.value).endswith("The app failed: The app failed: out of credit")
+    assert "please contact" not in str(raised.value)
+
+
+def test_an_app_that_waits_for_a_person_is_an_error_with_a_remedy(
+    session: FakeSession, caller: Caller
+) -> None:
+    session.script = lambda: [
+        {"event": "workflow_started", "data": {}},
+        {"event": "workflow_paused", "data": {"paused_nodes": ["ask"]}},
+    ]
+    with pytest.raises(ReverseError, match="without a Human Input node"):
+        run_app(session, caller)
 
 
 @pytest.mark.parametrize(
@@ -603,6 +647,43 @@ def test_a_long_answer_that_the_end_repeats_is_whole(
     ]
     run_app(session, caller, query="with a chunk lost")
     assert not run_app(session, caller, query="with a chunk lost")[1].outcome.hit
+
+
+FAILED_PARTS = [
+    {"event": "node_finished", "data": {"status": "failed", "outputs": None}},
+    {"event": "node_finished", "data": {"status": "exception"}},
+    {
+        "event": "agent_thought",
+        "observation": '{"cached_search": "tool invoke error: no such base"}',
+    },
+    {
+        "event": "agent_log",
+        "data": {"data": {"output": {"tool_response": "unknown error: refused"}}},
+    },
+    {"event": "agent_log", "data": {"data": {"output": "there is not a tool named x"}}},
+]
+
+
+@pytest.mark.parametrize("failed", FAILED_PARTS, ids=str)
+def test_an_app_that_succeeds_after_a_part_failed_is_served_and_not_kept(
+    session: FakeSession, caller: Caller, failed: Any
+) -> None:
+    session.script = lambda: [failed, *chat_events("I could not look it up.")]
+    said, asked = run_app(session, caller)
+    assert said == "I could not look it up."
+    assert not asked.complete
+    session.script = lambda: chat_events("It takes six days.")
+    assert run_app(session, caller)[0] == "It takes six days."
+
+
+def test_a_tool_of_an_agent_that_worked_is_no_reason_not_to_keep(
+    session: FakeSession, caller: Caller
+) -> None:
+    good = {"event": "agent_thought", "observation": '{"search": "It takes six days."}'}
+    log = {"event": "agent_log", "data": {"data": {"output": {"tool_response": "six"}}}}
+    session.script = lambda: [good, log, *chat_events("Six days.")]
+    run_app(session, caller)
+    assert run_app(session, caller)[1].outcome.hit
 
 
 @pytest.mark.parametrize(

@@ -92,15 +92,43 @@ class Call:
         }
 
     def _keyed(self) -> dict[str, Any]:
-        if "messages" not in self.body or not self.extracts:
+        if "messages" not in self.body:
             return self.body
-        messages = few_shots.without_call_ids(self.body["messages"])
-        return {**self.body, "messages": messages}
+        return {**self.body, "messages": _numbered(self.body["messages"])}
 
     @property
     def extracts(self) -> bool:
         """Whether it is a Parameter Extractor's, whose tool call is its answer."""
         return few_shots.extracts(self.body.get("messages") or ())
+
+
+def _numbered(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with the ids of tool calls numbered in their order.
+
+    Dify makes new ids for the same calls: in the history of an agent
+    (core/agent/base_agent_runner.py) and in the examples of a Parameter Extractor.
+    """
+    numbers: dict[Any, str] = {}
+    functions: set[Any] = set()
+
+    def number(call_id: Any) -> str:
+        return numbers.setdefault(call_id, f"call_{len(numbers)}")
+
+    numbered = []
+    for message in messages:
+        one = dict(message)
+        if one.get("tool_calls"):
+            calls = one["tool_calls"]
+            one["tool_calls"] = [{**call, "id": number(call["id"])} for call in calls]
+        if "tool_call_id" in one:
+            one["tool_call_id"] = number(one["tool_call_id"])
+        if "function_call" in one:
+            functions.add(one["function_call"]["name"])
+        # A function's result has the call's id if Dify sends no name for it.
+        if one.get("role") == "function" and one.get("name") not in functions:
+            one["name"] = number(one.get("name"))
+        numbered.append(one)
+    return numbered
 
 
 def _matched(body: dict[str, Any], match: Match) -> dict[str, Any]:
