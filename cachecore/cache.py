@@ -16,7 +16,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -25,7 +25,7 @@ from cachecore import entry as entries
 from cachecore.admin import Admin
 from cachecore.answer import Piece, Recorder, Usage, merge, unbilled
 from cachecore.audit import Auditor
-from cachecore.batch import Batches, Item, LoadMany
+from cachecore.batch import Batches
 from cachecore.entry import Cost, Entry
 from cachecore.errors import (
     FlightBroken,
@@ -170,7 +170,7 @@ class Cache:
         self._leases = Leases(store, cipher_key, monotonic, sleep, pace)
         self._auditor = Auditor(self._leases, self._keeper, clock, timer, emit, chance)
         self._reports = Reports(keyspace, clock, emit)
-        self._batches = Batches(
+        self.batches = Batches(
             store, self._lookup, self._stamps, self._keeper, self._reports, emit, timer
         )
         self._refreshes = threading.BoundedSemaphore(MAX_REFRESHES)
@@ -695,22 +695,6 @@ class Cache:
 
         of = self.store, self._keyspace, self._cipher_key
         return evidence.shown(*of, self._clock())
-
-    # --- many small answers -----------------------------------------------------
-
-    def batch(
-        self,
-        request: Request,
-        forms: Sequence[Mapping[str, object]],
-        load: LoadMany,
-        *,
-        outlives_call: bool = True,
-        alone: bool = False,
-    ) -> list[Item]:
-        """The answer to each of ``forms``, in order; see ``batch.Batches.batch``."""
-        return self._batches.batch(
-            request, forms, load, outlives_call=outlives_call, alone=alone
-        )
 
     # --- values that callers make themselves ------------------------------------
 

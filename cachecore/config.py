@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, Final
 
 import orjson
@@ -241,6 +241,7 @@ def remembered[F](
     def once(memo: tuple[tuple[str, str], ...] | bytes) -> F:
         return read(orjson.loads(memo if isinstance(memo, bytes) else _text_of(memo)))
 
+    @wraps(read)
     def call(form: Mapping[str, Any]) -> F:
         # Most forms contain only texts: they are compared directly, for each request.
         texts = all(type(value) is str for value in form.values())

@@ -93,13 +93,6 @@ def as_it_is(payload: Any) -> Any:
     return payload
 
 
-def encode(
-    entry: Entry, key: str, cipher_key: bytes | None = None, order: int = 0
-) -> bytes:
-    """The bytes of an entry for ``key``."""
-    return seal(serialise(entry), key, cipher_key, order)
-
-
 def serialise(entry: Entry) -> bytes:
     """The entry as text. Raises TypeError for data that JSON would change."""
     payload = entry.payload

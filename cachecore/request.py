@@ -10,8 +10,6 @@ from cachecore.keys import Kind, canonical
 from cachecore.policy import Control, Rules, Scope, Traits
 
 _SHOWN: Final = 80  # characters of a name
-# The parts of a request. ``context`` is the rest: files, passages, tags.
-PARTS: Final = ("system", "history", "question", "parameters", "tools", "context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +58,9 @@ class Request:
     caller's own, ``belongs`` are automatic ones (``model:…``). Both are part of the key:
     otherwise a caller with other tags would find every entry invalidated. ``label`` is
     the model or tool and ``app`` the app, for metrics. ``asked`` returns the question as
-    text, and ``parts`` the other parts of the request by name (PARTS), so that two
-    requests can be compared.
+    text, and ``parts`` the other parts of the request by name, so that two requests can be
+    compared: ``system``, ``history``, ``parameters``, ``tools``, and ``context``, which is
+    the rest (files, passages).
 
     ``credential`` is a digest of everything that decides how a load fails (the payer, its
     time limits): followers share an error only with the same credential. ``at_most``

@@ -25,14 +25,16 @@ def ask(
     If the vectors differ in size, another model now has this name, and all vectors are
     loaded again. If all vectors are new, they are returned unchanged.
     """
-    items = cache.batch(request, forms, load, outlives_call=outlives_call, alone=alone)
+    items = cache.batches.batch(
+        request, forms, load, outlives_call=outlives_call, alone=alone
+    )
     differ = len({vectors.size(item.payload) for item in items}) > 1
     if not differ or all(item.billed for item in items):
         return items
     if request.control is Control.ONLY:
         raise NothingCached("the kept vectors are from several models")
     anew = replace(request, control=Control.REFRESH)
-    return cache.batch(anew, forms, load, outlives_call=outlives_call)
+    return cache.batches.batch(anew, forms, load, outlives_call=outlives_call)
 
 
 def shares(counted: int, texts: Sequence[str]) -> list[int]:

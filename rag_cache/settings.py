@@ -81,20 +81,14 @@ class Settings:
     knowledge: Knowledge
 
 
+@config.remembered
 def read(credentials: Mapping[str, Any]) -> Settings:
     """The settings; raises ConfigError with one sentence."""
-    return _forms(credentials)
-
-
-def _read(credentials: Mapping[str, Any]) -> Settings:
     cache = config.read(
         credentials, os.environ, RagOptions, at_once=not runtime.outlives_call()
     )
     seconds = cache.options.knowledge_deadline_seconds
     return Settings(cache, _read_knowledge(credentials, seconds))
-
-
-_forms = config.remembered(_read)
 
 
 def _read_knowledge(credentials: Mapping[str, Any], seconds: int) -> Knowledge:

@@ -54,7 +54,7 @@ class Shelf(Bench):
         self, *texts: str, request: Request = BATCH, **options: int
     ) -> list[Item]:
         forms = [{"text": text} for text in texts]
-        return self.cache.batch(request, forms, self.loader(texts, **options))
+        return self.cache.batches.batch(request, forms, self.loader(texts, **options))
 
     def payloads(self, *texts: str, request: Request = BATCH) -> list[str]:
         return [item.payload.decode() for item in self.batch(*texts, request=request)]
@@ -110,7 +110,7 @@ def test_a_text_without_a_key_is_loaded_and_the_others_are_cached() -> None:
     bench = Shelf()
     forms = [{"text": "a"}, {"text": float("nan")}]
     for _ in range(2):
-        bench.cache.batch(BATCH, forms, bench.loader(["a", "odd"]))
+        bench.cache.batches.batch(BATCH, forms, bench.loader(["a", "odd"]))
     assert bench.sent == [["a", "odd"], ["odd"]]
 
 
@@ -282,14 +282,14 @@ def at_once(*work: Callable[[], object]) -> list[object]:
 
 def after_join(bench: Shelf, do: Callable[[], object]) -> None:
     """Do something each time that a caller has joined or begun a flight."""
-    join = bench.cache._batches._flights.join
+    join = bench.cache.batches._flights.join
 
     def joined(*args: object, **options: object) -> object:
         result = join(*args, **options)  # type: ignore[arg-type]
         do()
         return result
 
-    bench.cache._batches._flights.join = joined  # type: ignore[method-assign, assignment]
+    bench.cache.batches._flights.join = joined  # type: ignore[method-assign, assignment]
 
 
 def test_equal_texts_of_two_batches_at_once_are_sent_once() -> None:
@@ -408,7 +408,7 @@ def test_an_entry_that_another_process_kept_meanwhile_stays() -> None:
     def newer(_: list[str]) -> None:
         fresh = changed(control=Control.REFRESH)
         made = Item(b"newer")
-        other.cache.batch(fresh, [{"text": "a"}], lambda _: iter([{0: made}]))
+        other.cache.batches.batch(fresh, [{"text": "a"}], lambda _: iter([{0: made}]))
 
     one.before = newer
     one.batch("a")
@@ -419,7 +419,7 @@ def test_an_entry_that_another_process_kept_meanwhile_stays() -> None:
 def test_a_load_that_gives_too_few_is_named() -> None:
     bench = Shelf()
     with pytest.raises(LookupError, match="fewer answers"):
-        bench.cache.batch(BATCH, [{"text": "a"}], lambda _: iter([{}]))
+        bench.cache.batches.batch(BATCH, [{"text": "a"}], lambda _: iter([{}]))
 
 
 def test_a_store_that_can_not_delete_is_not_asked_again() -> None:
@@ -482,10 +482,10 @@ def test_a_batch_that_waits_for_nobody_loads_what_another_one_loads() -> None:
     other.start()
     assert loading.wait()
     load = bench.loader(["a"])
-    (item,) = bench.cache.batch(BATCH, [{"text": "a"}], load, alone=True)
+    (item,) = bench.cache.batches.batch(BATCH, [{"text": "a"}], load, alone=True)
     assert item.payload == b"a"
     may_end.set()
     other.join()
     assert bench.sent == [["a"], ["a"]]
-    (again,) = bench.cache.batch(BATCH, [{"text": "a"}], load, alone=True)
+    (again,) = bench.cache.batches.batch(BATCH, [{"text": "a"}], load, alone=True)
     assert not again.billed, "a kept answer is kept for all"

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cachecore import entry as module
-from cachecore.entry import MAGIC, Cost, Entry, decode, encode, order_of, serialise
+from cachecore.entry import MAGIC, Cost, Entry, decode, order_of, seal, serialise
 from cachecore.errors import CorruptEntry
 from tests.core.helpers import each
 
@@ -24,6 +24,12 @@ ENTRY = Entry(
 LONG = Entry({"text": "prose " * 2000}, 1.0, 2.0, 3.0, {"t": "x"})
 BINARY = Entry(bytes(range(256)) * 40, 1.0, 2.0, 3.0, {"t": "x"})
 EMPTY = Entry(b"", 1.0, 2.0, 3.0, {"t": "x"})
+
+
+def encode(
+    entry: Entry, key: str, secret: bytes | None = None, order: int = 0
+) -> bytes:
+    return seal(serialise(entry), key, secret, order)
 
 
 @pytest.mark.parametrize("secret", [None, SECRET])

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from cachecore.entry import decode, encode
+from cachecore.entry import decode
 from cachecore.errors import CorruptEntry
 from tests.core.helpers import Bench, request
+from tests.core.test_entry import encode
 
 SECRET = b"s" * 32
 ANSWERS = [

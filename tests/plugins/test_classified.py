@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from cachecore.keys import canonical
 from cached_model import form as forms
-from cached_model.body import LEFT_OUT, build
+from cached_model.body import build
 from cached_model.chat import CACHE_PARAMETERS
 from cached_model.schema import model_schema
 
@@ -32,6 +32,32 @@ BASE = {
     "function_calling_type": "tool_call",
 }
 
+# The fields of the form that are not in the key, each with its reason.
+LEFT_OUT = {
+    "display_name": "a name for people",
+    "api_key": "load-balanced keys share answers; the namespace is the tenant",
+    "context_size": "Dify cuts prompts by it, before they come",
+    "max_tokens_to_sample": "the limit of a slider; the slider's value is in the body",
+    "stream_function_calling": "tells Dify what to offer",
+    "vision_support": "tells Dify what to offer",
+    "video_support": "tells Dify what to offer",
+    "audio_support": "tells Dify what to offer",
+    "document_support": "tells Dify what to offer",
+    "structured_output_support": "tells Dify what to offer",
+    "stream_mode_auth": "how the form is checked",
+    "max_chunks": "of embedding models: how many texts are sent at once",
+    "encoding_format": "of embedding models, where the body has it",
+    "document_prefix": "of embedding models, where the text has it",
+    "query_prefix": "of embedding models, where the text has it",
+    "stream_include_usage": "asks for token counts, not for another answer",
+    "user_identity_support": "in the key as names_user, where a user is named at all",
+    "redis_url": "where answers are kept",
+    "cache_namespace": "in the key's own name",
+    "cache_ttl": "whether they are kept, and for how long",
+    "more_settings": "whether the form shows all of its fields",
+    "cache_secret": "keys the fingerprint itself",
+    "cache_options": "limits and prices; media_parts shows in the body",
+}
 # A value for each field that is in the key, other than its default.
 IN_THE_KEY = {
     "endpoint_url": "http://other/v1",

@@ -189,7 +189,7 @@ def test_every_default_of_the_form_is_a_value_that_it_accepts(
     defaults = {
         name: field["default"] for name, field in FIELDS.items() if "default" in field
     }
-    forms._read(defaults | form, {})
+    forms.read(defaults | form)
 
 
 def test_every_option_of_the_form_is_a_value_that_it_accepts(
@@ -197,7 +197,7 @@ def test_every_option_of_the_form_is_a_value_that_it_accepts(
 ) -> None:
     for name, field in FIELDS.items():
         for option in field.get("options", []):
-            forms._read(form | {name: option["value"]}, {})
+            forms.read(form | {name: option["value"]})
 
 
 def test_secrets_are_secret_inputs() -> None:
@@ -211,4 +211,4 @@ def test_a_form_shows_no_secret(form: dict[str, str]) -> None:
         "cache_secret": "hunter2hunter2",
     }
     form |= {"redis_url": "redis://:hunter2hunter2@h", "api_key": "hunter2hunter2"}
-    assert "hunter2" not in repr(forms._read(form, {}))
+    assert "hunter2" not in repr(forms.read(form))

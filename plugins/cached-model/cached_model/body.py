@@ -23,33 +23,6 @@ from cached_model.form import Form
 from difykit.codec import few_shots, urls
 from difykit.codec import messages as codec
 
-# The fields of the form that are not in the key, each with its reason.
-LEFT_OUT: Final[Mapping[str, str]] = {
-    "display_name": "a name for people",
-    "api_key": "load-balanced keys share answers; the namespace is the tenant",
-    "context_size": "Dify cuts prompts by it, before they come",
-    "max_tokens_to_sample": "the limit of a slider; the slider's value is in the body",
-    "stream_function_calling": "tells Dify what to offer",
-    "vision_support": "tells Dify what to offer",
-    "video_support": "tells Dify what to offer",
-    "audio_support": "tells Dify what to offer",
-    "document_support": "tells Dify what to offer",
-    "structured_output_support": "tells Dify what to offer",
-    "stream_mode_auth": "how the form is checked",
-    "max_chunks": "of embedding models: how many texts are sent at once",
-    "encoding_format": "of embedding models, where the body has it",
-    "document_prefix": "of embedding models, where the text has it",
-    "query_prefix": "of embedding models, where the text has it",
-    "stream_include_usage": "asks for token counts, not for another answer",
-    "user_identity_support": "in the key as names_user, where a user is named at all",
-    "redis_url": "where answers are kept",
-    "cache_namespace": "in the key's own name",
-    "cache_ttl": "whether they are kept, and for how long",
-    "more_settings": "whether the form shows all of its fields",
-    "cache_secret": "keys the fingerprint itself",
-    "cache_options": "limits and prices; media_parts shows in the body",
-}
-
 # Models that accept only max_completion_tokens.
 _NEW_TOKEN_PARAM: Final = re.compile(r"^(o\d|gpt-5)", re.IGNORECASE)
 
@@ -71,8 +44,9 @@ class Call:
     ) -> dict[str, object]:
         """Everything that can change the answer, with the question as ``match`` says.
 
-        LEFT_OUT lists the missing fields. Headers are digested, because they may be
-        secrets; Dify's file URLs have no signatures.
+        tests/plugins/test_classified.py lists the fields of the form that are missing, each
+        with its reason. Headers are digested, because they may be secrets; Dify's file URLs
+        have no signatures.
 
         The response's schema is there twice, once as text: models write an object's
         properties in the schema's order, which the canonical form of the body does not

@@ -98,14 +98,6 @@ class Form:
         return self.endpoint_model_name or model
 
 
-def read(credentials: Mapping[str, Any]) -> Form:
-    """The form in ``credentials``; raises ConfigError with one sentence."""
-    return _forms(credentials)
-
-
-_forms = config.remembered(lambda credentials: _read(credentials, os.environ))
-
-
 @cache
 def _selects() -> Mapping[str, Any]:
     """The fields with options, with the options' labels, by their names."""
@@ -152,7 +144,9 @@ class _Fields:
         return self.count(name, label, 4096, _MAX_TOKENS, "tokens above 0")
 
 
-def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
+@config.remembered
+def read(credentials: Mapping[str, Any]) -> Form:
+    """The form in ``credentials``; raises ConfigError with one sentence."""
     fields = _Fields(credentials)
     base_url = read_base_url(fields.text("endpoint_url"))
     api_key = read_api_key(fields.text("api_key"))
@@ -163,11 +157,11 @@ def _read(credentials: Mapping[str, Any], environ: Mapping[str, str]) -> Form:
     at_once, not_kept = not runtime.outlives_call(), ""
     try:
         settings = config.read(
-            credentials, environ, ModelOptions, tenant, at_once=at_once
+            credentials, os.environ, ModelOptions, tenant, at_once=at_once
         )
     except NoTenant:
         off = {**credentials, "cache_ttl": config.OFF}
-        settings = config.read(off, environ, ModelOptions, payer, at_once=at_once)
+        settings = config.read(off, os.environ, ModelOptions, payer, at_once=at_once)
         wanted = fields.text("cache_ttl") != config.OFF
         not_kept = wanted * (
             "Redis URL (redis_url) is empty: without a Redis, fill in API Key (api_key) or "
