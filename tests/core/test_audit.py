@@ -13,7 +13,7 @@ from cachecore.events import Audited
 from cachecore.policy import Control, Price, Rules
 from cachecore.request import Judgement
 from tests.core.helpers import END, Bench, await_threads, each, request
-from tests.core.test_stale import failing
+from tests.core.test_cache_stale import failing
 from tests.shared_store import FakeSharedStore
 
 ALL = Rules(audit_share=1.0, audits_a_minute=100)

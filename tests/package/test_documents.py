@@ -149,6 +149,34 @@ def test_every_name_in_the_architecture_exists() -> None:
     assert not unknown
 
 
+def test_the_pictures_of_the_architecture_show_every_module_of_the_core() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    pictures = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    assert len(pictures) > 1
+    files = {path.name for folder in _PRODUCT for path in (ROOT / folder).rglob("*.py")}
+    named = set(re.findall(r"\b(\w+\.py)\b", "".join(pictures)))
+    assert named - files == set()
+    box = pictures[0].partition("cachecore/")[2]
+    modules = {path.stem for path in (ROOT / "cachecore").glob("[a-z]*.py")}
+    assert {name for name in modules if not re.search(rf"\b{name}\b", box)} == set()
+
+
+def test_the_architecture_has_a_line_for_each_entry_of_the_root() -> None:
+    listed = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True)
+    entries = {line.partition("/")[0] for line in listed.splitlines()}
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    folders = text.partition("## Folders")[2].partition("\n## ")[0]
+    assert {one for one in entries if f"`{one}`" not in folders} == set()
+    assert len(entries) < 25
+
+
+def test_each_test_of_the_core_has_the_name_of_a_module() -> None:
+    modules = {path.stem for path in (ROOT / "cachecore").rglob("*.py")} | {"meaning"}
+    for path in (ROOT / "tests/core").glob("test_*.py"):
+        name = path.stem.removeprefix("test_")
+        assert any(name == one or name.startswith(f"{one}_") for one in modules), name
+
+
 def _is_there(name: str, texts: dict[Path, str]) -> bool:
     folders = ROOT, ROOT / "plugins", ROOT / "plugins/cached-model", ROOT / "cachecore"
     module = name.replace(".", "/") + ".py"

@@ -108,7 +108,7 @@ def test_an_answer_that_breaks_off_is_not_asked_for_again(
 ) -> None:
     server.answers = [9]
     ask(form)
-    monkeypatch.setattr("tests.plugins.test_kept_connections.ANSWER", b"")
+    monkeypatch.setattr("tests.plugins.test_web.ANSWER", b"")
 
     def broken(connection: socket.socket, number: int) -> None:
         raise AssertionError("no second connection was to be made")

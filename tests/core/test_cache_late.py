@@ -10,7 +10,7 @@ from cachecore.cache import MAX_REFRESHES
 from cachecore.events import Ended, Lookup
 from cachecore.policy import Control, Rules
 from tests.core.helpers import END, Bench, request
-from tests.core.test_stale import (
+from tests.core.test_cache_stale import (
     EXPIRED,
     GONE,
     UpstreamFailed,
