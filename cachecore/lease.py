@@ -3,8 +3,8 @@
 The process that takes the lease of an entry loads it. A process that finds the lease
 taken follows: it reads the stream that has the lease's token in its name. The leader
 publishes nothing until it has a follower. Then it publishes every piece, from the first,
-in numbered records, in the background. One thread sends the heartbeats of all loads that
-a process leads. A heartbeat renews the lease and the stream for ``Pace.lease`` seconds on
+in numbered records, in the background. One thread of each cache sends the heartbeats of
+all its loads. A heartbeat renews the lease and the stream for ``Pace.lease`` seconds on
 the store's clock.
 
 This clock alone decides whether a leader is alive. A leader is dead when its lease and its
@@ -277,7 +277,7 @@ class Leases:
         # Reentrant: the collector may close a leader while its thread holds it.
         self._changed = threading.Condition(threading.RLock())  # guards all below
         self._leads: set[Lead] = set()
-        self._ended: set[str] = set()  # tokens whose leases are still to be given back
+        self._ended: set[str] = set()  # tokens whose leases are not released yet
         self._thread: threading.Thread | None = None
 
     def claim(

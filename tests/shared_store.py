@@ -45,12 +45,12 @@ class FakeSharedStore(MemoryStore):
         until = self._clock() + beat.ttl
         if beat.renews and self._holder(beat.lease) in (None, beat.token):
             self._leases[beat.lease] = (beat.token, until)
-        standing = self._stream(beat.stream)
+        kept = self._stream(beat.stream)
         if beat.records:
-            standing = self._add(beat.stream, beat.records, beat.ttl)
-        if beat.renews and standing:
-            self._streams[beat.stream] = (standing, until)
-        return len(standing)
+            kept = self._add(beat.stream, beat.records, beat.ttl)
+        if beat.renews and kept:
+            self._streams[beat.stream] = (kept, until)
+        return len(kept)
 
     def commit(self, commit: Commit) -> bool:
         with self._lock:
@@ -102,10 +102,10 @@ class FakeSharedStore(MemoryStore):
     def _add(self, key: str, records: Sequence[bytes | None], ttl: float) -> _Records:
         """Add ``records``, return the stream; ``ttl`` is for a new stream only."""
         until = self._streams[key][1] if self._stream(key) else self._clock() + ttl
-        standing = self._stream(key)
+        kept = self._stream(key)
         for record in records:
             self._position += 1
-            standing.append((str(self._position), record))
-        self._streams[key] = (standing, until)
+            kept.append((str(self._position), record))
+        self._streams[key] = (kept, until)
         self._changed.notify_all()
-        return standing
+        return kept

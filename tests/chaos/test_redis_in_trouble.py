@@ -41,9 +41,11 @@ def test_a_bad_network_costs_no_answer(
         sound(traffic.run(1.5), fault.__doc__ or "")
         proxy.fault = proxies.passing
         recovers(traffic)
-    told = [record.message for record in caplog.records if "cache at" in record.message]
-    assert len([line for line in told if "unavailable" in line]) == 1, told
-    assert len([line for line in told if "available again" in line]) == 1, told
+    lines = [
+        record.message for record in caplog.records if "cache at" in record.message
+    ]
+    assert len([line for line in lines if "unavailable" in line]) == 1, lines
+    assert len([line for line in lines if "available again" in line]) == 1, lines
 
 
 def test_connections_that_are_dropped_cost_no_answer() -> None:

@@ -176,6 +176,6 @@ def request(question: str = "q", **changes: Any) -> Request:
 
 
 def found(
-    value: bytes | None, fields: Sequence[str], standing: Mapping[str, str]
+    value: bytes | None, fields: Sequence[str], stored: Mapping[str, str]
 ) -> Found:
-    return Found(value, tuple(standing.get(field) for field in fields))
+    return Found(value, tuple(stored.get(field) for field in fields))

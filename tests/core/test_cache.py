@@ -703,13 +703,13 @@ def test_processes_without_a_secret_have_digests_of_their_own() -> None:
     one, other = Bench(), Bench()
     one.ask(asked)
     other.ask(asked)
-    told = [
+    emitted = [
         event.parts["question"]
         for bench in (one, other)
         for event in bench.events
         if isinstance(event, Missed)
     ]
-    assert told[0] != told[1]
+    assert emitted[0] != emitted[1]
 
 
 def test_a_miss_under_only_is_no_failure() -> None:
@@ -722,9 +722,9 @@ def test_a_miss_under_only_is_no_failure() -> None:
 def test_an_invalidation_tells_tags_that_can_be_written() -> None:
     bench = Bench()
     bench.cache.admin.invalidate(["half \ud83d", "x" * 5000, *map(str, range(100))])
-    (told,) = bench.events
-    assert len(told.tags) == 20
-    assert all(len(tag) <= 120 and tag.encode() for tag in told.tags)
+    (emitted,) = bench.events
+    assert len(emitted.tags) == 20
+    assert all(len(tag) <= 120 and tag.encode() for tag in emitted.tags)
 
 
 def test_a_tool_call_is_no_answer_to_keep_unless_somebody_says_so() -> None:

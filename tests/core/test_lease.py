@@ -104,18 +104,18 @@ class FakeLeader:
         if self.claims:
             store.claim(self.key, self.lease, self.token, 60, take_over="*")
 
-    def tell(self, record: dict[str, Any], number: int | None = None) -> None:
+    def write(self, record: dict[str, Any], number: int | None = None) -> None:
         n = self.count if number is None else number
-        self.tell_bytes(lease.seal_record({"n": n, **record}, self.stream, None))
+        self.write_bytes(lease.seal_record({"n": n, **record}, self.stream, None))
         self.count += 1
 
-    def tell_bytes(self, data: bytes) -> None:
+    def write_bytes(self, data: bytes) -> None:
         self.store.heartbeat(
             [Heartbeat(self.lease, self.stream, self.token, 60, records=(data,))]
         )
 
     def say(self, *texts: str) -> None:
-        self.tell({"pieces": [Piece(text) for text in texts]})
+        self.write({"pieces": [Piece(text) for text in texts]})
 
     def die(self) -> None:
         """Let its lease and its stream expire. It sends nothing more."""
@@ -198,7 +198,7 @@ def test_a_leader_that_dies_before_its_first_piece_is_replaced(
     assert process(store).text(request(), "x") == "own", "the new leader keeps it"
 
 
-@pytest.mark.parametrize("way", ["dies", "skips a number", "tells rubbish"])
+@pytest.mark.parametrize("way", ["dies", "skips a number", "writes rubbish"])
 @pytest.mark.parametrize(
     ("own", "ends"),
     [("part and rest", None), ("par", FlightBroken), ("x", FlightBroken)],
@@ -212,8 +212,8 @@ def test_a_follower_that_has_shown_a_part_goes_on_only_with_an_answer_that_begin
     if way == "skips a number":
         leader.count += 1
         leader.say("hole")
-    elif way == "tells rubbish":
-        leader.tell_bytes(b"rubbish")
+    elif way == "writes rubbish":
+        leader.write_bytes(b"rubbish")
     leader.die()
     assert follower.text() == ("part and rest" if ends is None else "part")
     assert type(follower.error) is (ends or type(None))
@@ -223,7 +223,7 @@ def test_a_follower_takes_a_complete_answer_of_a_leader_that_died_after_it(
     store: FakeSharedStore,
 ) -> None:
     leader, _, follower = following(store, "own")
-    leader.tell({"end": "landed"})
+    leader.write({"end": "landed"})
     leader.die()
     assert follower.text() == "own"
 
@@ -242,7 +242,7 @@ def test_a_record_of_another_shape_counts_as_a_dead_leader(
 ) -> None:
     leader, _, follower = following(store, "own")
     text = orjson.dumps({"pieces": [], **record, "n": 0})
-    leader.tell_bytes(entries.seal(text, leader.stream))
+    leader.write_bytes(entries.seal(text, leader.stream))
     leader.die()
     assert follower.text() == "own"
     assert follower.error is None
@@ -297,11 +297,11 @@ def test_the_leaders_error_is_shared_within_one_credential_and_keeps_its_type(
     token = store.claim(key, lease_key(key), "x." + stamps_digest(store, asked), 1)
     stream = flight_key(key, token.holder)
 
-    def signs() -> int:
+    def subscriptions() -> int:
         news = store.read(stream, lease_key(key), token.holder, "0", 0)
         return [data for _, data in news.records].count(None)
 
-    until(lambda: signs() == 2)
+    until(lambda: subscriptions() == 2)
     fail.set()
     assert leader.text() == ""
     assert type(leader.error) is UpstreamFailed
@@ -393,7 +393,7 @@ def test_a_live_leader_that_cannot_be_heard_is_not_waited_for(
     store: FakeSharedStore,
 ) -> None:
     leader = FakeLeader(store)
-    leader.tell({"end": "gone"})  # its answer became too long to publish
+    leader.write({"end": "gone"})  # its answer became too long to publish
     assert process(store).text(request(), "own") == "own"
     assert process(store).text(request(), "x") == "own", "the lease was taken over"
 
@@ -441,9 +441,9 @@ def test_with_a_secret_nothing_of_an_answer_is_readable_in_the_stream(
     assert follower.first.wait()
     upstream.go.set()
     assert leader.text() == follower.text()
-    told = [data or b"" for held, _ in store._streams.values() for _, data in held]
-    assert told
-    assert b"first" not in b"".join(told)
+    stored = [data or b"" for held, _ in store._streams.values() for _, data in held]
+    assert stored
+    assert b"first" not in b"".join(stored)
 
 
 def test_an_operator_is_still_shown_that_a_check_failed() -> None:
@@ -469,9 +469,9 @@ def test_an_answer_of_which_only_the_last_word_is_missing_is_whole(
     store: FakeSharedStore,
 ) -> None:
     leader, bench, follower = following(store, "never")
-    leader.tell({"pieces": [Piece("whole", finish_reason="stop", usage=Usage(1, 2))]})
+    leader.write({"pieces": [Piece("whole", finish_reason="stop", usage=Usage(1, 2))]})
     assert follower.first.wait()
-    leader.tell({"end": "gone"})
+    leader.write({"end": "gone"})
     assert follower.text() == "whole"
     assert (follower.error, bench.loads) == (None, 0)
 
@@ -487,7 +487,7 @@ def test_an_own_answer_that_ends_before_what_was_shown_is_not_taken_for_it(
     leader.await_follower()
     leader.say("part")
     assert follower.first.wait()
-    leader.tell({"end": "gone"})
+    leader.write({"end": "gone"})
     assert follower.text() == "part"
     assert type(follower.error) is FlightBroken
 
@@ -631,10 +631,10 @@ def test_a_newcomer_is_shown_everything_once_the_leader_has_given_a_sign(
     (stream,) = store._streams.values()
     until(lambda: [data for _, data in stream[0]].count(None) == 2)
     assert newcomer.pieces == []
-    leader.tell({"pieces": ()})
+    leader.write({"pieces": ()})
     assert newcomer.first.wait()
-    leader.tell({"pieces": [Piece("word"), END]})
-    leader.tell({"end": "landed"})
+    leader.write({"pieces": [Piece("word"), END]})
+    leader.write({"end": "landed"})
     assert newcomer.text() == early.text() == "half a word"
     assert late.loads == 0
 
@@ -689,8 +689,8 @@ def test_a_leader_that_is_silent_is_waited_for_as_long_as_its_lease_lives(
         lambda: [data for _, data in store._streams[leader.stream][0]].count(None) == 2
     )
     leader.say("and the rest")
-    leader.tell({"pieces": [END]})
-    leader.tell({"end": "landed"})
+    leader.write({"pieces": [END]})
+    leader.write({"end": "landed"})
     assert follower.text() == waiting.text() == "a part and the rest"
     assert bench.loads == late.loads == 0
 
@@ -708,8 +708,8 @@ def test_a_store_that_fails_for_a_moment_breaks_no_answer_that_was_begun(
     failing.fail_in("read")
     until(lambda: failing.failed)
     leader.say("and the rest")
-    leader.tell({"pieces": [END]})
-    leader.tell({"end": "landed"})
+    leader.write({"pieces": [END]})
+    leader.write({"end": "landed"})
     failing.mend()
     assert follower.text() == "a part and the rest"
     assert bench.loads == 0
@@ -747,8 +747,8 @@ def test_a_long_outage_of_the_store_costs_no_error(
     failing.fail_in("read")
     until(lambda: bench.loads == 1)
     leader.say("of theirs")
-    leader.tell({"pieces": [END]})
-    leader.tell({"end": "landed"})
+    leader.write({"pieces": [END]})
+    leader.write({"end": "landed"})
     failing.mend()
     assert follower.text() == f"a part {rest}"
     assert follower.error is None
@@ -757,10 +757,10 @@ def test_a_long_outage_of_the_store_costs_no_error(
 def test_records_that_were_sent_twice_are_read_once(store: FakeSharedStore) -> None:
     leader, _, follower = following(store, "never")
     leader.say("one ")
-    leader.tell({"pieces": [Piece("one ")]}, number=0)
+    leader.write({"pieces": [Piece("one ")]}, number=0)
     leader.count = 1
-    leader.tell({"pieces": [Piece("two"), END]})
-    leader.tell({"end": "landed"})
+    leader.write({"pieces": [Piece("two"), END]})
+    leader.write({"end": "landed"})
     assert follower.text() == "one two"
 
 

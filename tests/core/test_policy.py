@@ -177,10 +177,10 @@ _REAL = 1_800_000_000.0  # A real clock's, far beyond the longest time to live.
 
 
 def test_a_clock_that_runs_ahead_a_little_costs_no_hit() -> None:
-    stands = {"a": "1"}
+    stamps = {"a": "1"}
     for ahead in (0, 60, policy.MAX_TTL):
         entry = Entry(
-            "x", _REAL + ahead, _REAL + ahead + 60, _REAL + ahead + 60, stands
+            "x", _REAL + ahead, _REAL + ahead + 60, _REAL + ahead + 60, stamps
         )
         assert policy.judge(entry, _REAL, 60) is Reason.HIT
 

@@ -116,8 +116,10 @@ def test_publishing_twice_counts_once(ledger: Ledger) -> None:
     process = ledger.process()
     process(HIT)
     process.flush()
-    for sheet in process._hashes.values():
-        sheet.unpublished |= sheet.counts.keys()  # as if the first reply had been lost
+    for hash_key in process._hashes.values():
+        hash_key.unpublished |= (
+            hash_key.counts.keys()
+        )  # as if the first reply had been lost
     process.flush()
     assert process.since(HOUR)["requests|llm|m|a|hit"] == 1
 
@@ -253,8 +255,8 @@ def test_a_name_that_is_no_counter_breaks_no_reader(ledger: Ledger) -> None:
     saved = Cost(1, 1, price=1, currency="US|D")
     process(Lookup(OF, Reason.HIT, 1, saved=saved))
     process.flush()
-    sheet = process._keyspace.statistics(process._instance)
-    ledger.store.replace(sheet, {"rubbish": "1", "a|b|c|d|e": "x"})
+    hash_key = process._keyspace.statistics(process._instance)
+    ledger.store.replace(hash_key, {"rubbish": "1", "a|b|c|d|e": "x"})
     (counts,) = process.by_instance().values()
     assert counts["saved_money|llm|m|a|other"] == 1
     assert "rubbish" not in counts
@@ -424,8 +426,8 @@ def test_a_counter_that_is_no_number_counts_nothing(ledger: Ledger, text: str) -
     process = ledger.process()
     process(HIT)
     process.flush()
-    sheet = process._keyspace.statistics(process._instance)
-    ledger.store.replace(sheet, {"requests|llm|m|a|hit": text})
+    hash_key = process._keyspace.statistics(process._instance)
+    ledger.store.replace(hash_key, {"requests|llm|m|a|hit": text})
     (counts,) = process.by_instance().values()
     assert counts["requests|llm|m|a|hit"] == 0
 

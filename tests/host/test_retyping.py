@@ -132,7 +132,7 @@ def test_a_tool_message_keeps_its_three_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "expected"),
     [
         ({"error_type": "E", "message": "m", "args": {}}, ("E", "m")),
         ({}, ("", "")),
@@ -143,5 +143,5 @@ def test_a_tool_message_keeps_its_three_fields() -> None:
         ("text", None),
     ],
 )
-def test_an_error_of_another_shape_is_dropped(data: Any, told: Any) -> None:
-    assert retyping.error(data) == told
+def test_an_error_of_another_shape_is_dropped(data: Any, expected: Any) -> None:
+    assert retyping.error(data) == expected

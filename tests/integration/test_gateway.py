@@ -322,7 +322,7 @@ def test_a_request_that_makes_no_sense_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    ("told", "kind"),
+    ("dify_error", "kind"),
     [
         ("[x] Rate Limit Error, 429", openai.RateLimitError),
         ("[x] Bad Request Error, too long", openai.BadRequestError),
@@ -334,11 +334,11 @@ def test_a_request_that_makes_no_sense_is_one_sentence(
 def test_the_models_error_keeps_its_kind_also_for_a_stream(
     client: openai.OpenAI,
     workspace: FakeWorkspace,
-    told: str,
+    dify_error: str,
     kind: type[Exception],
     stream: bool,
 ) -> None:
-    workspace.error = f"read llm model failed: request failed: {told}"
+    workspace.error = f"read llm model failed: request failed: {dify_error}"
     with pytest.raises(kind):
         say(client, stream=stream)
 

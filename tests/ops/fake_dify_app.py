@@ -77,8 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         workflow = app.mode == "workflow"
         events = [{"event": "message", "answer": "Yes."}]
         if workflow:
-            told = {"status": "failed" if how else "succeeded", "error": how or None}
-            events.append({"event": "workflow_finished", "data": told})
+            result = {"status": "failed" if how else "succeeded", "error": how or None}
+            events.append({"event": "workflow_finished", "data": result})
         elif how == "cut":
             pass
         elif how:

@@ -72,7 +72,7 @@ def get(url: str, path: str, headers: dict[str, str] | None = None) -> int:
 @pytest.fixture(scope="session", autouse=True)
 def silence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
     """An answer that is silent for 90 s, requested before the other tests."""
-    told: dict[str, object] = {}
+    received: dict[str, object] = {}
     folder = tmp_path_factory.mktemp("silence")
     with fake_dify() as dify:
         dify.silent = SILENCE
@@ -80,13 +80,13 @@ def silence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, obje
 
             def listen() -> None:
                 try:
-                    told["events"] = list(post(url))
+                    received["events"] = list(post(url))
                 except Exception as error:
-                    told["error"] = error
+                    received["error"] = error
 
-            told["thread"] = thread = threading.Thread(target=listen, daemon=True)
+            received["thread"] = thread = threading.Thread(target=listen, daemon=True)
             thread.start()
-            yield told
+            yield received
 
 
 def test_each_word_arrives_when_it_is_sent(front: str, dify: FakeDify) -> None:

@@ -189,9 +189,9 @@ def test_every_alert_is_tested_and_explained() -> None:
     tested = set(
         re.findall(r"alertname: (\w+)", (RULES / "alerts.test.yml").read_text())
     )
-    told = (DEPLOY.parents[1] / "docs" / "operations.md").read_text()
+    explained = (DEPLOY.parents[1] / "docs" / "operations.md").read_text()
     assert named == tested
-    assert {name for name in named if f"`{name}`" not in told} == set()
+    assert {name for name in named if f"`{name}`" not in explained} == set()
 
 
 def test_the_dashboard_is_what_grafana_can_load() -> None:

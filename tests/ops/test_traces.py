@@ -67,7 +67,7 @@ def fake_collector() -> Iterator[FakeCollector]:
         server.server_close()
 
 
-def told(
+def logged_events(
     form: dict[str, str], count: int, patience: float = 20.0
 ) -> list[dict[str, Any]]:
     """The events of a namespace, as soon as there are ``count`` of them."""
@@ -92,7 +92,7 @@ def test_a_hit_says_what_it_saved_and_a_miss_what_it_took(
 ) -> None:
     for _ in range(2):
         ask(host, form, "one two")
-    miss, hit = map(traces.span, told(form, 2))
+    miss, hit = map(traces.span, logged_events(form, 2))
     assert miss.name == hit.name
     assert miss.name.startswith("chat ")
     paid, free = attributes(miss), attributes(hit)
@@ -121,7 +121,7 @@ def test_an_answer_of_anothers_load_is_linked_to_the_leaders_span(
         one.start()
     for one in crowd:
         one.join()
-    spans = [traces.span(event) for event in told(form, 3)]
+    spans = [traces.span(event) for event in logged_events(form, 3)]
     (leader,) = [one for one in spans if not one.links]
     followers = [one for one in spans if one.links]
     assert len(followers) == 2
@@ -136,7 +136,7 @@ def test_no_text_and_no_secret_is_in_a_span(
 ) -> None:
     texts = {**form, "cache_options": "events: texts, redis_timeout_ms: 2000"}
     ask(host, {**texts, "api_key": "sk-hidden", "user": "u"}, "a very private question")
-    (event,) = told(form, 1)
+    (event,) = logged_events(form, 1)
     said = traces.span(event).to_json()
     assert "private" not in said
     assert "hidden" not in said
@@ -146,7 +146,7 @@ def test_spans_arrive_at_a_collector(
     host: Host, form: dict[str, str], upstream: FakeUpstream
 ) -> None:
     ask(host, form, "one two")
-    (event,) = told(form, 1)
+    (event,) = logged_events(form, 1)
     with fake_collector() as collector:
         exported(event, collector.url)
         (span,) = collector.spans
@@ -162,7 +162,7 @@ def test_an_unreachable_collector_fails_no_task(
     host: Host, form: dict[str, str], upstream: FakeUpstream
 ) -> None:
     ask(host, form, "one two")
-    (event,) = told(form, 1)
+    (event,) = logged_events(form, 1)
     exported(
         event, "http://127.0.0.1:9", flush=False
     )  # It returns, and raises nothing.

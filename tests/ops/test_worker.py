@@ -146,12 +146,12 @@ def answers(
     host: Host, form: dict[str, str], upstream: FakeUpstream
 ) -> Callable[..., None]:
     """Answers of the plugin, with their texts in the events."""
-    told = {**form, "cache_secret": SECRET}
-    told["cache_options"] += ", events: texts"
+    with_texts = {**form, "cache_secret": SECRET}
+    with_texts["cache_options"] += ", events: texts"
 
     def ask_all(*questions: str) -> None:
         for question in questions:
-            ask(host, told, question)
+            ask(host, with_texts, question)
 
     return ask_all
 

@@ -365,9 +365,9 @@ def test_a_key_with_a_band_of_another_answer_counts_against_nothing(
 ) -> None:
     trust(llm, workspace, caller)
     llm(workspace, caller, ONE)
-    told = llm(workspace, caller, OTHER)[1].cache_key
+    reported_key = llm(workspace, caller, OTHER)[1].cache_key
     other = value(workspace, caller, ONE)[1].cache_key
-    glued = f"{other}~{told.partition('~')[2]}"
+    glued = f"{other}~{reported_key.partition('~')[2]}"
     for voter in ("a", "b", "c"):
         vote = operating.feedback(caller, {"cache_key": glued}, voter)
         assert vote == "nothing_kept"

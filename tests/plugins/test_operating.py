@@ -157,13 +157,13 @@ def test_in_a_serverless_runtime_all_of_it_goes_out_before_the_call_ends(
         own._store, own._keyspace, cipher_key=own._cipher_key, background=Background()
     )
 
-    def told(name: str) -> float:
+    def counted(name: str) -> float:
         return reader.since(3600).get(f"{name}|value|work|app-1|", 0)
 
     missed = wrapping.look_up(caller, {"key": "q", "name": "work"})
     assert reader.since(3600)["requests|value|work|app-1|absent"] == 1
     wrapping.store(caller, {"ticket": missed.ticket, "value": "answer"})
-    assert told("kept") == 1
+    assert counted("kept") == 1
     wrapping.look_up(caller, {"key": "q", "name": "work"})
     assert reader.since(3600)["requests|value|work|app-1|hit"] == 1
     operating.invalidate(caller, {"target": "tag", "name": "faq"})

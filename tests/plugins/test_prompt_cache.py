@@ -146,8 +146,8 @@ BILLS: dict[str, tuple[dict[str, Any], Price, list[tuple[int, float]]]] = {
 
 @pytest.mark.parametrize("name", BILLS)
 def test_a_hit_saves_the_amount_that_the_provider_billed(name: str) -> None:
-    told, price, lines = BILLS[name]
-    usage = _usage(told)
+    reported, price, lines = BILLS[name]
+    usage = _usage(reported)
     assert usage is not None
     billed = sum(tokens * rate for tokens, rate in lines) / 1e6
     kept = cost(*usage.tokens, seconds=1, price=price)
@@ -157,7 +157,7 @@ def test_a_hit_saves_the_amount_that_the_provider_billed(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         {"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": "many"},
         {
@@ -177,21 +177,21 @@ def test_a_hit_saves_the_amount_that_the_provider_billed(name: str) -> None:
         },
     ],
 )
-def test_counts_that_make_no_sense_are_no_counts(told: dict[str, Any]) -> None:
-    assert _usage(told) == Usage(10, 1)
+def test_counts_that_make_no_sense_are_no_counts(reported: dict[str, Any]) -> None:
+    assert _usage(reported) == Usage(10, 1)
 
 
 def test_no_more_is_cached_than_was_sent() -> None:
-    told = {
+    reported = {
         "prompt_tokens": 10,
         "completion_tokens": 1,
         "prompt_tokens_details": {"cached_tokens": 99},
     }
-    assert _usage(told) == Usage(10, 1, cached_tokens=10)
+    assert _usage(reported) == Usage(10, 1, cached_tokens=10)
 
 
 @pytest.fixture
-def told(upstream: FakeUpstream) -> dict[str, str]:
+def reported(upstream: FakeUpstream) -> dict[str, str]:
     """A form with prices, for a server that reports the use of its prompt cache."""
     usage = {
         "prompt_tokens": 1000,
@@ -219,13 +219,15 @@ def asked_at(hour: int) -> list[PromptMessage]:
     return [system, UserPromptMessage(content=f"Question {hour}?")]
 
 
-def test_the_summary_shows_what_the_providers_cache_did(told: dict[str, str]) -> None:
+def test_the_summary_shows_what_the_providers_cache_did(
+    reported: dict[str, str],
+) -> None:
     for number in range(30):
-        ask(told, asked_at(number))
-    ask(told, asked_at(0))  # a hit, which sends no request upstream
+        ask(reported, asked_at(number))
+    ask(reported, asked_at(0))  # a hit, which sends no request upstream
     tools = {
-        "cache_secret": told["cache_secret"],
-        "cache_options": told["cache_options"],
+        "cache_secret": reported["cache_secret"],
+        "cache_options": reported["cache_options"],
     }
     found = observe.summary(Caller(tools), {})["provider_cache"]
     assert found["tokens"] == {"fresh": 3000, "cached": 27_000, "written": 0}
@@ -240,12 +242,12 @@ def test_the_summary_shows_what_the_providers_cache_did(told: dict[str, str]) ->
 
 
 def test_requests_of_one_app_share_their_bytes_up_to_the_question(
-    told: dict[str, str], upstream: FakeUpstream
+    reported: dict[str, str], upstream: FakeUpstream
 ) -> None:
     """We put nothing that changes between calls before the question or in a header."""
     for question in ("When?", "Where to?"):
         system = SystemPromptMessage(content="You answer for a shop. " * 50)
-        ask(told, [system, UserPromptMessage(content=question)], user=question)
+        ask(reported, [system, UserPromptMessage(content=question)], user=question)
     one, other = (json.dumps(request) for request in upstream.requests)
     assert other.startswith(one[: one.index("When?")])
     first, second = upstream.headers

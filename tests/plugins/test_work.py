@@ -829,8 +829,8 @@ def test_fields_filled_in_at_the_app_selector_reach_the_app_and_the_key(
     run_app(session, caller, app=chosen("Oslo"))
     run_app(session, caller, app=chosen("Bergen"))
     run_app(session, caller, app=chosen("Oslo"), inputs='{"lang": "no"}')
-    told = [asked["inputs"] for asked in session.asked]
-    assert told == [
+    asked_inputs = [asked["inputs"] for asked in session.asked]
+    assert asked_inputs == [
         {"city": "Oslo", "lang": "en"},
         {"city": "Bergen", "lang": "en"},
         {"city": "Oslo", "lang": "no"},
