@@ -84,15 +84,16 @@ def request(
     model: str,
     key_form: Mapping[str, object],
     asking: Caller,
+    *,
+    traits: Traits,
     **more: Any,
 ) -> Request:
-    """A request to a model, for the cache; ``more`` are fields of it.
+    """A request to a model, for the cache; ``traits`` without the id of its scope.
 
-    ``traits`` among them lack the id of its scope.
+    ``more`` are further fields of the request.
     """
     rules = form.settings.rules
     whose = rules.scope.whose(app_id=asking.app_id, user_id=asking.user_id)
-    traits = more.pop("traits", Traits())
     return Request(
         kind=kind,
         label=model,
