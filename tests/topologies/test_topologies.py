@@ -265,7 +265,7 @@ def test_the_documented_acl_line_is_all_that_a_namespace_needs_and_all_it_may() 
 
 def test_in_a_cluster_the_documented_rights_more_are_enough(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "correctness.md").read_text()
-    more = re.findall(r"(\+[a-z|]+)", text[text.index("In a Cluster its client") :])
+    more = re.findall(r"(\+[a-z|]+)", text[text.index("In a Cluster, the client") :])
     rights = [*documented_acl("mine"), *more[:3]]
     with topologies.cluster(tmp_path) as url:
         for place in url.removeprefix("redis+cluster://").split(","):
