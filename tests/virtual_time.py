@@ -2,9 +2,9 @@
 
 A test with threads then does not depend on the machine: a wait of a minute takes no time,
 and a thread that gets no processor for a second misses nothing. ``VirtualTime.install``
-replaces ``threading.Condition``, ``Event``, ``Thread`` and ``Timer``, and ``time.sleep``. The threads
-that wait are counted. When the last one waits, the clock jumps to the earliest time limit,
-and its thread goes on.
+replaces ``threading.Condition``, ``Event``, ``Thread`` and ``Timer``, and ``time.sleep``.
+The threads that wait are counted. When the last one waits, the clock jumps to the earliest
+time limit, and its thread goes on.
 """
 
 import heapq
