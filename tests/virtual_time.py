@@ -18,6 +18,7 @@ import pytest
 
 _RealCondition, _RealThread = threading.Condition, threading.Thread
 _real_sleep = time.sleep
+_LONGEST = 86_400.0  # seconds of a test
 
 
 class _Ended(BaseException):
@@ -40,7 +41,7 @@ class VirtualTime:
     current: "ClassVar[VirtualTime | None]" = None  # the installed one
 
     def __init__(self, now: float = 1000.0) -> None:
-        self._now = now
+        self._now = self._began = now
         self._condition = type("C", (_Condition,), {"time": self})
         self._owner = threading.current_thread()
         self._lock = threading.RLock()  # guards all below
@@ -128,6 +129,8 @@ class VirtualTime:
                 waiter.lock.release()
 
     def _pass(self) -> None:
+        if self._now > self._began + _LONGEST and not self._closed:
+            self.close("time passed without an end")
         while self._running == 0 and self._waiting:
             until, _, waiter = heapq.heappop(self._waiting)
             if not waiter.awake:

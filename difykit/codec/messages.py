@@ -51,10 +51,22 @@ def to_openai(
     ``native`` they are sent as ``video_url`` and ``input_audio``, which vLLM and OpenAI
     read.
     """
-    return [_message(message, style, native=native) for message in messages]
+    functions = {
+        call.id: call.function.name
+        for message in messages
+        if isinstance(message, AssistantPromptMessage)
+        for call in message.tool_calls
+    }
+    return [_message(one, style, functions, native=native) for one in messages]
 
 
-def _message(message: PromptMessage, style: ToolStyle, *, native: bool) -> Json:
+def _message(
+    message: PromptMessage,
+    style: ToolStyle,
+    functions: Mapping[str, str],
+    *,
+    native: bool,
+) -> Json:
     content = _content(message, native=native)
     data: Json = {"role": message.role.value, "content": content}
     if message.name and not isinstance(message, ToolPromptMessage):
@@ -86,7 +98,8 @@ def _message(message: PromptMessage, style: ToolStyle, *, native: bool) -> Json:
     elif isinstance(message, ToolPromptMessage):
         if style == "function_call":
             # The older format has no ids, only the function's name.
-            name = message.name or message.tool_call_id
+            call_id = message.tool_call_id
+            name = message.name or functions.get(call_id, call_id)
             data |= {"role": "function", "name": name}
         else:
             data["tool_call_id"] = message.tool_call_id
@@ -206,7 +219,7 @@ def question(messages: Sequence[PromptMessage]) -> str:
 def parts(messages: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     """The parts of a chat's messages as JSON data, except the question.
 
-    See ``request.PARTS``.
+    See ``request.Request``.
     """
     *before, last = messages
     content = last.get("content")

@@ -47,8 +47,8 @@ def ask(
 # An agent's model is given these words of Dify as the output of a failed tool
 # (core/tools/tool_engine.py, core/agent/fc_agent_runner.py).
 _TOOL_FAILED: Final = re.compile(
-    r"\b(tool invoke error|unknown error|tool parameters validation error): "
-    r"|\bthere is not a tool named |\bPlease check your tool provider credentials"
+    r"(?:\b|\\n)(?:(?:tool invoke|unknown|tool parameters validation) error: "
+    r"|there is not a tool named |Please check your tool provider credentials)"
 )
 
 

@@ -28,9 +28,10 @@ CUT: Final = ("length", "content_filter")
 # Parts of other servers' errors that may hold a secret: the query of an address or of a
 # path, also in JSON with escaped slashes; a user and password before a host; a key.
 _SECRETS: Final[Mapping[re.Pattern[str], str]] = {
-    re.compile(r"(/[^\s?'\"<>]{0,300})\?[^\s'\"<>]*"): r"\1?…",
-    re.compile(r"(//|\\/\\/)[^\s/@'\"\\]{1,300}@"): r"\1…@",
-    re.compile(r"(?i)\b(bearer\s+|sk-)[\w.-]{8,}"): r"\1…",
+    re.compile(r"(/[^\s?]{0,300})\?\S*"): r"\1?…",
+    re.compile(r"(//|\\/\\/)[^\s/'\"\\]{1,300}@"): r"\1…@",
+    re.compile(r"(?i)\b((?:bearer|basic)\s+)(?=\S*\d)[\w.~+/=-]{8,}"): r"\1…",
+    re.compile(r"\bsk-[\w-]{8,}"): "sk-…",
 }
 # Dify's words before the error of a tool, once for each app that called another one
 # (plugin/impl/base.py).
@@ -107,7 +108,8 @@ def message_of(text: str) -> str:
     At most 500 characters, without a report as JSON and without the parts in which
     providers' errors repeat a secret.
     """
-    message = _OF_TOOL.sub("", _reported(text))[: 4 * _LONGEST]
+    # Cut first, because each pattern takes some time, and far beyond the shown part.
+    message = _OF_TOOL.sub("", _reported(text))[: 40 * _LONGEST]
     for secret, shown in _SECRETS.items():
         message = secret.sub(shown, message)
     return message[:_LONGEST]

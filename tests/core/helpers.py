@@ -23,7 +23,7 @@ def await_threads(name: str) -> None:
     for thread in threading.enumerate():
         # In virtual time each test has its own class of threads.
         if thread.name == name and isinstance(thread, threading.Thread):
-            thread.join()
+            thread.join(10)
 
 
 def each(

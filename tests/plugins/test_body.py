@@ -235,6 +235,27 @@ def test_the_ids_of_calls_in_a_history_are_in_no_key(style: str) -> None:
     assert key(one, **asked) == key(other, **asked)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_in_the_older_style_the_functions_name_is_in_the_key(*, named: bool) -> None:
+    def called(function: str) -> list[Any]:
+        made = AssistantPromptMessage.ToolCall
+        calls = [
+            made(
+                id=name,
+                type="function",
+                function=made.ToolCallFunction(name=name, arguments="{}"),
+            )
+            for name in ("first", function)
+        ]
+        result = ToolPromptMessage(
+            content="5", tool_call_id=function, name=function if named else None
+        )
+        return [*USER, AssistantPromptMessage(content="", tool_calls=calls), result]
+
+    style = {"function_calling_type": "function_call"}
+    assert key(called("b"), **style) != key(called("c"), **style)
+
+
 def test_which_result_is_of_which_call_is_in_the_key() -> None:
     first, *rest, rome, oslo = turns("id-1", "id-2")
     crossed = [first, *rest, oslo, rome]

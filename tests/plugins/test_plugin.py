@@ -12,7 +12,7 @@ from dify_plugin.errors.model import (
 )
 from dify_plugin.errors.tool import ToolProviderCredentialValidationError
 
-from difykit import plugin as guarded
+from difykit import plugin
 from difykit.plugin import MAX_LINE, LimitedWriter
 
 
@@ -55,7 +55,7 @@ def test_the_end_of_a_call_passes() -> None:
 
 def _noted(error: Exception, caplog: pytest.LogCaptureFixture) -> str:
     with caplog.at_level(logging.WARNING):
-        guarded._note("validate", error)
+        plugin._note("validate", error)
     return caplog.text
 
 

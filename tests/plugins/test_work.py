@@ -254,11 +254,19 @@ def test_an_apps_own_error_is_shown_without_its_report(
             "with url: /v1beta/m:ask?key=SECRET (Caused",
             "with url: /v1beta/m:ask?… (Caused",
         ),
+        ("at /p?q='a'&key=SECRET now", "at /p?… now"),
         (r"https:\/\/m.example\/v1?key=SECRET", r"https:\/\/m.example\/v1?…"),
         ("wss://m.example/v1?key=SECRET", "wss://m.example/v1?…"),
         ("to https://user:SECRET@m.example/v1", "to https://…@m.example/v1"),
+        ("to redis://user:SEC@RET@host", "to redis://…@host"),
         ("the key sk-proj-SECRET-abcdef is wrong", "the key sk-… is wrong"),
-        ("sent Authorization: Bearer SECRET.abcdef", "sent Authorization: Bearer …"),
+        ("sent Bearer ab+SECRET1/cd== today", "sent Bearer … today"),
+        ("sent Basic dXNlcjpw0ZCQ= today", "sent Basic … today"),
+        (
+            "Invalid bearer authentication scheme",
+            "Invalid bearer authentication scheme",
+        ),
+        ("/a?" + "x" * 1960 + " https://u:SECRET@h", "/a?… https://…@h"),
         ("Why? Because 1/2 is less.", "Why? Because 1/2 is less."),
     ],
 )
@@ -661,6 +669,7 @@ FAILED_PARTS = [
         "data": {"data": {"output": {"tool_response": "unknown error: refused"}}},
     },
     {"event": "agent_log", "data": {"data": {"output": "there is not a tool named x"}}},
+    {"event": "agent_thought", "observation": '{"a": "line\\ntool invoke error: x"}'},
 ]
 
 

@@ -83,7 +83,6 @@ def _numbered(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     (core/agent/base_agent_runner.py) and in the examples of a Parameter Extractor.
     """
     numbers: dict[Any, str] = {}
-    functions: set[Any] = set()
 
     def number(call_id: Any) -> str:
         return numbers.setdefault(call_id, f"call_{len(numbers)}")
@@ -96,11 +95,6 @@ def _numbered(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             one["tool_calls"] = [{**call, "id": number(call["id"])} for call in calls]
         if "tool_call_id" in one:
             one["tool_call_id"] = number(one["tool_call_id"])
-        if "function_call" in one:
-            functions.add(one["function_call"]["name"])
-        # A function's result has the call's id if Dify sends no name for it.
-        if one.get("role") == "function" and one.get("name") not in functions:
-            one["name"] = number(one.get("name"))
         numbered.append(one)
     return numbered
 
