@@ -57,6 +57,11 @@ class Piece:
     usage: Usage | None = None
     data: Any = None
 
+    @property
+    def billed(self) -> bool:
+        """Whether the caller's own call paid for its tokens."""
+        return self.usage is None or self.usage.billed
+
     def payload(self) -> dict[str, Any]:
         """The piece as JSON data, for an entry or for another process."""
         beside = {} if self.data is None else {"data": self.data}

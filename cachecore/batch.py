@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cachecore.answer import Piece, Usage
-from cachecore.entry import Cost
+from cachecore.answer import Piece, Usage, unbilled
+from cachecore.entry import Entry
 from cachecore.errors import LeaderGone, NothingCached, StoreError
 from cachecore.events import Ended, Followed, Hook, Loaded, Result, Stale
 from cachecore.flight import CALL_IDLE_LIMIT, IDLE_LIMIT, Flight, FlightTable
-from cachecore.keep import Keeper, Sealed
+from cachecore.keep import Keeper, Sealed, cost_of
 from cachecore.lookup import PER_ROUND_TRIP, Look, Lookup
 from cachecore.policy import HITS, LENIENT, MISSES, Control, Reason, Refusal
 from cachecore.reports import Reports
@@ -22,27 +22,14 @@ from cachecore.request import Request
 from cachecore.stamps import Stamps, StampTable
 from cachecore.stores.base import Store, Write
 
-# Loads the answers to the forms at these places, in several parts.
-type LoadMany = Callable[[Sequence[int]], Iterable[Mapping[int, Item]]]
+# Loads the answers to the forms at these places, in several parts. The data of each is
+# bytes. An answer whose finish reason is not ``stop`` is not kept.
+type LoadMany = Callable[[Sequence[int]], Iterable[Mapping[int, Piece]]]
 
 # After this many rounds of waiting for other loads, a batch loads the rest itself.
 _ROUNDS: Final = 3
 # Remembered completions of single answers: enough for a few of the largest batches.
 _REMEMBERED: Final = 16_384
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One answer of a batch.
-
-    ``cost`` is the cost of its load; ``billed``: this caller paid it. ``keep`` is false
-    for an answer that must not be kept.
-    """
-
-    payload: bytes
-    cost: Cost = Cost()  # noqa: RUF009 - frozen
-    billed: bool = True
-    keep: bool = True
 
 
 @dataclass(slots=True)
@@ -54,7 +41,7 @@ class _Batch:
     load: LoadMany
     idle: float
     alone: bool = False
-    items: dict[int, Item] = field(default_factory=dict)
+    items: dict[int, Piece] = field(default_factory=dict)
     left: list[int] = field(default_factory=list)
     failed: bool = False  # The store has failed it, and is not asked again.
     reasons: set[Reason] = field(default_factory=set)  # of its look-ups
@@ -96,7 +83,7 @@ class Batches:
         *,
         outlives_call: bool = True,
         alone: bool = False,
-    ) -> list[Item]:
+    ) -> list[Piece]:
         """The answer to each of ``forms``, in order; ``request`` has all their other data.
 
         ``outlives_call`` says that ``load`` can go on after its call has ended. With
@@ -120,7 +107,7 @@ class Batches:
             if forms:
                 self._emit(Ended(request.subject, result, took, took))
 
-    def _answered(self, batch: _Batch) -> list[Item]:
+    def _answered(self, batch: _Batch) -> list[Piece]:
         forms = batch.forms
         try:
             for round_ in range(_ROUNDS):
@@ -202,8 +189,7 @@ class Batches:
                 batch.reasons.add(look.reason)
                 self._reports.look(request, look)
             if look.entry is not None:
-                entry = look.entry
-                batch.items[place] = Item(entry.payload, entry.cost, billed=False)
+                batch.items[place] = _kept(look.entry)
             batch.failed = batch.failed or look.failed
         batch.left = [place for place in batch.left if place not in batch.items]
         return looks
@@ -231,14 +217,12 @@ class Batches:
                     break
         return 0
 
-    def _followed(self, request: Request, key: str, flight: Flight) -> Item | None:
+    def _followed(self, request: Request, key: str, flight: Flight) -> Piece | None:
         """The answer that another batch loaded; None if it loaded none."""
         try:
             for pieces in flight.follow(request.credential):
-                last = pieces[-1]
-                tokens = last.usage.prompt_tokens if last.usage else 0
                 self._emit(Followed(request.subject))
-                return Item(last.data, Cost(prompt_tokens=tokens), billed=False)
+                return unbilled(pieces[-1])
         except LeaderGone:
             self._flights.leave(key, flight)
         return None
@@ -257,11 +241,13 @@ class Batches:
                 self._emit(Loaded(request.subject, seconds, seconds))
                 batch.items.update(items)
                 for place in items.keys() & waiting.keys():
-                    _show(waiting[place].flight, items[place])
-                self._keep_items(batch, {i: mine[i] for i in items if i in mine}, order)
+                    waiting[place].flight.publish(items[place])
+                    waiting[place].flight.complete()
+                led = {place: mine[place] for place in items if place in mine}
+                self._keep_items(batch, led, order, seconds / max(1, len(items)))
                 for place in items.keys() & waiting.keys():
-                    led = waiting.pop(place)
-                    self._flights.leave(led.key, led.flight)
+                    one = waiting.pop(place)
+                    self._flights.leave(one.key, one.flight)
                 started = self._timer()
         except BaseException as error:
             # The failed call was for all remaining texts: any of them may be the cause.
@@ -276,15 +262,19 @@ class Batches:
             self._flights.leave(led.key, led.flight)
             led.flight.fail(error)
 
-    def _keep_items(self, batch: _Batch, led: Mapping[int, _Led], order: int) -> None:
+    def _keep_items(
+        self, batch: _Batch, led: Mapping[int, _Led], order: int, seconds: float
+    ) -> None:
+        """Keep the answers of these loads, which took ``seconds`` each."""
         request = batch.request
         writes: list[Write] = []
         for place, one in led.items():
             item = batch.items[place]
             sealed: Sealed | Refusal = Refusal.INVALID_OUTPUT
-            if item.keep:
+            if item.finish_reason == "stop":
+                cost = cost_of(item.usage, seconds, request.rules.price)
                 sealed = self._keeper.seal(
-                    request, one.key, one.stamps, item.payload, item.cost, order
+                    request, one.key, one.stamps, item.data, cost, order
                 )
             if isinstance(sealed, Refusal):
                 self._keeper.report(request, sealed)
@@ -325,7 +315,7 @@ class Batches:
             stale = self._lookup.may_serve_stale(request, look.stale, window)
             if look.entry is None and not stale:
                 return False
-            batch.items[place] = Item(entry.payload, entry.cost, billed=False)
+            batch.items[place] = _kept(entry)
         for _ in missing:
             self._emit(Stale(request.subject))
         return True
@@ -348,8 +338,7 @@ def _bytes_of(payload: Any) -> bytes:
     return payload
 
 
-def _show(flight: Flight, item: Item) -> None:
-    """Give an answer to its followers."""
-    usage = Usage(prompt_tokens=item.cost.prompt_tokens)
-    flight.publish(Piece(data=item.payload, usage=usage))
-    flight.complete()
+def _kept(entry: Entry) -> Piece:
+    """The answer of an entry, whose tokens are not billed again."""
+    usage = Usage(entry.cost.prompt_tokens, billed=False)
+    return Piece(data=entry.payload, usage=usage, finish_reason="stop")

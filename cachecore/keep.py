@@ -84,7 +84,7 @@ class Keeper:
             key,
             stamps,
             answer.payload(),
-            _cost(answer.usage, seconds, request.rules.price),
+            cost_of(answer.usage, seconds, request.rules.price),
             order,
         )
 
@@ -123,14 +123,15 @@ def refusal_of(request: Request, recorder: Recorder, answer: Piece) -> Refusal |
     return refusal
 
 
-def _cost(usage: Usage | None, seconds: float, price: Price) -> Cost:
+def cost_of(usage: Usage | None, seconds: float, price: Price) -> Cost:
     """The cost of a load: as the upstream reports it, or by the form's price."""
     if usage is None:
         return Cost(seconds=seconds, currency=price.currency)
-    cost = policy.cost(*usage.tokens, seconds=seconds, price=price)
+    prompt, completion, cached, written = tokens = usage.tokens
+    paid, currency = price.of(*tokens), price.currency
     if usage.price is not None:
-        cost = cost._replace(price=usage.price, currency=usage.currency)
-    return cost
+        paid, currency = usage.price, usage.currency
+    return Cost(prompt, completion, paid, currency, seconds, cached, written)
 
 
 def _is_accepted(request: Request, answer: Piece) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from cachecore.entry import Cost, Entry
+from cachecore.entry import Entry
 
 TTL_CLASSES: Final[Mapping[str, int]] = {"volatile": 300, "faq": 21600, "policy": 86400}
 MAX_TTL: Final = 30 * 86400
@@ -352,17 +352,3 @@ def refuse(
     if size > rules.max_entry_bytes:
         return Refusal.TOO_LARGE
     return None
-
-
-def cost(
-    prompt: int,
-    completion: int,
-    cached: int,
-    written: int,
-    *,
-    seconds: float,
-    price: Price,
-) -> Cost:
-    """The cost of a load, which is the amount that a later hit saves."""
-    paid = price.of(prompt, completion, cached, written)
-    return Cost(prompt, completion, paid, price.currency, seconds, cached, written)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from cachecore.batch import Item, LoadMany
+from cachecore.answer import Piece
+from cachecore.batch import LoadMany
 from cachecore.cache import Cache
 from cachecore.errors import NothingCached
 from cachecore.policy import Control
@@ -19,7 +20,7 @@ def ask(
     *,
     outlives_call: bool,
     alone: bool = False,
-) -> list[Item]:
+) -> list[Piece]:
     """A packed vector for each of ``forms``; see ``Batches.batch``.
 
     If the vectors differ in size, another model now has this name, and all vectors are
@@ -28,7 +29,7 @@ def ask(
     items = cache.batches.batch(
         request, forms, load, outlives_call=outlives_call, alone=alone
     )
-    differ = len({vectors.size(item.payload) for item in items}) > 1
+    differ = len({vectors.size(item.data) for item in items}) > 1
     if not differ or all(item.billed for item in items):
         return items
     if request.control is Control.ONLY:

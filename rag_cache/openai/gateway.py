@@ -93,7 +93,7 @@ def embeddings(
             {"object": "embedding", "index": n, "embedding": written(item, form)}
             for n, item in enumerate(items)
         ]
-        tokens = sum(item.cost.prompt_tokens for item in items)
+        tokens = sum(item.usage.prompt_tokens for item in items if item.usage)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         answer = {"object": "list", "data": data, "model": model.id, "usage": usage}
         response = _reply(answer, "send fewer texts in input")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dify_plugin.entities.model import EmbeddingInputType
 
-from cachecore.batch import Item
+from cachecore.answer import Piece
 from cachecore.errors import NothingCached
 from difykit.codec import vectors
 from rag_cache import http, inputs, work
@@ -28,7 +28,7 @@ _MAX_TEXTS: Final = 2048
 
 def vectors_of(
     caller: Caller, read: Settings, body: Json, model: Served, ask: AskVectors
-) -> list[Item]:
+) -> list[Piece]:
     """A packed vector for each text of the request. Raises BadInput or ReverseError."""
     texts = _texts(body)
     kind = inputs.choice(body, "input_type", *(one.value for one in EmbeddingInputType))
@@ -68,9 +68,9 @@ def _texts(body: Json) -> list[str]:
     return texts
 
 
-def written(item: Item, form: str) -> Any:
+def written(item: Piece, form: str) -> Any:
     """A vector in the format ``float`` or ``base64`` (4 bytes for each number)."""
-    return _form(vectors.unpack(item.payload), form)
+    return _form(vectors.unpack(item.data), form)
 
 
 def _form(vector: Sequence[float], form: str) -> Any:

@@ -107,7 +107,7 @@ def matched(
         # With ``alone``, because another caller's load may take longer.
         asked = by.embedding, [text], kind, ask.embed, limits
         found = vectors_of(read, ours, *asked, alone=True)
-        return vectors.unpack(found[0].payload)
+        return vectors.unpack(found[0].data)
 
     prepare = _EarlyVector(embed)
     meaning = Meaning(

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from cachecore.batch import Item
-from cachecore.entry import Cost
+from cachecore.answer import Piece, Usage
 from cachecore.request import Request
 from difykit import embedding
 from difykit.codec import vectors
@@ -34,7 +33,7 @@ def vectors_of(
     context: str = "",
     alone: bool = False,
     check: Callable[[Sequence[float]], None] = lambda _: None,
-) -> list[Item]:
+) -> list[Piece]:
     """A packed vector for each text. Raises ReverseError.
 
     ``request`` has the scope and rules, ``kind`` is the ``EmbeddingInputType``.
@@ -54,7 +53,7 @@ def vectors_of(
         for text in texts
     ]
 
-    def load(places: Sequence[int]) -> Iterator[Mapping[int, Item]]:
+    def load(places: Sequence[int]) -> Iterator[Mapping[int, Piece]]:
         for start in range(0, len(places), _TEXTS_AT_ONCE):
             some = places[start : start + _TEXTS_AT_ONCE]
             sent = [texts[place] for place in some]
@@ -62,7 +61,12 @@ def vectors_of(
             shares = embedding.shares(tokens, sent)
             check(made[0])
             yield {
-                place: Item(_packed(vector, model), Cost(share), keep=any(vector))
+                place: Piece(
+                    data=_packed(vector, model),
+                    # Dify reports no price, and the form's price is that of chats.
+                    usage=Usage(share, price=0.0),
+                    finish_reason="stop" if any(vector) else None,
+                )
                 for place, vector, share in zip(some, made, shares, strict=True)
             }
 

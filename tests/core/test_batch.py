@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cachecore.answer import Piece
-from cachecore.batch import Item
-from cachecore.entry import Cost
+from cachecore.answer import Piece, Usage
 from cachecore.errors import NothingCached
 from cachecore.events import Ended, Followed, Kept, Loaded, Lookup, Stale
 from cachecore.lookup import PER_ROUND_TRIP
@@ -34,16 +32,18 @@ class Shelf(Bench):
 
     def loader(  # type: ignore[override]
         self, texts: Sequence[str], per_call: int = 100, *, keep: bool = True
-    ) -> Callable[[Sequence[int]], Iterator[Mapping[int, Item]]]:
-        def load(places: Sequence[int]) -> Iterator[Mapping[int, Item]]:
+    ) -> Callable[[Sequence[int]], Iterator[Mapping[int, Piece]]]:
+        def load(places: Sequence[int]) -> Iterator[Mapping[int, Piece]]:
             for start in range(0, len(places), per_call):
                 some = places[start : start + per_call]
                 asked = [texts[place] for place in some]
                 self.before(asked)
                 self.sent.append(asked)
                 yield {
-                    place: Item(
-                        texts[place].encode(), Cost(len(texts[place])), keep=keep
+                    place: Piece(
+                        data=texts[place].encode(),
+                        usage=Usage(len(texts[place])),
+                        finish_reason="stop" if keep else None,
                     )
                     for place in some
                 }
@@ -52,12 +52,12 @@ class Shelf(Bench):
 
     def batch(
         self, *texts: str, request: Request = BATCH, **options: int
-    ) -> list[Item]:
+    ) -> list[Piece]:
         forms = [{"text": text} for text in texts]
         return self.cache.batches.batch(request, forms, self.loader(texts, **options))
 
     def payloads(self, *texts: str, request: Request = BATCH) -> list[str]:
-        return [item.payload.decode() for item in self.batch(*texts, request=request)]
+        return [item.data.decode() for item in self.batch(*texts, request=request)]
 
 
 def changed(**changes: object) -> Request:
@@ -75,8 +75,8 @@ def test_loaded_texts_are_billed_and_known_texts_are_not() -> None:
     bench = Shelf()
     bench.batch("a")
     known, new = bench.batch("a", "bb")
-    assert (known.billed, known.cost.prompt_tokens) == (False, 1)
-    assert (new.billed, new.cost.prompt_tokens) == (True, 2)
+    assert (known.billed, known.usage) == (False, Usage(1, billed=False))
+    assert (new.billed, new.usage) == (True, Usage(2))
 
 
 def test_one_text_twice_in_a_batch_is_sent_once() -> None:
@@ -117,7 +117,7 @@ def test_a_text_without_a_key_is_loaded_and_the_others_are_cached() -> None:
 def test_an_answer_that_may_not_be_kept_is_served_and_loaded_again() -> None:
     bench = Shelf()
     for _ in range(2):
-        assert bench.batch("a", keep=False)[0].payload == b"a"
+        assert bench.batch("a", keep=False)[0].data == b"a"
     assert bench.sent == [["a"], ["a"]]
     assert bench.refusals == ["invalid_output"] * 2
 
@@ -407,7 +407,7 @@ def test_an_entry_that_another_process_kept_meanwhile_stays() -> None:
 
     def newer(_: list[str]) -> None:
         fresh = changed(control=Control.REFRESH)
-        made = Item(b"newer")
+        made = Piece(data=b"newer", finish_reason="stop")
         other.cache.batches.batch(fresh, [{"text": "a"}], lambda _: iter([{0: made}]))
 
     one.before = newer
@@ -483,7 +483,7 @@ def test_a_batch_that_waits_for_nobody_loads_what_another_one_loads() -> None:
     assert loading.wait()
     load = bench.loader(["a"])
     (item,) = bench.cache.batches.batch(BATCH, [{"text": "a"}], load, alone=True)
-    assert item.payload == b"a"
+    assert item.data == b"a"
     may_end.set()
     other.join()
     assert bench.sent == [["a"], ["a"]]

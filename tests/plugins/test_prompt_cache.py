@@ -12,7 +12,8 @@ from dify_plugin.entities.model.message import (
 )
 
 from cachecore.answer import Usage
-from cachecore.policy import Price, cost
+from cachecore.keep import cost_of
+from cachecore.policy import Price
 from cached_model.reader import _usage
 from difykit.codec.answers import to_usage
 from rag_cache import observe
@@ -150,7 +151,7 @@ def test_a_hit_saves_the_amount_that_the_provider_billed(name: str) -> None:
     usage = _usage(reported)
     assert usage is not None
     billed = sum(tokens * rate for tokens, rate in lines) / 1e6
-    kept = cost(*usage.tokens, seconds=1, price=price)
+    kept = cost_of(usage, 1, price)
     assert kept.price == pytest.approx(billed, rel=1e-9)
     # The host shows the same price.
     assert float(to_usage(usage, price).total_price) == pytest.approx(billed, abs=1e-7)

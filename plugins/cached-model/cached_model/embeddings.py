@@ -17,8 +17,7 @@ from dify_plugin.errors.model import (
     InvokeServerUnavailableError,
 )
 
-from cachecore import policy
-from cachecore.batch import Item
+from cachecore.answer import Piece, Usage
 from cachecore.policy import Traits
 from cached_model import caching, upstream
 from cached_model.caching import Caller
@@ -71,10 +70,10 @@ def embed(
         request = replace(request, label=label)
     forms = [_key_form(form, model, one) for one in inputs]
 
-    def load(places: Sequence[int]) -> Iterator[Mapping[int, Item]]:
+    def load(places: Sequence[int]) -> Iterator[Mapping[int, Piece]]:
         for some in _batches(form, inputs, places):
             for items in _load_in_parts(form, model, inputs, some):
-                _check_size(len(inputs), next(iter(items.values())).payload)
+                _check_size(len(inputs), next(iter(items.values())).data)
                 yield items
 
     with caching.errors():
@@ -87,11 +86,13 @@ def embed(
             alone=alone,
         )
     for item in items[:1]:
-        _check_size(len(items), item.payload)
+        _check_size(len(items), item.data)
+    counts = [one.usage.prompt_tokens if one.usage else 0 for one in items]
+    paid = sum(n for n, one in zip(counts, items, strict=True) if one.billed)
     return Embeddings(
-        [vectors.unpack(item.payload) for item in items],
-        sum(item.cost.prompt_tokens for item in items),
-        sum(item.cost.price for item in items if item.billed),
+        [vectors.unpack(item.data) for item in items],
+        sum(counts),
+        form.settings.rules.price.of(paid, 0),
     )
 
 
@@ -178,7 +179,7 @@ def _body(form: Form, model: str, inputs: Sequence[str | Picture]) -> dict[str, 
 
 def _load_in_parts(
     form: Form, model: str, inputs: Sequence[str | Picture], places: Sequence[int]
-) -> Iterator[dict[int, Item]]:
+) -> Iterator[dict[int, Piece]]:
     """All of them; in smaller and smaller halves if the server refuses more at once."""
     most, until = _accepted.get(form, (len(places), 0.0))
     if time.monotonic() > until:
@@ -207,25 +208,21 @@ def _load_in_parts(
     _accepted[form] = min(known, half), time.monotonic() + _REMEMBERED
 
 
-def _load(form: Form, model: str, inputs: Sequence[str | Picture]) -> list[Item]:
-    started = time.perf_counter()
+def _load(form: Form, model: str, inputs: Sequence[str | Picture]) -> list[Piece]:
     reply = upstream.fetch(
         form, f"{form.base_url}/embeddings", _body(form, model, inputs)
     )
-    seconds = (time.perf_counter() - started) / len(inputs)
     try:
         packed = [vectors.pack(vector) for vector in _vectors(reply, len(inputs))]
     except (KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
         raise _no_vectors() from error
     shares = _shares(reply, inputs)
     return [
-        Item(
-            payload,
-            policy.cost(
-                tokens, 0, 0, 0, seconds=seconds, price=form.settings.rules.price
-            ),
-            # Dify divides by a vector's length.
-            keep=any(payload[1:]),
+        Piece(
+            data=payload,
+            usage=Usage(tokens),
+            # Dify divides by a vector's length, so a vector of zeros is not kept.
+            finish_reason="stop" if any(payload[1:]) else None,
         )
         for payload, tokens in zip(packed, shares, strict=True)
     ]
