@@ -32,8 +32,8 @@ CORE = (
     )
     | modules("cachecore/meaning", "bands evidence guards index score tier words")
 )
-KIT = modules("difykit", "data errors judges plugin runtime web") | modules(
-    "difykit/codec", "answers chats embedding few_shots messages urls vectors"
+KIT = modules("difykit", "data embedding errors judges plugin runtime web") | modules(
+    "difykit/codec", "answers chats few_shots messages urls vectors"
 )
 COMMON = {
     *(
