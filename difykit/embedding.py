@@ -38,6 +38,11 @@ def ask(
     return cache.batches.batch(anew, forms, load, outlives_call=outlives_call)
 
 
+def tokens(item: Piece) -> int:
+    """The tokens of one text: its share of those that were counted for all."""
+    return item.usage.prompt_tokens if item.usage else 0
+
+
 def shares(counted: int, texts: Sequence[str]) -> list[int]:
     """Each text's share of the tokens that were counted for all, by its length."""
     # Each text counts one more character, so that empty texts have a share too.

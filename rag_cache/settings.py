@@ -57,10 +57,10 @@ class Knowledge:
     not reveal the key.
     """
 
-    url: str = ""
-    key: str = field(default="", repr=False)
-    allowed: frozenset[str] = frozenset()
-    seconds: float = 60
+    url: str
+    key: str = field(repr=False)
+    allowed: frozenset[str]
+    seconds: float
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:

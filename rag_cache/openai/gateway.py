@@ -13,6 +13,7 @@ from werkzeug import Request as HttpRequest
 from werkzeug import Response
 
 from cachecore.policy import Scope, Traits
+from difykit import embedding
 from difykit.codec import messages, urls
 from rag_cache import http, inputs, settings, work
 from rag_cache.caller import Caller
@@ -93,7 +94,7 @@ def embeddings(
             {"object": "embedding", "index": n, "embedding": written(item, form)}
             for n, item in enumerate(items)
         ]
-        tokens = sum(item.usage.prompt_tokens for item in items if item.usage)
+        tokens = sum(map(embedding.tokens, items))
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         answer = {"object": "list", "data": data, "model": model.id, "usage": usage}
         response = _reply(answer, "send fewer texts in input")

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from cachetools import LRUCache
@@ -98,15 +99,18 @@ def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
     # Without a cache, nothing remembers when a version was first seen. So ``kept`` is
     # part of the name.
     kept = settings.cache.rules.enabled
-    rules = Rules(enabled=kept).in_halves(seconds)
     name = settings.knowledge.digest, dataset_id, options.dataset_check, seconds, kept
     with _near_lock:
         near = _near.get(name)
     # Only while the entry is fresh: after that, a request must start the refresh.
-    if seconds and near is not None and 0 <= now - near[1] < rules.ttl:
+    if (
+        seconds
+        and near is not None
+        and 0 <= now - near[1] < _rules(seconds, kept=kept).ttl
+    ):
         return near[0]
     state = RequestState()
-    found = _asked(cache, settings, dataset_id, rules, state)
+    found = _asked(cache, settings, dataset_id, state)
     entry = state.look.entry if state.look else None
     if not state.shared:  # The age of a shared load is not known.
         with _near_lock:
@@ -114,12 +118,13 @@ def of(cache: Cache, settings: Settings, dataset_id: str) -> Dataset:
     return found
 
 
+@lru_cache(256)  # A hit needs them for each of its datasets.
+def _rules(seconds: int, *, kept: bool) -> Rules:
+    return Rules(enabled=kept).in_halves(seconds)
+
+
 def _asked(
-    cache: Cache,
-    settings: Settings,
-    dataset_id: str,
-    rules: Rules,
-    state: RequestState,
+    cache: Cache, settings: Settings, dataset_id: str, state: RequestState
 ) -> Dataset:
     seconds = settings.cache.options.dataset_check_seconds
 
@@ -133,7 +138,7 @@ def _asked(
         label=INTERNAL,
         # With its maximum age: another form may permit an older one.
         form=_form(settings, dataset_id) | {"seconds": seconds},
-        rules=rules,
+        rules=_rules(seconds, kept=settings.cache.rules.enabled),
         control=Control.DEFAULT if seconds else Control.BYPASS,
         traits=Traits(ends_at=time.time() + seconds),
         belongs=(f"dataset:{dataset_id}",),

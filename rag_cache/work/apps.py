@@ -67,12 +67,13 @@ class _AppReader:
     def take(self, event: Mapping[str, Any]) -> str:
         """The text that an event shows."""
         self._count += 1
-        data = event.get("data") if isinstance(event.get("data"), dict) else {}
+        found = event.get("data")
+        data: Mapping[str, Any] = found if isinstance(found, dict) else {}
         match event.get("event"):
             case "message" | "agent_message":
                 return self._show(event.get("answer"))
             case "text_chunk":
-                return self._show((data or {}).get("text"))
+                return self._show(data.get("text"))
             case "message_replace" | "text_replace":
                 # The app replaces text that was already shown and can't be taken back.
                 self._replaced = True
@@ -81,16 +82,16 @@ class _AppReader:
                 about = event.get("metadata") or {}
                 self._usage = _app_usage(about.get("usage")) or self._usage
             case "node_finished":
-                self._note_node(data or {})
+                self._note_node(data)
             case "agent_thought" | "agent_log":
-                self._note_tool(event.get("observation") or (data or {}).get("data"))
+                self._note_tool(event.get("observation") or data.get("data"))
             case "workflow_paused":
                 raise ReverseError(
                     "The app waits for a person's input, for which Cached App can't wait; "
                     "call the app without a Human Input node."
                 )
             case "workflow_finished":
-                self._finish(data or {})
+                self._finish(data)
             case "error":
                 raise _failure(event.get("message") or event.get("code") or "")
         return ""

@@ -54,9 +54,12 @@ _STATUSES: Final[Mapping[str, int]] = {
 # (a refused key) are no status for our caller.
 _STATUS: Final = re.compile(r"\bstatus code:? (\d{3})\b")
 _PASSED_ON: Final[Mapping[str, int]] = {
-    **dict.fromkeys(("400", "413", "422"), 400),
+    "400": 400,
+    "413": 400,
+    "422": 400,
     "429": 429,
-    **dict.fromkeys(("503", "504"), 503),
+    "503": 503,
+    "504": 503,
 }
 # Dify's error for an app that has never been published
 # (core/plugin/backwards_invocation/app.py).
@@ -141,8 +144,12 @@ def _read(error: Exception) -> tuple[str, int]:
     message = message_of(str(error))
     if _UNPUBLISHED in message:
         return "it is not published; publish it in Dify", 400
-    status = next((code for word, code in _STATUSES.items() if word in message), 0)
-    if not status:
-        named = _STATUS.search(message)
-        status = _PASSED_ON.get(named[1], 502) if named else 502
-    return message or type(error).__name__, status
+    return message or type(error).__name__, _status_of(message)
+
+
+def _status_of(message: str) -> int:
+    for words, status in _STATUSES.items():
+        if words in message:
+            return status
+    named = _STATUS.search(message)
+    return _PASSED_ON.get(named[1], 502) if named else 502

@@ -27,8 +27,7 @@ def store(now: VirtualTime) -> FakeSharedStore:
     return FakeSharedStore(now)
 
 
-def process(store: Any, **options: Any) -> Bench:
-    return Bench(store, **options)
+process = Bench
 
 
 class UpstreamFailed(Exception):

@@ -87,11 +87,10 @@ def embed(
         )
     for item in items[:1]:
         _check_size(len(items), item.data)
-    counts = [one.usage.prompt_tokens if one.usage else 0 for one in items]
-    paid = sum(n for n, one in zip(counts, items, strict=True) if one.billed)
+    paid = sum(embedding.tokens(one) for one in items if one.billed)
     return Embeddings(
         [vectors.unpack(item.data) for item in items],
-        sum(counts),
+        sum(map(embedding.tokens, items)),
         form.settings.rules.price.of(paid, 0),
     )
 

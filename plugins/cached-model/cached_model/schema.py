@@ -24,9 +24,8 @@ _PARAMETERS: Final = data.read(Path(__file__).with_name("parameters.yaml"))
 _OF_THINKING: Final = ("enable_thinking", "reasoning_format", "reasoning_effort")
 
 
-@lru_cache(
-    256
-)  # The SDK needs it on every call, and building it takes longer than a hit.
+# The SDK needs it on every call, and building it takes longer than a hit.
+@lru_cache(256)
 def model_schema(
     model: str, form: Form, model_type: ModelType = ModelType.LLM
 ) -> AIModelEntity:
